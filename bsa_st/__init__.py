@@ -1,0 +1,61 @@
+"""Binary sparse codes for sentence-transformers, by Binary Sparsity Alignment.
+
+The names below are the public interface; each is imported when it is first used, so that working with codes alone
+(``BinaryCodes``, ``scoring``) does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from bsa_st.errors import BSAError
+
+if TYPE_CHECKING:
+    from bsa_st.codes import BinaryCodes
+    from bsa_st.distill import distill
+    from bsa_st.encoding import encode, encode_embeddings
+    from bsa_st.hub import load, save
+    from bsa_st.losses import BSALoss, CosineReconstructionLoss, SoftTopKCosineLoss
+    from bsa_st.module import BinarySparsityAlignment
+    from bsa_st.settings import DistillSettings
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BSALoss": "losses",
+    "BinaryCodes": "codes",
+    "BinarySparsityAlignment": "module",
+    "CosineReconstructionLoss": "losses",
+    "DistillSettings": "settings",
+    "SoftTopKCosineLoss": "losses",
+    "distill": "distill",
+    "encode": "encoding",
+    "encode_embeddings": "encoding",
+    "load": "hub",
+    "save": "hub",
+}
+
+__all__ = ["BSAError", "BSALoss", "BinaryCodes", "BinarySparsityAlignment", "CosineReconstructionLoss", "DistillSettings"]
+__all__ += ["SoftTopKCosineLoss", "distill", "encode", "encode_embeddings", "load", "save"]
+
+
+class _LazyPackage(ModuleType):
+    """Imports public names on first use; ``bsa_st.distill`` stays the function although a module is called so too."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'bsa_st' has no attribute {name!r}")
+        module = importlib.import_module(f"bsa_st.{_HOMES[name]}")
+        self.__dict__[name] = getattr(module, name)
+        return self.__dict__[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and _HOMES.get(name) == name:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _LazyPackage

@@ -1,0 +1,180 @@
+"""The command line ``bsa-st``. Every user error is one line on standard error and exit status 2."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bsa_st import __version__
+from bsa_st.errors import BSAError
+from bsa_st.settings import DistillSettings, help_texts
+
+app = typer.Typer(
+    name="bsa-st",
+    help="Binary sparse codes for sentence-transformers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
+)
+
+DEFAULT = DistillSettings()
+HELP = help_texts()
+
+HiddenDim = Annotated[int, typer.Option(help=HELP["hidden_dim"])]
+K = Annotated[int, typer.Option(help=HELP["k"])]
+Selection = Annotated[str, typer.Option(help=HELP["selection"])]
+AlignmentWeight = Annotated[float, typer.Option(help=HELP["alignment_weight"])]
+Steps = Annotated[int, typer.Option(help=HELP["steps"])]
+BatchSize = Annotated[int, typer.Option(help=HELP["batch_size"])]
+LearningRate = Annotated[float, typer.Option(help=HELP["learning_rate"])]
+Noise = Annotated[float, typer.Option(help=HELP["noise"])]
+HeldOut = Annotated[float, typer.Option(help=HELP["held_out"])]
+EvalSteps = Annotated[int, typer.Option(help=HELP["eval_steps"])]
+Seed = Annotated[int, typer.Option(help=HELP["seed"])]
+CacheDir = Annotated[Path | None, typer.Option(help="Folder of the embedding cache.  [default: ~/.cache/bsa_st]")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the table to this file too, as JSON.")]
+Column = Annotated[str, typer.Option(help="Field that holds the text in .jsonl and .parquet files.")]
+Texts = Annotated[Path, typer.Argument(help="Texts: .txt, .txt.gz (one a line), .jsonl, .jsonl.gz or .parquet.")]
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where to save the model.")] = Path("demo-model"),
+    hidden_dim: HiddenDim = 1024,
+    k: K = 128,
+    selection: Selection = "threshold",
+    steps: Steps = 2000,
+    seed: Seed = 0,
+    concepts: Annotated[int | None, typer.Option(help="Use only the first so many concepts.  [default: all]")] = None,
+    cache_dir: CacheDir = None,
+    json: Json = None,
+) -> None:
+    """Train on the Human Phenotype Ontology with all-MiniLM-L6-v2 and compare with float and sign vectors."""
+    from bsa_st.demo.run import format_report, run_demo, write_json
+
+    settings = DistillSettings(hidden_dim=hidden_dim, k=k, selection=selection, steps=steps, seed=seed)  # type: ignore[arg-type]
+    result = run_demo(folder, settings, texts=concepts, cache_dir=cache_dir)
+    typer.echo(format_report(result))
+    typer.echo(f"Model saved in {folder}")
+    if json is not None:
+        write_json(result, json)
+
+
+@app.command()
+def distill(
+    teacher: Annotated[str, typer.Argument(help="Name on the Hub or folder of a sentence-transformers model.")],
+    texts: Annotated[Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet) or their embeddings (.npy).")],
+    folder: Annotated[Path, typer.Argument(help="Where to save the model.")],
+    hidden_dim: HiddenDim = DEFAULT.hidden_dim,
+    k: K = DEFAULT.k,
+    selection: Selection = DEFAULT.selection,
+    alignment_weight: AlignmentWeight = DEFAULT.alignment_weight,
+    steps: Steps = DEFAULT.steps,
+    batch_size: BatchSize = DEFAULT.batch_size,
+    learning_rate: LearningRate = DEFAULT.learning_rate,
+    noise: Noise = DEFAULT.noise,
+    held_out: HeldOut = DEFAULT.held_out,
+    eval_steps: EvalSteps = DEFAULT.eval_steps,
+    seed: Seed = DEFAULT.seed,
+    text_column: Column = "text",
+    precision: Annotated[str, typer.Option(help="Number format of the frozen encoder: auto, float32, bfloat16.")] = "auto",
+    checkpoint_dir: Annotated[
+        Path | None, typer.Option(help="Folder for checkpoints; training resumes from one that is there.  [default: none]")
+    ] = None,
+    cache_dir: CacheDir = None,
+    json: Json = None,
+) -> None:
+    """Train a BSA head on texts behind a frozen encoder and save the model."""
+    from bsa_st.demo.run import write_json
+    from bsa_st.distill import distill as run
+    from bsa_st.hub import save
+    from bsa_st.monitor import head_of
+
+    given = locals()
+    settings = DistillSettings(**{field.name: given[field.name] for field in dataclasses.fields(DistillSettings)})
+    model = run(
+        teacher,
+        texts,
+        settings=settings,
+        text_column=text_column,
+        precision=precision,
+        checkpoint_dir=checkpoint_dir,
+        cache_dir=cache_dir,
+    )
+    save(model, folder)
+    report = head_of(model).report
+    for name, value in report["figures"].items():
+        typer.echo(f"{name.replace('_', ' '):<24}{value:>12}")
+    typer.echo(f"Model saved in {folder}")
+    if json is not None:
+        write_json(report, json)
+
+
+@app.command()
+def encode(
+    model: Annotated[str, typer.Argument(help="Name on the Hub or folder of a BSA model.")],
+    texts: Texts,
+    codes: Annotated[Path, typer.Argument(help="Codes file to write.")],
+    batch_size: Annotated[int, typer.Option(help="Texts per forward pass.")] = 32,
+    text_column: Column = "text",
+    scale: Annotated[bool, typer.Option(help="Store the byte per text for unbiased asymmetric scores.")] = True,
+) -> None:
+    """Encode texts into a compressed codes file."""
+    from bsa_st.encoding import encode as run
+    from bsa_st.hub import load
+    from bsa_st.texts import read_texts
+
+    items = read_texts(texts, text_column)
+    result = run(load(model), items, batch_size=batch_size, with_scale=scale, show_progress_bar=True)
+    result.save(codes)
+    size = codes.stat().st_size
+    typer.echo(f"{len(result)} texts in {codes}: {size} bytes, {size / len(result):.1f} per text")
+
+
+@app.command()
+def export(
+    codes: Annotated[Path, typer.Argument(help="Codes file.")],
+    target: Annotated[Path, typer.Argument(help="File to write: .npz scipy CSR, .npy packed bits, .jsonl lists of ids.")],
+) -> None:
+    """Export a codes file for other tools."""
+    from bsa_st.codes import BinaryCodes
+    from bsa_st.export import export_codes
+
+    content = BinaryCodes.load(codes)
+    export_codes(content, target)
+    typer.echo(f"{len(content)} texts in {target}: {target.stat().st_size} bytes")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bsa-st {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+
+
+def main() -> None:
+    """Entry point: run the command; print a :class:`BSAError` as one line and exit with status 2."""
+    try:
+        app()
+    except BSAError as error:
+        print(f"bsa-st: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("bsa-st: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

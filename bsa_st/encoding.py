@@ -1,0 +1,102 @@
+"""From texts or dense embeddings to :class:`~bsa_st.codes.BinaryCodes`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import nn
+from tqdm.auto import tqdm
+
+from bsa_st.codes import BinaryCodes
+from bsa_st.errors import BSAError
+from bsa_st.module import BinarySparsityAlignment
+from bsa_st.monitor import batches, head_of
+from bsa_st.scoring import unbiased_scale
+from bsa_st.texts import read_texts
+
+CHUNK_TEXTS = 4096
+
+
+def split_model(model: SentenceTransformer) -> tuple[SentenceTransformer, BinarySparsityAlignment]:
+    """The dense encoder and the head of a BSA model, sharing its weights; raises what :func:`head_of` raises."""
+    head = head_of(model)
+    return rebuild(model, list(model)[:-1]), head
+
+
+def rebuild(model: SentenceTransformer, modules: list[nn.Module]) -> SentenceTransformer:
+    """A model of other modules with the device, prompts and base model of this one, scored by cosine, in evaluation mode."""
+    rebuilt = SentenceTransformer(
+        modules=modules,
+        device=str(model.device),
+        prompts={name: prompt for name, prompt in model.prompts.items() if prompt is not None},
+        default_prompt_name=model.default_prompt_name,
+        similarity_fn_name="cosine",
+    )
+    rebuilt.model_card_data.base_model = model.model_card_data.base_model
+    return rebuilt.eval()
+
+
+def encode(
+    model: SentenceTransformer,
+    texts: Iterable[str],
+    *,
+    batch_size: int = 32,
+    prompt_name: str | None = None,
+    with_scale: bool = True,
+    show_progress_bar: bool = False,
+) -> BinaryCodes:
+    """Codes of texts. Memory stays bounded: at most 4,096 texts are dense at a time.
+
+    Args:
+        model: A model from :func:`bsa_st.distill` or :func:`bsa_st.load`.
+        texts: n texts.
+        batch_size: Texts per forward pass.
+        prompt_name: Name of one of the model's prompts.
+        with_scale: Add the byte per text that makes asymmetric scores unbiased.
+        show_progress_bar: Show a bar over the texts.
+
+    Returns:
+        n codes, in the order of the texts.
+
+    Raises:
+        BSAError: If the model has no BSA head, or there is no text, or a text is empty.
+    """
+    encoder, head = split_model(model)
+    texts = read_texts(texts)
+    parts = []
+    with tqdm(total=len(texts), desc="Encoding", unit="text", disable=not show_progress_bar) as bar:
+        for start in range(0, len(texts), CHUNK_TEXTS):
+            chunk = texts[start : start + CHUNK_TEXTS]
+            dense = encoder.encode(chunk, batch_size=batch_size, prompt_name=prompt_name, show_progress_bar=False)
+            parts.append(encode_embeddings(head, dense, with_scale=with_scale))
+            bar.update(len(chunk))
+    return BinaryCodes.concatenate(parts)
+
+
+@torch.no_grad()
+def encode_embeddings(head: BinarySparsityAlignment, embeddings: np.ndarray, *, with_scale: bool = True) -> BinaryCodes:
+    """Codes of dense embeddings.
+
+    Args:
+        head: The trained layer.
+        embeddings: float (n, d) with n > 0.
+        with_scale: As in :func:`encode`.
+
+    Raises:
+        BSAError: If the embeddings have another width or hold NaN or infinite values.
+    """
+    if embeddings.ndim != 2 or embeddings.shape[1] != head.input_dim or len(embeddings) == 0:
+        raise BSAError(f"embeddings must have shape (n, {head.input_dim}) with n > 0, got {embeddings.shape}")
+    parts = []
+    for x in batches(embeddings, head.hidden_dim, head.weight.device):
+        if not torch.isfinite(x).all():
+            raise BSAError("the embeddings hold NaN or infinite values")
+        code = head.select(head.logits(x))
+        part = BinaryCodes.from_dense(code)
+        if with_scale:
+            part.scale = unbiased_scale(x.cpu().numpy(), head.decode(code).cpu().numpy())
+        parts.append(part)
+    return BinaryCodes.concatenate(parts)

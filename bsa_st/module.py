@@ -1,0 +1,214 @@
+"""The BSA layer: a dense embedding in, a binary sparse code out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from sentence_transformers.base.modules import Module
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bsa_st.settings import Selection, check_sizes
+
+
+class BinarySparsityAlignment(Module):
+    """Turns a dense embedding ``x`` into a binary sparse code ``h`` and back (Binary Sparsity Alignment).
+
+    Encoder: ``z = W (x - mean) + b``, ``p = sigmoid(exp(log_scale) * z)``. In ``threshold`` mode ``h = 1`` where ``z > 0``,
+    so the number of active features varies; in ``topk`` mode exactly the ``k`` largest logits are active.
+    Decoder: ``x_hat = h V + c``.
+
+    In evaluation the forward pass replaces ``sentence_embedding`` by the code, float32 in {0.0, 1.0}. In training it does so
+    with straight-through gradients and adds what the losses of :mod:`bsa_st.losses` need: ``bsa_input`` (n, d),
+    ``bsa_probability`` (n, D), ``bsa_target`` (n, D), the top-k target without gradient, and ``bsa_reconstruction`` (n, d).
+
+    Args:
+        input_dim: Width d of the dense embedding.
+        hidden_dim: Number D of features.
+        k: Target number of active features per text, at most ``hidden_dim``.
+        selection: ``"threshold"`` or ``"topk"``.
+
+    Raises:
+        BSAError: If a size is out of range or ``selection`` is unknown.
+
+    Source: "Sparsity beyond TopK: A Novel Cosine Loss for Sparse Binary Representations", method section.
+    """
+
+    config_keys: list[str] = ["input_dim", "hidden_dim", "k", "selection"]
+
+    def __init__(self, input_dim: int, hidden_dim: int = 4096, k: int = 32, selection: Selection = "threshold") -> None:
+        super().__init__()
+        check_sizes(input_dim, hidden_dim, k, selection)
+        self.input_dim = input_dim
+        self.hidden_dim = hidden_dim
+        self.k = k
+        self.selection = selection
+        self.mean: Tensor
+        self.register_buffer("mean", torch.zeros(input_dim))
+        directions = F.normalize(torch.randn(hidden_dim, input_dim), dim=1)
+        self.weight = nn.Parameter(directions)
+        self.bias = nn.Parameter(torch.zeros(hidden_dim))
+        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.decoder_weight = nn.Parameter(directions.clone())
+        self.decoder_bias = nn.Parameter(torch.zeros(input_dim))
+        self.firing_rate: Tensor
+        self.register_buffer("firing_rate", torch.full((hidden_dim,), k / hidden_dim))
+        self.export_threshold: Tensor
+        self.register_buffer("export_threshold", torch.zeros(()))
+        self.input_bound: Tensor
+        self.register_buffer("input_bound", torch.ones(()))
+        self.report: dict[str, Any] = {}
+
+    @torch.no_grad()
+    def initialise(self, sample: Tensor) -> None:
+        """Fit the mean, the thresholds, the scale and the decoder to a sample, so that training starts from a working code.
+
+        Every feature starts at the firing rate ``k / D`` on the sample: its bias is the negative quantile of its projection.
+
+        Args:
+            sample: Dense embeddings, float32 (n, d); a few thousand rows are enough.
+        """
+        self.mean.copy_(sample.mean(dim=0))
+        centred = sample - self.mean
+        projections = centred @ self.weight.T
+        rank = min(len(sample), max(1, round(len(sample) * self.k / self.hidden_dim)))
+        self.bias.copy_(-projections.topk(rank, dim=0).values[-1])
+        self.log_scale.copy_(-torch.log(projections.std().clamp_min(1e-12)) + math.log(4.0))
+        code = self.select(projections + self.bias)
+        summed = code @ self.weight
+        amplitude = (summed * centred).sum() / summed.square().sum().clamp_min(1e-12)
+        self.decoder_weight.copy_(self.weight * amplitude)
+        self.decoder_bias.copy_(self.mean)
+
+    @torch.no_grad()
+    def rescale(self, unit: float) -> None:
+        """Turn a head trained on ``x / unit`` into one for ``x``, with the same logits."""
+        self.weight.div_(unit)
+        for tensor in (self.mean, self.decoder_weight, self.decoder_bias):
+            tensor.mul_(unit)
+
+    @torch.no_grad()
+    def calibrate(self, sample: Tensor) -> None:
+        """Measure, after training, what the losses leave open.
+
+        The decoder's overall length, which a cosine does not see, is set by least squares so that ``x_hat`` approximates ``x``;
+        ``firing_rate`` (D,) becomes the share of texts on which each feature fires; ``export_threshold`` the logit above which
+        ``k`` features per text are active on average (0 in threshold mode); and ``input_bound`` the largest ``|x - mean|``.
+
+        Args:
+            sample: Dense embeddings, float32 (n, d).
+        """
+        fired = torch.zeros_like(self.firing_rate)
+        length, agreement = sample.new_zeros(()), sample.new_zeros(())
+        largest = []
+        for x in sample.split(4096):
+            logits = self.logits(x)
+            code = self.select(logits)
+            decoded = self.decode(code)
+            fired += code.sum(dim=0)
+            length += decoded.square().sum()
+            agreement += (decoded * x).sum()
+            largest.append(logits.topk(min(4 * self.k, self.hidden_dim), dim=1).values.flatten())
+        self.firing_rate.copy_(fired / len(sample))
+        self.input_bound.copy_((sample - self.mean).abs().max())
+        factor = agreement / length.clamp_min(1e-12)
+        self.decoder_weight.mul_(factor)
+        self.decoder_bias.mul_(factor)
+        if self.selection == "topk":
+            values = torch.cat(largest)
+            place = min(len(values), len(sample) * self.k)
+            self.export_threshold.copy_(values.kthvalue(len(values) - place + 1).values)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits ``z = W (x - mean) + b`` of dense embeddings.
+
+        The bias enters as the weight of a constant first column, exactly as in the exported stock modules
+        (:mod:`bsa_st.stock`), so that both compute the same floating-point numbers.
+
+        Args:
+            x: float (n, d).
+
+        Returns:
+            float32 (n, D).
+        """
+        x = x.to(self.weight.dtype) - self.mean
+        inputs = torch.cat([x.new_ones(len(x), 1), x], dim=1)
+        weight = torch.cat([self.bias[:, None], self.weight], dim=1)
+        return F.linear(inputs, weight, self.bias.new_zeros(self.hidden_dim))
+
+    def select(self, logits: Tensor, selection: Selection | None = None) -> Tensor:
+        """Codes of logits: 1 where the feature is active. No gradient.
+
+        Args:
+            logits: float (n, D).
+            selection: Overrides the mode of the module.
+
+        Returns:
+            float (n, D) in {0, 1}, of the dtype of ``logits``.
+        """
+        if (selection or self.selection) == "threshold":
+            return (logits > 0).to(logits.dtype)
+        active = logits.topk(self.k, dim=-1).indices
+        return torch.zeros_like(logits).scatter_(-1, active, 1.0)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Dense reconstruction ``x_hat = h V + c``.
+
+        Args:
+            codes: float or integer (n, D) in {0, 1}.
+
+        Returns:
+            float32 (n, d); its direction approximates the dense embedding.
+        """
+        return codes.to(self.decoder_weight.dtype) @ self.decoder_weight + self.decoder_bias
+
+    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        x = features["sentence_embedding"]
+        if not self.training:
+            features["sentence_embedding"] = self.select(self.logits(x))
+            return features
+        logits = F.linear(x.to(self.weight.dtype) - self.mean, self.weight, self.bias)
+        probability = torch.sigmoid(self.log_scale.exp() * logits)
+        with torch.no_grad():
+            target = self.select(logits, "topk")
+            hard = target if self.selection == "topk" else self.select(logits)
+        code = probability + (hard - probability).detach()
+        features["bsa_input"] = x
+        features["bsa_probability"] = probability
+        features["bsa_target"] = target
+        features["bsa_reconstruction"] = self.decode(code)
+        features["sentence_embedding"] = code
+        return features
+
+    def get_embedding_dimension(self) -> int:
+        """Number D of features, the width of the codes."""
+        return self.hidden_dim
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        self.save_config(output_path)
+        self.save_torch_weights(output_path, safe_serialization=safe_serialization)
+
+    @classmethod
+    def load(  # type: ignore[override]  # the base class names each of these arguments
+        cls,
+        model_name_or_path: str,
+        subfolder: str = "",
+        token: bool | str | None = None,
+        cache_folder: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        **kwargs: Any,
+    ) -> BinarySparsityAlignment:
+        place: dict[str, Any] = {
+            "model_name_or_path": model_name_or_path,
+            "subfolder": subfolder,
+            "token": token,
+            "cache_folder": cache_folder,
+            "revision": revision,
+            "local_files_only": local_files_only,
+        }
+        module = cls(**cls.load_config(**place))
+        cls.load_torch_weights(**place, model=module)
+        return module

@@ -1,0 +1,64 @@
+"""Settings of a head and of its training, checked when they are built. No torch, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from bsa_st.errors import BSAError
+
+Selection = Literal["threshold", "topk"]
+
+MAX_DIM = 1 << 22
+"""Largest width accepted, so that a damaged or hostile config cannot ask for absurd memory."""
+
+
+def _setting(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """Everything that decides the trained weights; a value out of range raises :class:`BSAError`."""
+
+    hidden_dim: int = _setting(4096, "Number of features D.")
+    k: int = _setting(32, "Target number of active features per text.")
+    selection: Selection = _setting("threshold", "threshold: a variable number of active features; topk: exactly k.")
+    alignment_weight: float = _setting(1.0, "Weight of the soft top-k cosine loss beside the reconstruction.")
+    steps: int = _setting(2000, "Training steps.")
+    batch_size: int = _setting(512, "Texts per training step and device.")
+    learning_rate: float = _setting(1e-3, "Peak learning rate of AdamW; it rises over 5 % of the steps, then falls to 0.")
+    noise: float = _setting(0.3, "Length of the Gaussian noise added to a training embedding, relative to its own length.")
+    held_out: float = _setting(0.02, "Share of the texts kept for evaluation, at most 5,000 texts.")
+    eval_steps: int = _setting(500, "Steps between two evaluations, and between two checkpoints.")
+    seed: int = _setting(0, "Random seed of the weights, the split and the order of the texts.")
+
+    def __post_init__(self) -> None:
+        check_sizes(1, self.hidden_dim, self.k, self.selection)
+        for name in ("steps", "batch_size", "eval_steps"):
+            if getattr(self, name) < 1:
+                raise BSAError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.held_out < 1:
+            raise BSAError(f"held_out must lie between 0 and 1, got {self.held_out}")
+        if not self.learning_rate > 0:
+            raise BSAError(f"learning_rate must be positive, got {self.learning_rate}")
+        for name in ("alignment_weight", "noise"):
+            if not getattr(self, name) >= 0:
+                raise BSAError(f"{name} must not be negative, got {getattr(self, name)}")
+
+
+def help_texts() -> dict[str, str]:
+    """What each field of :class:`DistillSettings` means, for the command line."""
+    return {entry.name: entry.metadata["help"] for entry in fields(DistillSettings)}
+
+
+def check_sizes(input_dim: int, hidden_dim: int, k: int, selection: str) -> None:
+    """Raise a :class:`BSAError` that names the first size out of range."""
+    if not 1 <= input_dim <= MAX_DIM:
+        raise BSAError(f"input_dim must lie between 1 and {MAX_DIM}, got {input_dim}")
+    if not 1 <= hidden_dim <= MAX_DIM:
+        raise BSAError(f"hidden_dim must lie between 1 and {MAX_DIM}, got {hidden_dim}")
+    if not 1 <= k <= hidden_dim:
+        raise BSAError(f"k must lie between 1 and hidden_dim = {hidden_dim}, got {k}")
+    if selection not in get_args(Selection):
+        raise BSAError(f"selection must be one of {', '.join(get_args(Selection))}, got {selection!r}")

@@ -1,0 +1,106 @@
+"""Reading texts from whatever a user has: a list, an iterable, a dataset or a file."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from bsa_st.errors import BSAError
+
+SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".parquet")
+
+Texts = str | Path | Iterable[str]
+"""A path, or texts: a list, a generator, a ``datasets.Dataset`` with the named column, a ``datasets.Column``."""
+
+
+def read_texts(source: Texts, column: str = "text") -> list[str]:
+    """All texts of a source, checked.
+
+    Args:
+        source: A path to .txt or .txt.gz (one text a line), .jsonl or .jsonl.gz (an object a line) or .parquet; a
+            ``datasets.Dataset``; or any iterable of strings.
+        column: Field of the objects, the parquet file or the dataset that holds the text.
+
+    Returns:
+        A list of at least one non-empty string, in order.
+
+    Raises:
+        BSAError: If the file is missing, of an unknown kind or not UTF-8, the column is missing, there is no text,
+            or a text is empty or no string; the message names the file and the line or position.
+    """
+    if isinstance(source, (str, Path)):
+        name, items = str(source), _read_file(Path(source), column)
+    elif hasattr(source, "column_names"):
+        name = "the dataset"
+        if column not in source.column_names:
+            raise BSAError(f"the dataset has no column {column!r}; it has {', '.join(source.column_names)}")
+        items = iter(source[column])  # type: ignore[index]  # a datasets.Dataset
+    else:
+        name, items = "the texts", iter(source)
+    texts = list(items)
+    if not texts:
+        raise BSAError(f"{name}: no text in it")
+    for position, text in enumerate(texts, start=1):
+        if not isinstance(text, str):
+            raise BSAError(f"{name}: item {position} is a {type(text).__name__}, not a string")
+        if not text.strip():
+            raise BSAError(f"{name}: text {position} is empty; remove empty texts")
+    return texts
+
+
+def _read_file(path: Path, column: str) -> Iterator[str]:
+    if not path.is_file():
+        raise BSAError(f"text file not found: {path}")
+    if path.name.endswith(".parquet"):
+        return _read_parquet(path, column)
+    if path.name.endswith((".jsonl", ".jsonl.gz")):
+        return _read_jsonl(path, column)
+    if path.name.endswith((".txt", ".txt.gz")):
+        return (line for _, line in _lines(path))
+    raise BSAError(f"{path}: unknown kind of text file; use one of {', '.join(SUFFIXES)}")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    number = 0
+    try:
+        with _open(path) as file:
+            for number, line in enumerate(file, start=1):
+                yield number, line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise BSAError(f"{path}: not UTF-8 after line {number}: {error.reason}") from error
+    except (OSError, EOFError) as error:
+        raise BSAError(f"{path}: cannot be read: {error}") from error
+
+
+def _open(path: Path) -> IO[str]:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8")
+    return path.open(encoding="utf-8")
+
+
+def _read_jsonl(path: Path, column: str) -> Iterator[str]:
+    for number, line in _lines(path):
+        try:
+            record: Any = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BSAError(f"{path}: line {number} is not JSON: {error.msg}") from error
+        if not isinstance(record, dict) or column not in record:
+            raise BSAError(f"{path}: line {number} has no field {column!r}")
+        yield record[column]
+
+
+def _read_parquet(path: Path, column: str) -> Iterator[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path)
+        if column not in table.schema_arrow.names:
+            raise BSAError(f"{path}: no column {column!r}; it has {', '.join(table.schema_arrow.names)}")
+        for batch in table.iter_batches(columns=[column]):
+            yield from batch.column(0).to_pylist()
+    except pa.ArrowException as error:
+        raise BSAError(f"{path}: cannot be read as parquet: {error}") from error

@@ -1,0 +1,192 @@
+"""The embedding cache: computed once, resumable, never trusted blindly."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from bsa_st import BSAError, cache, precision
+from bsa_st.cache import cached_embeddings
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "CHUNK_ROWS", 40)
+
+
+class Counting:
+    """Counts the texts that an encoder really encodes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, stop_after: int | None = None) -> None:
+        self.texts = 0
+        real = cache._encode_chunk
+
+        def counted(encoder: SentenceTransformer, texts: list[str], batch_size: int) -> np.ndarray:
+            if stop_after is not None and self.texts >= stop_after:
+                raise KeyboardInterrupt
+            self.texts += len(texts)
+            return real(encoder, texts, batch_size)
+
+        monkeypatch.setattr(cache, "_encode_chunk", counted)
+
+
+def only_entry(folder: Path) -> Path:
+    (entry,) = folder.iterdir()
+    return entry
+
+
+def embed(teacher: SentenceTransformer, texts: list[str], folder: Path) -> np.ndarray:
+    return cached_embeddings(teacher, texts, cache_dir=folder, precision="float32", show_progress_bar=False)
+
+
+def test_embeddings_are_those_of_the_encoder_in_order_and_computed_once(
+    teacher: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = embed(teacher, texts[:100], tmp_path)
+    assert rows.dtype == np.float16
+    np.testing.assert_allclose(rows, teacher.encode(texts[:100]), atol=1e-3)
+    counting = Counting(monkeypatch)
+    assert np.array_equal(embed(teacher, texts[:100], tmp_path), rows)
+    assert counting.texts == 0
+
+
+def test_other_texts_order_or_model_do_not_share_an_entry(
+    teacher: SentenceTransformer, texts: list[str], tmp_path: Path
+) -> None:
+    embed(teacher, texts[:3], tmp_path)
+    embed(teacher, texts[:3][::-1], tmp_path)
+    assert cache.texts_fingerprint(["ab", "c"]) != cache.texts_fingerprint(["a", "bc"])
+    before = cache.encoder_fingerprint(teacher)
+    with torch.no_grad():
+        parameter = next(iter(teacher.parameters()))
+        parameter[0, 0] += 1
+        changed = cache.encoder_fingerprint(teacher)
+        parameter[0, 0] -= 1
+    assert changed != before
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_interrupted_run_continues_where_it_stopped(
+    teacher: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        Counting(patch, stop_after=80)
+        with pytest.raises(KeyboardInterrupt):
+            embed(teacher, texts[:200], tmp_path)
+    counting = Counting(monkeypatch)
+    rows = embed(teacher, texts[:200], tmp_path)
+    assert counting.texts == 120
+    np.testing.assert_allclose(rows, teacher.encode(texts[:200]), atol=1e-3)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "manifest", "no manifest", "newer", "half written"])
+def test_a_damaged_entry_is_found_and_rebuilt(
+    damage: str, teacher: SentenceTransformer, texts: list[str], tmp_path: Path
+) -> None:
+    good = np.array(embed(teacher, texts[:100], tmp_path))
+    entry = only_entry(tmp_path)
+    data, manifest = entry / "embeddings.bin", entry / "manifest.json"
+    if damage == "flip":
+        raw = bytearray(data.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        data.write_bytes(raw)
+    elif damage == "cut":
+        os.truncate(data, data.stat().st_size - 1)
+    elif damage == "manifest":
+        manifest.write_text("{")
+    elif damage == "no manifest":
+        manifest.unlink()
+    elif damage == "newer":
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99}))
+    else:
+        with data.open("ab") as file:
+            file.write(b"half a chunk")
+    assert np.array_equal(embed(teacher, texts[:100], tmp_path), good)
+
+
+def test_a_killed_process_leaves_whole_chunks_to_build_on(texts: list[str], tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("\n".join(texts[:3000]))
+    program = (
+        "import sys; from bsa_st import cache; from bsa_st.demo.run import packaged_teacher; from bsa_st.texts import read_texts\n"
+        "cache.CHUNK_ROWS = 40\n"
+        f"t = read_texts(r'{tmp_path / 'texts.txt'}'); m = packaged_teacher()\n"
+        f"cache.cached_embeddings(m, t, cache_dir=r'{tmp_path / 'cache'}', precision='float32', show_progress_bar=False)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], env=os.environ.copy())
+    deadline = time.monotonic() + 120
+    manifests: list[Path] = []
+    while not manifests and time.monotonic() < deadline and process.poll() is None:
+        manifests = list(tmp_path.glob("cache/*/manifest.json"))
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert manifests
+    manifest = cache._valid_manifest(manifests[0].parent, 3000)
+    assert manifest is not None
+    assert 0 < len(manifest.checksums) < 75
+
+
+def test_a_full_disk_is_named_and_finished_chunks_stay(
+    teacher: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    real = os.fsync
+
+    def full(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(BSAError, match=r"cannot write the embedding cache in .*: No space left on device"):
+            embed(teacher, texts[:200], tmp_path)
+    assert (only_entry(tmp_path) / "embeddings.bin").stat().st_size == 2 * 40 * 384 * 2
+    counting = Counting(monkeypatch)
+    embed(teacher, texts[:200], tmp_path)
+    assert counting.texts == 120
+
+
+def test_an_encoder_that_gives_nan_is_refused(
+    teacher: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "_encode_chunk", lambda *_: np.full((40, 384), np.nan, dtype=np.float32))
+    with pytest.raises(BSAError, match="NaN or infinite values within texts 1 to 40"):
+        embed(teacher, texts[:40], tmp_path)
+
+
+def test_values_beyond_float16_are_kept_in_float32(
+    teacher: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "_encode_chunk", lambda *_: np.full((40, 384), 1e6, dtype=np.float32))
+    rows = embed(teacher, texts[:40], tmp_path)
+    assert rows.dtype == np.float32
+    assert rows[0, 0] == 1e6
+
+
+def test_bfloat16_is_taken_only_where_it_points_the_same_way(
+    teacher: SentenceTransformer, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda device: True)
+    fast, name = precision.encoder_for_caching(teacher, texts[:50])
+    assert name == "bfloat16"
+    assert next(fast.parameters()).dtype == torch.bfloat16
+    assert next(teacher.parameters()).dtype == torch.float32
+    monkeypatch.setattr(precision, "LEAST_MEAN_COSINE", 1.1)
+    assert precision.encoder_for_caching(teacher, texts[:50]) == (teacher, "float32")
+    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda device: False)
+    assert precision.encoder_for_caching(teacher, texts[:50]) == (teacher, "float32")
+    with pytest.raises(BSAError, match="precision must be auto, float32 or bfloat16, got 'int4'"):
+        precision.encoder_for_caching(teacher, texts[:50], "int4")

@@ -1,0 +1,218 @@
+"""One folder, two loaders: plain sentence-transformers and bsa_st, and what they do with damaged folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+
+import bsa_st
+from bsa_st import BSAError
+from bsa_st.demo.hpo import SynonymTask
+from bsa_st.monitor import head_of
+
+# Encodes texts in a process in which `import bsa_st` fails, as on a machine that never heard of it.
+PLAIN = """
+import json, sys
+sys.modules["bsa_st"] = None
+import numpy as np
+from sentence_transformers import SentenceTransformer
+if __name__ == "__main__":
+    folder, texts, out, devices = sys.argv[1:5]
+    model = SentenceTransformer(folder, device="cpu")
+    texts = json.load(open(texts))
+    kwargs = {"device": json.loads(devices), "chunk_size": 250} if devices != "null" else {}
+    codes = model.encode(texts, **kwargs)
+    np.savez(out, codes=codes.astype(np.uint8), exact=np.isin(codes, (0.0, 1.0)).all(), kind=str(codes.dtype),
+             packed=model.encode(texts[:500], precision="ubinary"), similarity=model.similarity(codes[:2], codes[:2]))
+"""
+
+
+def plain_encode(folder: Path, texts: list[str], tmp_path: Path, devices: list[str] | None = None) -> dict[str, np.ndarray]:
+    (tmp_path / "plain.py").write_text(PLAIN)
+    (tmp_path / "texts.json").write_text(json.dumps(texts))
+    command = [sys.executable, "plain.py", str(folder), "texts.json", "out.npz", json.dumps(devices)]
+    subprocess.run(command, cwd=tmp_path, check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    return dict(np.load(tmp_path / "out.npz"))
+
+
+def test_plain_loader_agrees_bit_for_bit_on_five_thousand_texts(
+    threshold_folder: Path, task: SynonymTask, tmp_path: Path
+) -> None:
+    names = [document.split(". ")[0] for document in task.documents][:5200]
+    plain = plain_encode(threshold_folder, names, tmp_path)
+    full = bsa_st.load(threshold_folder, device="cpu").encode(names)
+    assert str(plain["kind"]) == "float32"
+    assert bool(plain["exact"])
+    assert np.array_equal(plain["codes"], full)
+    assert np.array_equal(plain["packed"], np.packbits(full[:500] > 0, axis=1))
+    np.testing.assert_allclose(np.diag(plain["similarity"]), 1, atol=1e-5)
+
+
+def test_multi_process_encode_gives_the_same_codes(threshold_folder: Path, texts: list[str], tmp_path: Path) -> None:
+    plain = plain_encode(threshold_folder, texts[:500], tmp_path, ["cpu", "cpu"])
+    full = bsa_st.load(threshold_folder, device="cpu").encode(texts[:500], device=["cpu", "cpu"], chunk_size=250)
+    assert np.array_equal(plain["codes"], full)
+
+
+def test_bsa_loader_restores_the_head_bit_for_bit(threshold_model: SentenceTransformer, threshold_folder: Path) -> None:
+    saved, loaded = head_of(threshold_model), head_of(bsa_st.load(threshold_folder))
+    assert loaded.report == saved.report
+    assert loaded.get_config_dict() == saved.get_config_dict()
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in saved.state_dict().items())
+    assert not loaded.training
+
+
+def test_a_saved_folder_survives_another_save_by_sentence_transformers(
+    threshold_folder: Path, texts: list[str], tmp_path: Path
+) -> None:
+    first = SentenceTransformer(str(threshold_folder))
+    first.save_pretrained(str(tmp_path / "again"))
+    second = SentenceTransformer(str(tmp_path / "again"))
+    assert np.array_equal(first.encode(texts[:200]), second.encode(texts[:200]))
+    with pytest.raises(BSAError, match=r"bsa/config\.json: file not found; the folder holds no BSA model"):
+        bsa_st.load(tmp_path / "again")
+
+
+def test_saving_what_was_loaded_gives_the_same_files(threshold_folder: Path, tmp_path: Path) -> None:
+    bsa_st.save(bsa_st.load(threshold_folder), tmp_path / "again")
+    for name in ("bsa/model.safetensors", "bsa/config.json", "bsa/training.json", "modules.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (threshold_folder / name).read_bytes()
+
+
+def test_topk_export_is_a_calibrated_threshold_and_says_so(topk_folder: Path, texts: list[str], tmp_path: Path) -> None:
+    full = bsa_st.load(topk_folder).encode(texts)
+    plain = SentenceTransformer(str(topk_folder)).encode(texts)
+    assert (full.sum(axis=1) == 32).all()
+    assert plain.sum(axis=1).mean() == pytest.approx(32, abs=0.5)
+    overlap = np.minimum(full, plain).sum(axis=1).mean()
+    assert overlap > 0.8 * 32
+    assert "calibrated" in json.loads((topk_folder / "bsa/config.json").read_text())["stock_export"]
+    assert "calibrated" in (topk_folder / "README.md").read_text()
+
+
+def test_codes_of_encode_are_those_of_the_model(threshold_folder: Path, texts: list[str]) -> None:
+    model = bsa_st.load(threshold_folder)
+    codes = bsa_st.encode(model, texts[:300], batch_size=32)
+    differing = (codes.to_dense() != model.encode(texts[:300], batch_size=32)).sum()
+    assert differing <= 1e-5 * 300 * 1024  # batches of other shapes may round a logit at the threshold the other way
+    assert codes.scale is not None
+    assert bsa_st.encode(model, texts[:3], with_scale=False).scale is None
+
+
+def test_half_precision_keeps_nearly_all_bits(threshold_folder: Path, texts: list[str]) -> None:
+    exact = SentenceTransformer(str(threshold_folder)).encode(texts[:200])
+    for dtype in ("float16", "bfloat16"):
+        rough = SentenceTransformer(str(threshold_folder), model_kwargs={"dtype": dtype}).encode(texts[:200])
+        assert np.isin(rough, (0.0, 1.0)).mean() > 0.9999
+        assert np.minimum(exact, rough).sum() > 0.95 * exact.sum()
+
+
+def test_only_json_and_safetensors_lie_in_the_bsa_folder(threshold_folder: Path) -> None:
+    assert sorted(path.name for path in (threshold_folder / "bsa").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "training.json",
+    ]
+    modules = json.loads((threshold_folder / "modules.json").read_text())
+    assert all(module["type"].startswith("sentence_transformers.") for module in modules)
+
+
+# -- bad folders --------------------------------------------------------------------------------------------------------
+
+
+def edit_config(folder: Path, **changes: object) -> None:
+    path = folder / "bsa/config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def edit_weights(folder: Path, name: str, value: torch.Tensor | None) -> None:
+    path = folder / "bsa/model.safetensors"
+    weights = load_file(path)
+    if value is None:
+        del weights[name]
+    else:
+        weights[name] = value
+    save_file(weights, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: shutil.rmtree(f / "bsa"), r"bsa/config\.json: file not found"),
+        (lambda f: (f / "bsa/config.json").write_text("{"), r"bsa/config\.json: damaged"),
+        (lambda f: (f / "bsa/config.json").write_text("[]"), r"bsa/config\.json: damaged"),
+        (lambda f: edit_config(f, format_version=99), r"bsa/config\.json: format version 99 is newer"),
+        (lambda f: edit_config(f, format_version=None), r"bsa/config\.json: no format_version"),
+        (lambda f: edit_config(f, hidden_dim=10**9), r"bsa/config\.json: hidden_dim must lie between"),
+        (lambda f: edit_config(f, hidden_dim="many"), r"bsa/config\.json: .* must be whole numbers"),
+        (lambda f: edit_config(f, k=5000), r"bsa/config\.json: k must lie"),
+        (lambda f: edit_config(f, selection="best"), r"bsa/config\.json: selection must be one of"),
+        (lambda f: edit_config(f, hidden_dim=2048), r"bsa/model\.safetensors: .* expected \(2048"),
+        (lambda f: (f / "bsa/model.safetensors").unlink(), r"bsa/model\.safetensors: file not found"),
+        (lambda f: os.truncate(f / "bsa/model.safetensors", 5000), r"bsa/model\.safetensors: damaged"),
+        (lambda f: edit_weights(f, "bias", torch.full((1024,), float("nan"))), r"bsa/model\.safetensors: bias holds NaN"),
+        (lambda f: edit_weights(f, "bias", torch.zeros(1024).half()), r"bsa/model\.safetensors: bias has shape .* F16"),
+        (lambda f: edit_weights(f, "weight", None), r"bsa/model\.safetensors: lacks weight"),
+        (lambda f: edit_weights(f, "weight", torch.zeros(1024, 384)), "not of the same model"),
+    ],
+)
+def test_a_damaged_folder_gives_one_error_that_names_the_file(
+    damage: object, message: str, threshold_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(threshold_folder, folder)
+    damage(folder)  # type: ignore[operator]
+    with pytest.raises(BSAError, match=message):
+        bsa_st.load(folder)
+
+
+@pytest.mark.parametrize("name", ["./no/such/folder", "no/such/model/at/all", "org/absent"])
+def test_a_missing_model_is_named(name: str) -> None:
+    with pytest.raises(BSAError, match=name):
+        bsa_st.load(name)
+
+
+# -- saving -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_save_leaves_the_earlier_model(
+    threshold_folder: Path, topk_model: SentenceTransformer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(threshold_folder, folder)
+    before = (folder / "bsa/model.safetensors").read_bytes()
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bsa_st.hub.save_file", full)
+    with pytest.raises(BSAError, match=r"cannot write the model to .*: No space left on device"):
+        bsa_st.save(topk_model, folder)
+    assert (folder / "bsa/model.safetensors").read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+def test_save_replaces_a_bsa_model_but_nothing_else(topk_model: SentenceTransformer, tmp_path: Path) -> None:
+    bsa_st.save(topk_model, tmp_path / "new" / "model")
+    bsa_st.save(topk_model, tmp_path / "new" / "model")
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("x")
+    with pytest.raises(BSAError, match="precious exists and is no BSA model"):
+        bsa_st.save(topk_model, tmp_path / "precious")
+
+
+def test_a_model_without_a_head_cannot_be_saved_or_encode_codes(teacher: SentenceTransformer, tmp_path: Path) -> None:
+    with pytest.raises(BSAError, match="the model has no BSA head"):
+        bsa_st.save(teacher, tmp_path / "x")
+    with pytest.raises(BSAError, match="the model has no BSA head"):
+        bsa_st.encode(teacher, ["x"])

@@ -1,0 +1,110 @@
+"""Scores against a plain loop over sets."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bsa_st import BinaryCodes, BSAError, scoring
+from tests.test_codes import random_codes
+
+MEASURES = ["overlap", "cosine", "jaccard", "tversky", "hamming"]
+
+
+def varied(texts: int, seed: int, hidden_dim: int = 60) -> BinaryCodes:
+    """Codes of very different sizes, the first one empty."""
+    rng = np.random.default_rng(seed)
+    dense = rng.random((texts, hidden_dim)) < rng.random((texts, 1))
+    dense[:1] = False
+    return BinaryCodes.from_dense(dense.astype(np.float32))
+
+
+def by_sets(a: set[int], b: set[int], measure: str, weight: np.ndarray, alpha: float, beta: float) -> float:
+    def size(ids: set[int]) -> float:
+        return float(sum(weight[i] for i in ids))
+
+    shared, left, right = size(a & b), size(a - b), size(b - a)
+    if measure == "overlap":
+        return shared
+    if measure == "hamming":
+        return -(left + right)
+    below = {
+        "cosine": math.sqrt((shared + left) * (shared + right)),
+        "jaccard": shared + left + right,
+        "tversky": shared + alpha * left + beta * right,
+    }[measure]
+    return shared / below if below > 0 else 0.0
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("measure", MEASURES)
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), blocks=st.sampled_from([1, 64, 1 << 25]))
+def test_scores_equal_those_of_sets(measure: str, weighted: bool, seed: int, blocks: int) -> None:
+    queries, documents = varied(5, seed), varied(7, seed + 1)
+    weight = np.random.default_rng(seed).random(60).astype(np.float32) if weighted else None
+    settings_ = {"alpha": 0.3, "beta": 0.8}
+    sets = [[set(c.ids[s:e].tolist()) for s, e in zip(c.indptr, c.indptr[1:], strict=False)] for c in (queries, documents)]
+    expected = [[by_sets(q, d, measure, np.ones(60) if weight is None else weight, 0.3, 0.8) for d in sets[1]] for q in sets[0]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "BLOCK_CELLS", blocks)
+        found = scoring.scores(queries, documents, measure, weight, **settings_)  # type: ignore[arg-type]
+        pairs = scoring.pairwise_scores(queries, documents[:5], measure, weight, **settings_)  # type: ignore[arg-type]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(pairs, np.diag(expected), rtol=1e-4, atol=1e-4)
+
+
+def test_idf_weighs_rare_features_more_and_never_below_zero() -> None:
+    codes = BinaryCodes.from_dense(np.array([[1, 1, 0], [1, 0, 0], [1, 0, 0]]))
+    weights = scoring.idf(codes)
+    np.testing.assert_allclose(weights, np.log([4 / 4, 4 / 2, 4 / 1]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("blocks", [1, 1 << 25])
+def test_asymmetric_score_is_the_product_with_the_decoded_text(blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "BLOCK_CELLS", blocks)
+    rng = np.random.default_rng(0)
+    documents, decoder, offset = random_codes(30, 80, 9), rng.normal(size=(80, 12)), rng.normal(size=12)
+    queries = rng.normal(size=(4, 12))
+    decoded = documents.to_dense() @ decoder + offset
+    cosine = queries @ (decoded / np.linalg.norm(decoded, axis=1, keepdims=True)).T
+    found = scoring.asymmetric_scores(queries, documents, decoder, offset)
+    np.testing.assert_allclose(found, cosine, rtol=1e-4, atol=1e-5)
+
+
+def test_scale_byte_makes_the_asymmetric_score_of_a_text_with_itself_one() -> None:
+    rng = np.random.default_rng(0)
+    documents, decoder, offset = random_codes(200, 80, 9), rng.normal(size=(80, 12)), rng.normal(size=12)
+    decoded = documents.to_dense() @ decoder + offset
+    dense = decoded + 0.3 * rng.normal(size=decoded.shape)
+    dense *= (1 / np.linalg.norm(dense, axis=1) * rng.uniform(0.5, 3, 200))[:, None]
+    decoded /= np.linalg.norm(decoded, axis=1, keepdims=True)
+    factor = scoring.decode_scale(scoring.unbiased_scale(dense, decoded))
+    own = np.einsum("nd,nd->n", dense / np.linalg.norm(dense, axis=1, keepdims=True), decoded) * factor
+    np.testing.assert_allclose(own, 1, atol=0.005)
+
+
+def test_top_k_breaks_ties_by_position_and_stops_at_the_number_of_documents() -> None:
+    hits = scoring.top_k(np.array([[1.0, 3.0, 3.0, 0.0]]), 3)
+    assert hits.ids.tolist() == [[1, 2, 0]]
+    assert hits.scores.tolist() == [[3, 3, 1]]
+    assert scoring.top_k(np.zeros((2, 2)), 10).ids.shape == (2, 2)
+
+
+def test_mismatches_are_named() -> None:
+    a, b = random_codes(3, 80, 9), random_codes(3, 90, 9)
+    with pytest.raises(BSAError, match="codes of 80 and of 90 features cannot be compared"):
+        scoring.scores(a, b)
+    with pytest.raises(BSAError, match=r"measure must be one of overlap, .* got 'dice'"):
+        scoring.scores(a, a, "dice")  # type: ignore[arg-type]
+    with pytest.raises(BSAError, match=r"weights must have shape \(80,\)"):
+        scoring.scores(a, a, weights=np.ones(3))
+    with pytest.raises(BSAError, match="as many codes left as right, got 3 and 2"):
+        scoring.pairwise_scores(a, a[:2])
+    with pytest.raises(BSAError, match="do not fit codes of 80 features"):
+        scoring.asymmetric_scores(np.zeros((2, 5)), a, np.zeros((80, 12)), np.zeros(12))
