@@ -109,7 +109,7 @@ def distill(
     )
     save(model, folder)
     report = head_of(model).report
-    for name, value in report["figures"].items():
+    for name, value in {**report["figures"], "seconds_training": report["seconds_training"]}.items():
         typer.echo(f"{name.replace('_', ' '):<24}{value:>12}")
     typer.echo(f"Model saved in {folder}")
     if json is not None:

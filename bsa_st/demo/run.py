@@ -104,6 +104,17 @@ def format_report(result: dict[str, Any]) -> str:
     )
 
 
+def markdown_table(rows: list[dict[str, Any]]) -> str:
+    """The rows of the result as a Markdown table, as the README shows it."""
+    lines = ["| method | scoring | bytes/text | nDCG@10 | recall@100 | queries/s |", "|---|---|---:|---:|---:|---:|"]
+    for row in (Row(**row) for row in rows):
+        lines.append(
+            f"| {row.method} | {row.scoring} | {row.bytes_per_text:.1f} | {row.ndcg_at_10:.3f} "
+            f"| {row.recall_at_100:.3f} | {row.queries_per_second:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def write_json(result: dict[str, Any], path: Path) -> None:
     """Write the result for machines."""
     with atomic_file(path) as file:

@@ -1,0 +1,127 @@
+"""The command line as a user meets it: real processes, exit status, one line per error."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from bsa_st import BinaryCodes
+from bsa_st.demo.run import packaged_teacher
+
+COMMAND = [sys.executable, "-m", "bsa_st.cli"]
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False, env=None, timeout=600
+    )
+
+
+@pytest.fixture(scope="module")
+def teacher_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("teacher")
+    packaged_teacher().save_pretrained(str(folder), create_model_card=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def text_file(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("texts") / "texts.txt"
+    path.write_text("\n".join(text.replace("\n", " ") for text in texts[:300]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("command", ["demo", "distill", "encode", "export"])
+def test_help_shows_every_option_with_its_default(command: str) -> None:
+    result = run(command, "--help")
+    assert result.returncode == 0
+    options = [block for block in result.stdout.split("\n  --")[1:]]
+    assert options or command == "export"
+    for block in options:
+        assert "default:" in " ".join(block.split()) or "--json" in f"--{block}" or "no-scale" in block, block
+
+
+def test_distill_encode_export_from_the_shell(teacher_folder: Path, text_file: Path, tmp_path: Path) -> None:
+    trained = run(
+        "distill", teacher_folder, text_file, "model", "--hidden-dim", 256, "--k", 16, "--steps", 20,
+        "--cache-dir", "cache", "--json", "report.json", cwd=tmp_path,
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    assert "reconstruction cosine" in trained.stdout
+    assert json.loads((tmp_path / "report.json").read_text())["settings"]["hidden_dim"] == 256
+
+    encoded = run("encode", "model", text_file, "out.codes", cwd=tmp_path)
+    assert encoded.returncode == 0, encoded.stderr
+    codes = BinaryCodes.load(tmp_path / "out.codes")
+    size = (tmp_path / "out.codes").stat().st_size
+    assert f"300 texts in out.codes: {size} bytes, {size / 300:.1f} per text" in encoded.stdout
+    assert codes.scale is not None
+
+    for name in ("codes.npz", "codes.npy", "codes.jsonl"):
+        assert run("export", "out.codes", name, cwd=tmp_path).returncode == 0
+    assert BinaryCodes.from_scipy(sparse.load_npz(tmp_path / "codes.npz")).ids.tolist() == codes.ids.tolist()
+    assert np.array_equal(np.load(tmp_path / "codes.npy"), codes.to_packed())
+    lists = [json.loads(line) for line in (tmp_path / "codes.jsonl").read_text().splitlines()]
+    assert lists[7] == codes[7].ids.tolist()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("distill", "./nowhere", "t.txt", "m"), "teacher model folder not found: ./nowhere"),
+        (("distill", "TEACHER", "missing.txt", "m"), "text file not found: missing.txt"),
+        (("distill", "TEACHER", "latin.txt", "m"), "latin.txt: not UTF-8"),
+        (("distill", "TEACHER", "empty.txt", "m"), "empty.txt: no text in it"),
+        (("distill", "TEACHER", "t.txt", "m", "--k", "99", "--hidden-dim", "64"), "k must lie between 1 and hidden_dim = 64"),
+        (("distill", "TEACHER", "t.txt", "m", "--selection", "best"), "selection must be one of threshold, topk"),
+        (("encode", "./nowhere", "t.txt", "o"), "model folder not found: ./nowhere"),
+        (("encode", "TEACHER", "t.txt", "o"), "the folder holds no BSA model"),
+        (("export", "t.txt", "o.npz"), "not a codes file"),
+        (("export", "missing.codes", "o.npz"), "cannot read codes file missing.codes"),
+        (("distill",), "Missing argument"),
+        (("demo", "--steps", "many"), "Invalid value for '--steps'"),
+    ],
+)
+def test_user_errors_are_one_clear_message_with_status_2(
+    arguments: tuple[str, ...], message: str, teacher_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "t.txt").write_text("one\ntwo\n")
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "latin.txt").write_bytes("caf\xe9\n".encode("latin-1"))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    result = run(*(str(teacher_folder) if item == "TEACHER" else item for item in arguments), cwd=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_small_demo_prints_its_table_and_saves_a_model(tmp_path: Path) -> None:
+    result = run(
+        "demo", "model", "--concepts", 400, "--hidden-dim", 256, "--k", 16, "--steps", 30,
+        "--cache-dir", "cache", "--json", "demo.json", cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "demo.json").read_text())
+    keys = {"method", "scoring", "bytes_per_text", "ndcg_at_10", "recall_at_100", "queries_per_second"}
+    assert all(keys == row.keys() for row in report["rows"])
+    rows = {(row["method"], row["scoring"]): row for row in report["rows"]}
+    assert set(rows) == {
+        ("float32", "symmetric"), ("int8", "asymmetric"), ("sign", "symmetric"), ("sign", "asymmetric"),
+        ("bsa", "overlap"), ("bsa", "idf"), ("bsa", "asymmetric"),
+    }  # fmt: skip
+    assert rows["float32", "symmetric"]["bytes_per_text"] == 4 * 384
+    assert rows["sign", "symmetric"]["bytes_per_text"] == 48
+    assert rows["int8", "asymmetric"]["ndcg_at_10"] == pytest.approx(rows["float32", "symmetric"]["ndcg_at_10"], abs=0.01)
+    assert rows["float32", "symmetric"]["ndcg_at_10"] > rows["bsa", "idf"]["ndcg_at_10"] > 0.2
+    assert len(report["examples"]) == 3
+    for row in report["rows"]:
+        assert f"{row['ndcg_at_10']:.3f}" in result.stdout
+    assert "features never fired" in result.stdout
+    assert (tmp_path / "model" / "bsa" / "model.safetensors").is_file()
