@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bsa_st.codes import BinaryCodes
     from bsa_st.distill import distill
     from bsa_st.encoding import encode, encode_embeddings
+    from bsa_st.exhaustive import search
     from bsa_st.hub import load, save
     from bsa_st.losses import BSALoss, CosineReconstructionLoss, SoftTopKCosineLoss
     from bsa_st.module import BinarySparsityAlignment
@@ -36,10 +37,11 @@ _HOMES = {
     "encode_embeddings": "encoding",
     "load": "hub",
     "save": "hub",
+    "search": "exhaustive",
 }
 
 __all__ = ["BSAError", "BSALoss", "BinaryCodes", "BinarySparsityAlignment", "CosineReconstructionLoss", "DistillSettings"]
-__all__ += ["SoftTopKCosineLoss", "distill", "encode", "encode_embeddings", "load", "save"]
+__all__ += ["SoftTopKCosineLoss", "distill", "encode", "encode_embeddings", "load", "save", "search"]
 
 
 class _LazyPackage(ModuleType):

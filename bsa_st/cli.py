@@ -46,8 +46,8 @@ Texts = Annotated[Path, typer.Argument(help="Texts: .txt, .txt.gz (one a line), 
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where to save the model.")] = Path("demo-model"),
-    hidden_dim: HiddenDim = 1024,
-    k: K = 128,
+    hidden_dim: HiddenDim = 4096,
+    k: K = 42,
     selection: Selection = "threshold",
     steps: Steps = 2000,
     seed: Seed = 0,
@@ -123,6 +123,7 @@ def encode(
     codes: Annotated[Path, typer.Argument(help="Codes file to write.")],
     batch_size: Annotated[int, typer.Option(help="Texts per forward pass.")] = 32,
     text_column: Column = "text",
+    refine: Annotated[bool, typer.Option(help="Bring the codes closer to the dense embeddings.")] = True,
     scale: Annotated[bool, typer.Option(help="Store the byte per text for unbiased asymmetric scores.")] = True,
 ) -> None:
     """Encode texts into a compressed codes file."""
@@ -131,7 +132,7 @@ def encode(
     from bsa_st.texts import read_texts
 
     items = read_texts(texts, text_column)
-    result = run(load(model), items, batch_size=batch_size, with_scale=scale, show_progress_bar=True)
+    result = run(load(model), items, batch_size=batch_size, refine=refine, with_scale=scale, show_progress_bar=True)
     result.save(codes)
     size = codes.stat().st_size
     typer.echo(f"{len(result)} texts in {codes}: {size} bytes, {size / len(result):.1f} per text")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import tempfile
 import time
@@ -23,6 +24,7 @@ from transformers import TrainerCallback, set_seed
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from bsa_st.atomic import atomic_file
 from bsa_st.cache import cached_embeddings
 from bsa_st.cachedrows import CachedRows, Student
 from bsa_st.encoding import rebuild
@@ -37,6 +39,7 @@ from bsa_st.texts import Texts, read_texts
 INITIAL_SAMPLE = 8192
 FIRING_SAMPLE = 20_000
 FINAL_SAMPLE = 100_000
+FINITE_ROWS = 1 << 16
 
 
 def distill(
@@ -124,14 +127,17 @@ def train_head(
 
     Training runs on embeddings of about unit length, so that learning rates mean the same for every encoder; the head is
     scaled back afterwards.
+
+    Raises:
+        BSAError: If a row holds NaN or infinite values, or ``checkpoint_dir`` holds checkpoints of other settings.
     """
     started = time.perf_counter()
+    _check_finite(embeddings)
+    checkpoint = _checkpoint(checkpoint_dir, settings)
     set_seed(settings.seed)
     train_rows, held_out_rows = _split(len(embeddings), settings)
     sample = np.array(embeddings[train_rows[:FINAL_SAMPLE]], dtype=np.float32)
     held_out = np.array(embeddings[held_out_rows], dtype=np.float32)
-    if not (np.isfinite(sample).all() and np.isfinite(held_out).all()):
-        raise BSAError("the embeddings hold NaN or infinite values")
     unit = 2.0 ** round(math.log2(max(float(np.linalg.norm(sample, axis=1).mean()), 1e-30)))
     sample, held_out = sample / unit, held_out / unit
     head = BinarySparsityAlignment(embeddings.shape[1], settings.hidden_dim, settings.k, settings.selection)
@@ -154,8 +160,7 @@ def train_head(
         trainer.remove_callback(trainer.model_card_callback_class)  # it would run the student on widget texts
         if not show_progress_bar:
             trainer.remove_callback(PrinterCallback)
-        resume = get_last_checkpoint(str(checkpoint_dir)) if checkpoint_dir and Path(checkpoint_dir).is_dir() else None
-        trainer.train(resume_from_checkpoint=resume)
+        trainer.train(resume_from_checkpoint=checkpoint)
     head.eval()
     head.rescale(unit)
     sample, held_out = sample * unit, held_out * unit
@@ -181,9 +186,13 @@ def load_teacher(teacher: SentenceTransformer | str | Path) -> SentenceTransform
     if (name.startswith((".", "/", "~")) or isinstance(teacher, Path)) and not Path(name).expanduser().is_dir():
         raise BSAError(f"teacher model folder not found: {name}")
     try:
-        return SentenceTransformer(str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name)
+        if Path(name).expanduser().is_dir():
+            return SentenceTransformer(str(Path(name).expanduser()))
+        model = SentenceTransformer(name)
     except (OSError, ValueError) as error:
         raise BSAError(f"cannot load the teacher model {name!r}: {str(error).splitlines()[0]}") from error
+    model.model_card_data.base_model = model.model_card_data.base_model or name
+    return model
 
 
 def ready_embeddings(texts: Texts | np.ndarray) -> np.ndarray | None:
@@ -198,6 +207,32 @@ def ready_embeddings(texts: Texts | np.ndarray) -> np.ndarray | None:
     if texts.ndim != 2 or len(texts) == 0 or texts.dtype.kind != "f":
         raise BSAError(f"embeddings must be a float array (n, d) with n > 0, got {texts.dtype} {texts.shape}")
     return texts
+
+
+def _check_finite(embeddings: np.ndarray) -> None:
+    for start in range(0, len(embeddings), FINITE_ROWS):
+        rows = np.isfinite(embeddings[start : start + FINITE_ROWS]).all(axis=1)
+        if not rows.all():
+            raise BSAError(f"the embeddings hold NaN or infinite values, first in row {start + int(rows.argmin()) + 1}")
+
+
+def _checkpoint(folder: str | Path | None, settings: DistillSettings) -> str | None:
+    """The last checkpoint in a folder, which from now on belongs to these settings."""
+    if folder is None:
+        return None
+    owner = Path(folder) / "settings.json"
+    mine = dataclasses.asdict(settings)
+    try:
+        if owner.is_file():
+            if json.loads(owner.read_text()) != mine:
+                raise BSAError(f"{folder} holds checkpoints of other settings ({owner}); choose another folder")
+        else:
+            owner.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(owner) as file:
+                file.write(json.dumps(mine, indent=2).encode())
+    except (OSError, json.JSONDecodeError) as error:
+        raise BSAError(f"cannot use the checkpoint folder {folder}: {error}") from error
+    return get_last_checkpoint(str(folder))
 
 
 def _split(rows: int, settings: DistillSettings) -> tuple[np.ndarray, np.ndarray]:

@@ -14,10 +14,12 @@ from bsa_st.codes import BinaryCodes
 from bsa_st.errors import BSAError
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import batches, head_of
-from bsa_st.scoring import unbiased_scale
+from bsa_st.refine import refine_codes
+from bsa_st.scoring import decode, unbiased_scale
 from bsa_st.texts import read_texts
 
 CHUNK_TEXTS = 4096
+MOVES_PER_FEATURE = 1
 
 
 def split_model(model: SentenceTransformer) -> tuple[SentenceTransformer, BinarySparsityAlignment]:
@@ -45,6 +47,7 @@ def encode(
     *,
     batch_size: int = 32,
     prompt_name: str | None = None,
+    refine: bool = False,
     with_scale: bool = True,
     show_progress_bar: bool = False,
 ) -> BinaryCodes:
@@ -55,6 +58,8 @@ def encode(
         texts: n texts.
         batch_size: Texts per forward pass.
         prompt_name: Name of one of the model's prompts.
+        refine: Bring the codes closer to the dense embeddings (:mod:`bsa_st.refine`). Best for stored texts that float or decoded
+            queries search; for overlap scores leave at least the queries unrefined.
         with_scale: Add the byte per text that makes asymmetric scores unbiased.
         show_progress_bar: Show a bar over the texts.
 
@@ -71,18 +76,21 @@ def encode(
         for start in range(0, len(texts), CHUNK_TEXTS):
             chunk = texts[start : start + CHUNK_TEXTS]
             dense = encoder.encode(chunk, batch_size=batch_size, prompt_name=prompt_name, show_progress_bar=False)
-            parts.append(encode_embeddings(head, dense, with_scale=with_scale))
+            parts.append(encode_embeddings(head, dense, refine=refine, with_scale=with_scale))
             bar.update(len(chunk))
     return BinaryCodes.concatenate(parts)
 
 
 @torch.no_grad()
-def encode_embeddings(head: BinarySparsityAlignment, embeddings: np.ndarray, *, with_scale: bool = True) -> BinaryCodes:
+def encode_embeddings(
+    head: BinarySparsityAlignment, embeddings: np.ndarray, *, refine: bool = False, with_scale: bool = True
+) -> BinaryCodes:
     """Codes of dense embeddings.
 
     Args:
         head: The trained layer.
         embeddings: float (n, d) with n > 0.
+        refine: As in :func:`encode`.
         with_scale: As in :func:`encode`.
 
     Raises:
@@ -90,13 +98,23 @@ def encode_embeddings(head: BinarySparsityAlignment, embeddings: np.ndarray, *, 
     """
     if embeddings.ndim != 2 or embeddings.shape[1] != head.input_dim or len(embeddings) == 0:
         raise BSAError(f"embeddings must have shape (n, {head.input_dim}) with n > 0, got {embeddings.shape}")
+    decoder, offset = head.decoder_weight.cpu().numpy(), head.decoder_bias.cpu().numpy()
     parts = []
     for x in batches(embeddings, head.hidden_dim, head.weight.device):
         if not torch.isfinite(x).all():
             raise BSAError("the embeddings hold NaN or infinite values")
-        code = head.select(head.logits(x))
-        part = BinaryCodes.from_dense(code)
+        part = BinaryCodes.from_dense(head.select(head.logits(x)))
+        if refine:
+            part = _refined(head, x, part)
         if with_scale:
-            part.scale = unbiased_scale(x.cpu().numpy(), head.decode(code).cpu().numpy())
+            part.scale = unbiased_scale(x.cpu().numpy(), decode(part, decoder, offset))
         parts.append(part)
     return BinaryCodes.concatenate(parts)
+
+
+def _refined(head: BinarySparsityAlignment, x: torch.Tensor, codes: BinaryCodes) -> BinaryCodes:
+    """In topk mode the number of active features stays; in threshold mode it may fall, and grow up to k."""
+    budget = head.k if head.selection == "threshold" else None
+    return refine_codes(
+        codes, x - head.decoder_bias, head.decoder_weight, head.gram(), max_moves=MOVES_PER_FEATURE * head.k, budget=budget
+    )

@@ -60,6 +60,7 @@ class BinarySparsityAlignment(Module):
         self.input_bound: Tensor
         self.register_buffer("input_bound", torch.ones(()))
         self.report: dict[str, Any] = {}
+        self._gram: tuple[int, Tensor] | None = None
 
     @torch.no_grad()
     def initialise(self, sample: Tensor) -> None:
@@ -163,6 +164,14 @@ class BinarySparsityAlignment(Module):
             float32 (n, d); its direction approximates the dense embedding.
         """
         return codes.to(self.decoder_weight.dtype) @ self.decoder_weight + self.decoder_bias
+
+    @torch.no_grad()
+    def gram(self) -> Tensor:
+        """Gram matrix ``V V^T`` of the decoder, float32 (D, D), kept until the decoder changes; it takes 4 D^2 bytes."""
+        version = self.decoder_weight._version
+        if self._gram is None or self._gram[0] != version or self._gram[1].device != self.decoder_weight.device:
+            self._gram = (version, self.decoder_weight @ self.decoder_weight.T)
+        return self._gram[1]
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         x = features["sentence_embedding"]

@@ -129,6 +129,20 @@ def asymmetric_scores(queries: np.ndarray, documents: BinaryCodes, decoder: np.n
     return out
 
 
+def decode(codes: BinaryCodes, decoder: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Dense reconstructions ``x_hat = h V + c``: float32 (n, d).
+
+    A decoded query scored by :func:`asymmetric_scores` compares code with code: over an inverted index it is a query of weights
+    ``V V^T h``. It is much closer to the dense cosine than overlap, which only counts.
+
+    Args:
+        codes: n codes.
+        decoder: V, float (D, d).
+        offset: c, float (d,).
+    """
+    return np.asarray(codes.to_scipy() @ decoder + offset, dtype=np.float32)
+
+
 def unbiased_scale(dense: np.ndarray, decoded: np.ndarray) -> np.ndarray:
     """One byte per text that turns ``q . x_hat`` into an unbiased estimate of ``cos(q, x)``: ``|x| / (x . x_hat)``.
 

@@ -81,6 +81,14 @@ def test_an_interrupted_training_resumes_to_the_same_weights(embeddings: np.ndar
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=1e-4, atol=1e-5)
 
 
+def test_checkpoints_of_other_settings_are_not_mixed(embeddings: np.ndarray, tmp_path: Path) -> None:
+    train_head(embeddings, DistillSettings(hidden_dim=64, k=4, steps=2), checkpoint_dir=tmp_path / "c", show_progress_bar=False)
+    with pytest.raises(BSAError, match="holds checkpoints of other settings"):
+        train_head(
+            embeddings, DistillSettings(hidden_dim=64, k=5, steps=2), checkpoint_dir=tmp_path / "c", show_progress_bar=False
+        )
+
+
 @pytest.mark.parametrize("width", [5, 700])
 def test_any_width_and_unnormalised_embeddings_can_be_learnt(width: int) -> None:
     rng = np.random.default_rng(0)
@@ -125,7 +133,7 @@ def bad(kind: str) -> np.ndarray:
 @pytest.mark.parametrize(
     ("texts", "settings", "message"),
     [
-        (bad("nan"), {}, "the embeddings hold NaN or infinite values"),
+        (bad("nan"), {}, "the embeddings hold NaN or infinite values, first in row 8"),
         (bad("width"), {}, "the embeddings have width 100, the teacher gives 384"),
         (bad("empty"), {}, "embeddings must be a float array"),
         (bad("int"), {}, "embeddings must be a float array"),

@@ -13,7 +13,7 @@ from sklearn.metrics import ndcg_score
 
 from bsa_st.encoding import encode_embeddings
 from bsa_st.module import BinarySparsityAlignment
-from bsa_st.scoring import asymmetric_scores, idf, scores, top_k
+from bsa_st.scoring import asymmetric_scores, decode, idf, scores, top_k
 
 QUERIES_AT_ONCE = 500
 TIMED_ROUNDS = 3
@@ -88,16 +88,21 @@ def _codes(
     head: BinarySparsityAlignment, documents: np.ndarray, queries: np.ndarray
 ) -> dict[tuple[str, str], tuple[float, Score]]:
     plain = encode_embeddings(head, documents, with_scale=False)
-    scaled = encode_embeddings(head, documents)
+    refined = encode_embeddings(head, documents, refine=True)
     query_codes = encode_embeddings(head, queries, with_scale=False)
     weights = idf(plain)
     decoder, offset = head.decoder_weight.detach().cpu().numpy(), head.decoder_bias.detach().cpu().numpy()
+    decoded = decode(encode_embeddings(head, queries, refine=True), decoder, offset)
     return {
         ("bsa", "overlap"): (plain.nbytes / len(plain), lambda part: scores(query_codes[part], plain)),
         ("bsa", "idf"): (plain.nbytes / len(plain), lambda part: scores(query_codes[part], plain, weights=weights)),
+        ("bsa", "decoded"): (
+            refined.nbytes / len(refined),
+            lambda part: asymmetric_scores(decoded[part], refined, decoder, offset),
+        ),
         ("bsa", "asymmetric"): (
-            scaled.nbytes / len(scaled),
-            lambda part: asymmetric_scores(queries[part], scaled, decoder, offset),
+            refined.nbytes / len(refined),
+            lambda part: asymmetric_scores(queries[part], refined, decoder, offset),
         ),
     }
 

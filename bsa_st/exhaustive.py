@@ -1,0 +1,70 @@
+"""Exhaustive search of texts over stored codes: exact, without an index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Literal, get_args
+
+import numpy as np
+from sentence_transformers import SentenceTransformer
+
+from bsa_st.codes import BinaryCodes
+from bsa_st.encoding import encode_embeddings, split_model
+from bsa_st.errors import BSAError
+from bsa_st.module import BinarySparsityAlignment
+from bsa_st.scoring import BLOCK_CELLS, Hits, asymmetric_scores, decode, idf, scores
+from bsa_st.scoring import top_k as best_of
+from bsa_st.texts import read_texts
+
+Scoring = Literal["overlap", "idf", "decoded", "asymmetric"]
+
+
+def search(
+    model: SentenceTransformer,
+    queries: Iterable[str],
+    documents: BinaryCodes,
+    *,
+    top_k: int = 10,
+    scoring: Scoring = "asymmetric",
+    prompt_name: str | None = None,
+) -> Hits:
+    """Best documents of each query.
+
+    Args:
+        model: The model that encoded the documents.
+        queries: n texts.
+        documents: m codes from :func:`bsa_st.encode`; for ``asymmetric`` and ``decoded`` best with ``refine=True``.
+        top_k: Hits per query; at most m come back.
+        scoring: ``asymmetric`` float query against code, the most exact; ``decoded`` the query's code, decoded, against code;
+            ``overlap`` cosine of both codes; ``idf`` the same with rare features weighing more.
+        prompt_name: Name of one of the model's prompts, for the queries.
+
+    Returns:
+        Positions and scores, both (n, min(top_k, m)), best first; equal scores in the order of the documents.
+
+    Raises:
+        BSAError: If the model has no BSA head or another number of features, the scoring is unknown, or a query is empty.
+    """
+    if scoring not in get_args(Scoring):
+        raise BSAError(f"scoring must be one of {', '.join(get_args(Scoring))}, got {scoring!r}")
+    encoder, head = split_model(model)
+    if documents.hidden_dim != head.hidden_dim:
+        raise BSAError(f"the documents have {documents.hidden_dim} features, the model {head.hidden_dim}")
+    dense = encoder.encode(read_texts(queries), prompt_name=prompt_name, show_progress_bar=False)
+    score = _scorer(head, dense, documents, scoring)
+    step = max(1, BLOCK_CELLS // max(1, len(documents)))
+    parts = [best_of(score(slice(start, start + step)), top_k) for start in range(0, len(dense), step)]
+    return Hits(np.concatenate([part.ids for part in parts]), np.concatenate([part.scores for part in parts]))
+
+
+def _scorer(
+    head: BinarySparsityAlignment, dense: np.ndarray, documents: BinaryCodes, scoring: Scoring
+) -> Callable[[slice], np.ndarray]:
+    decoder, offset = head.decoder_weight.detach().cpu().numpy(), head.decoder_bias.detach().cpu().numpy()
+    if scoring in ("overlap", "idf"):
+        codes = encode_embeddings(head, dense, with_scale=False)
+        weights = idf(documents) if scoring == "idf" else None
+        return lambda part: scores(codes[part], documents, "cosine", weights)
+    if scoring == "decoded":
+        dense = decode(encode_embeddings(head, dense, refine=True, with_scale=False), decoder, offset)
+    return lambda part: asymmetric_scores(dense[part], documents, decoder, offset)

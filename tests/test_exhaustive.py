@@ -1,0 +1,51 @@
+"""Exhaustive search finds real texts by every scoring."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+import bsa_st
+from bsa_st import BSAError, exhaustive, scoring
+
+QUERIES = ["seizures in infancy", "short stature"]
+
+
+@pytest.mark.parametrize("kind", ["overlap", "idf", "decoded", "asymmetric"])
+def test_a_text_finds_itself_and_blocks_do_not_matter(
+    kind: exhaustive.Scoring, threshold_model: SentenceTransformer, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = bsa_st.encode(threshold_model, texts[:300], refine=kind in ("decoded", "asymmetric"))
+    hits = bsa_st.search(threshold_model, texts[:50], documents, top_k=5, scoring=kind)
+    assert hits.ids.shape == hits.scores.shape == (50, 5)
+    assert (hits.ids[:, 0] == np.arange(50)).mean() > 0.9
+    assert (np.diff(hits.scores, axis=1) <= 0).all()
+    monkeypatch.setattr(exhaustive, "BLOCK_CELLS", 700)
+    again = bsa_st.search(threshold_model, texts[:50], documents, top_k=5, scoring=kind)
+    assert np.array_equal(again.ids, hits.ids)
+
+
+def test_asymmetric_search_is_near_the_dense_search(
+    threshold_model: SentenceTransformer, teacher: SentenceTransformer, texts: list[str]
+) -> None:
+    documents = bsa_st.encode(threshold_model, texts[:1000], refine=True)
+    dense = scoring.top_k(teacher.encode(texts[1000:1100]) @ teacher.encode(texts[:1000]).T, 10).ids
+    found = bsa_st.search(threshold_model, texts[1000:1100], documents, top_k=10).ids
+    shared = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(dense, found, strict=True)])
+    assert shared > 0.6
+
+
+def test_fewer_documents_than_hits(threshold_model: SentenceTransformer) -> None:
+    documents = bsa_st.encode(threshold_model, ["only one"])
+    assert bsa_st.search(threshold_model, QUERIES, documents).ids.tolist() == [[0], [0]]
+
+
+def test_bad_input_is_named(threshold_model: SentenceTransformer) -> None:
+    documents = bsa_st.encode(threshold_model, ["one"])
+    with pytest.raises(BSAError, match="scoring must be one of overlap, idf, decoded, asymmetric, got 'dot'"):
+        bsa_st.search(threshold_model, QUERIES, documents, scoring="dot")  # type: ignore[arg-type]
+    with pytest.raises(BSAError, match="text 1 is empty"):
+        bsa_st.search(threshold_model, [""], documents)
+    with pytest.raises(BSAError, match="the documents have 8 features, the model 1024"):
+        bsa_st.search(threshold_model, QUERIES, bsa_st.BinaryCodes([0], [0, 1], 8))
