@@ -4,18 +4,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo evaluate test lint clean
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
 demo: $(STAMP)
 	$(BIN)/bsa-st demo build/demo-model --json build/demo.json
+
+# Needs DATA, a folder of tasks; continues an interrupted run.
+evaluate: $(STAMP)
+	$(BIN)/python -m evaluation --data $(DATA)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

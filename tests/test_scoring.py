@@ -80,7 +80,9 @@ def test_asymmetric_score_is_the_product_with_the_decoded_text(blocks: int, monk
 def test_decoding_is_the_product_with_the_dictionary() -> None:
     rng = np.random.default_rng(0)
     codes, decoder, offset = random_codes(9, 80, 9), rng.normal(size=(80, 12)), rng.normal(size=12)
-    np.testing.assert_allclose(scoring.decode(codes, decoder, offset), codes.to_dense() @ decoder + offset, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        scoring.decode(codes, decoder, offset), codes.to_dense() @ decoder + offset, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_scale_byte_makes_the_asymmetric_score_of_a_text_with_itself_one() -> None:

@@ -1,0 +1,172 @@
+"""Reading and checking local task folders: BEIR-style retrieval and tab-separated sentence pairs, plain or .gz.
+
+Everything is checked when it is read, so that a bad file stops the run before any long work starts.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from bsa_st import BSAError
+
+RETRIEVAL_FILES = ("corpus.jsonl", "queries.jsonl", "qrels.tsv")
+QRELS_COLUMNS = ["query-id", "corpus-id", "score"]
+STS_COLUMNS = ("sentence1", "sentence2", "score")
+
+
+@dataclass(frozen=True)
+class RetrievalData:
+    """A collection with judgements.
+
+    Attributes:
+        corpus: Document id to (title, text).
+        queries: Query id to text; only queries with at least one relevant document.
+        qrels: Query id to {document id: grade}, grades above 0 relevant.
+    """
+
+    corpus: dict[str, tuple[str, str]]
+    queries: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+
+    @property
+    def documents(self) -> list[str]:
+        """What is encoded for each document, exactly as mteb joins title and text."""
+        return [f"{title} {text}".strip() for title, text in self.corpus.values()]
+
+
+@dataclass(frozen=True)
+class PairData:
+    """Sentence pairs with human ratings; three lists of the same length."""
+
+    sentence1: list[str]
+    sentence2: list[str]
+    score: list[float]
+
+
+def is_retrieval_folder(folder: Path) -> bool:
+    """Whether the folder has a corpus file."""
+    return find_file(folder, RETRIEVAL_FILES[0]) is not None
+
+
+def is_sts_folder(folder: Path) -> bool:
+    """Whether the folder has a test.tsv whose header names the columns of sentence pairs."""
+    path = find_file(folder, "test.tsv")
+    if path is None:
+        return False
+    header = next((line for _, line in numbered_lines(path)), "").split("\t")
+    return all(column in header for column in STS_COLUMNS)
+
+
+def find_file(folder: Path, name: str) -> Path | None:
+    """``folder/name`` or ``folder/name.gz``, whichever is there."""
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def read_retrieval(folder: Path) -> RetrievalData:
+    """The collection of a folder with corpus.jsonl, queries.jsonl and qrels.tsv.
+
+    Raises:
+        BSAError: If a file is missing, empty or malformed (with its line), or the judgements name an unknown id.
+    """
+    corpus_path, queries_path, qrels_path = (_existing(folder, name) for name in RETRIEVAL_FILES)
+    corpus = {key: (title, text) for key, title, text in _records(corpus_path)}
+    queries = {key: text for key, _, text in _records(queries_path)}
+    qrels = _read_qrels(qrels_path, corpus, queries)
+    judged = {key: text for key, text in queries.items() if key in qrels}
+    for what, items, path in (("document", corpus, corpus_path), ("judged query", judged, queries_path)):
+        if not items:
+            raise BSAError(f"{path}: empty split: not one {what}")
+    return RetrievalData(corpus, judged, qrels)
+
+
+def read_pairs(folder: Path, split: str = "test") -> PairData:
+    """The sentence pairs of ``<split>.tsv``; raises :class:`BSAError` like :func:`read_retrieval`."""
+    path = _existing(folder, f"{split}.tsv")
+    lines = numbered_lines(path)
+    header = next(lines, (0, ""))[1].split("\t")
+    missing = [column for column in STS_COLUMNS if column not in header]
+    if missing:
+        raise BSAError(f"{path}: line 1 must name the columns {', '.join(STS_COLUMNS)}; {', '.join(missing)} missing")
+    first, second, rating = (header.index(column) for column in STS_COLUMNS)
+    data = PairData([], [], [])
+    for number, line in lines:
+        cells = line.split("\t")
+        if len(cells) != len(header):
+            raise BSAError(f"{path}: line {number} has {len(cells)} columns, not {len(header)}")
+        data.sentence1.append(cells[first])
+        data.sentence2.append(cells[second])
+        data.score.append(_number(cells[rating], path, number))
+    if len(data.score) < 2:
+        raise BSAError(f"{path}: empty split: {len(data.score)} pairs")
+    return data
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines of a UTF-8 text file, plain or .gz, numbered from 1, without their line ends."""
+    number = 0
+    try:
+        with _open(path) as file:
+            for number, line in enumerate(file, start=1):
+                yield number, line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise BSAError(f"{path}: not UTF-8 after line {number}: {error.reason}") from error
+    except (OSError, EOFError) as error:
+        raise BSAError(f"{path}: cannot be read: {error}") from error
+
+
+def _open(path: Path) -> IO[str]:
+    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="\n")
+
+
+def _existing(folder: Path, name: str) -> Path:
+    path = find_file(folder, name)
+    if path is None:
+        raise BSAError(f"{folder / name}: not found (nor {name}.gz)")
+    return path
+
+
+def _records(path: Path) -> Iterator[tuple[str, str, str]]:
+    seen = set()
+    for number, line in numbered_lines(path):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BSAError(f"{path}: line {number} is not JSON: {error.msg}") from error
+        if not isinstance(record, dict) or "_id" not in record or not isinstance(record.get("text"), str):
+            raise BSAError(f"{path}: line {number} must be an object with the fields _id and text")
+        key = str(record["_id"])
+        if key in seen:
+            raise BSAError(f"{path}: line {number} repeats the id {key!r}")
+        seen.add(key)
+        yield key, str(record.get("title") or ""), record["text"]
+
+
+def _read_qrels(path: Path, corpus: dict[str, tuple[str, str]], queries: dict[str, str]) -> dict[str, dict[str, int]]:
+    qrels: dict[str, dict[str, int]] = {}
+    for number, line in numbered_lines(path):
+        cells = line.split("\t")
+        if number == 1 and cells == QRELS_COLUMNS:
+            continue
+        if len(cells) != len(QRELS_COLUMNS):
+            raise BSAError(f"{path}: line {number} has {len(cells)} columns, not {' '.join(QRELS_COLUMNS)}")
+        query, document, grade = cells
+        if query not in queries:
+            raise BSAError(f"{path}: line {number} names the unknown query id {query!r}")
+        if document not in corpus:
+            raise BSAError(f"{path}: line {number} names the unknown document id {document!r}")
+        value = _number(grade, path, number)
+        if value > 0:
+            qrels.setdefault(query, {})[document] = int(value)
+    return qrels
+
+
+def _number(cell: str, path: Path, number: int) -> float:
+    try:
+        return float(cell)
+    except ValueError as error:
+        raise BSAError(f"{path}: line {number}: the score {cell!r} is not a number") from error

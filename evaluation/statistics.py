@@ -1,0 +1,85 @@
+"""Uncertainty: bootstrap intervals over queries or pairs, and paired randomisation tests between two methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+RESAMPLES = 1000
+PAIR_RESAMPLES = 200
+PERMUTATIONS = 9999
+
+
+class Interval(NamedTuple):
+    """A 95 % interval."""
+
+    low: float
+    high: float
+
+
+def mean_interval(values: np.ndarray, seed: int = 0) -> Interval:
+    """Bootstrap interval of a mean over queries, float (n,)."""
+    return macro_interval([values], seed)
+
+
+def macro_interval(values: Sequence[np.ndarray], seed: int = 0) -> Interval:
+    """Bootstrap interval of the mean over tasks of the mean over queries; queries are drawn anew within each task.
+
+    Args:
+        values: For each task the values of its queries, float (n,).
+        seed: Seed of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    means = [task[rng.integers(len(task), size=(RESAMPLES, len(task)))].mean(axis=1) for task in values]
+    return _percentiles(np.mean(means, axis=0))
+
+
+def spearman_interval(predicted: np.ndarray, gold: np.ndarray, seed: int = 0) -> Interval:
+    """Bootstrap interval of Spearman's rank correlation over pairs, both float (n,)."""
+    result = stats.bootstrap(
+        (predicted, gold),
+        lambda left, right: stats.spearmanr(left, right).statistic,
+        paired=True,
+        vectorized=False,
+        n_resamples=PAIR_RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return Interval(float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+def paired_test(left: Sequence[np.ndarray], right: Sequence[np.ndarray], seed: int = 0) -> float:
+    """Two-sided p-value that two methods have the same mean over tasks, by randomly swapping them query by query.
+
+    Args:
+        left: For each task the values of its queries under one method, float (n,).
+        right: The same queries under the other.
+        seed: Seed of the swaps.
+
+    Source: Smucker, Allan and Carterette, "A comparison of statistical significance tests for IR evaluation" (2007).
+    """
+    weights = np.concatenate([np.full(len(task), 1 / len(task) / len(left)) for task in left])
+    a, b = np.concatenate(list(left)) * weights, np.concatenate(list(right)) * weights
+    if np.array_equal(a, b):
+        return 1.0
+    result = stats.permutation_test(
+        (a, b),
+        lambda x, y, axis: np.sum(x - y, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=PERMUTATIONS,
+        batch=500,
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)
+
+
+def _percentiles(draws: np.ndarray) -> Interval:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return Interval(float(low), float(high))

@@ -1,0 +1,193 @@
+"""The tasks that can be evaluated: mteb's own by name, local folders and the HPO ontology wrapped as mteb tasks."""
+
+from __future__ import annotations
+
+import difflib
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mteb
+from datasets import Dataset, DatasetDict
+from mteb.abstasks import AbsTask, AbsTaskRetrieval, AbsTaskSTS
+from mteb.abstasks.task_metadata import TaskMetadata
+
+from bsa_st import BSAError
+from bsa_st.demo.hpo import load_concepts, synonym_task
+from evaluation.folders import (
+    PairData,
+    RetrievalData,
+    is_retrieval_folder,
+    is_sts_folder,
+    read_pairs,
+    read_retrieval,
+)
+
+DEFAULT_TASKS = ("time", "med", "cranfield", "cisi", "lisa", "scifact", "stsbenchmark", "sts12", "sts13", "sts14")
+PREFIXES = ("retrieval_", "sts_")
+HPO = "hpo"
+QUICK_CONCEPTS = 500
+
+
+@dataclass(frozen=True)
+class EvaluationTask:
+    """A task and what the runner has to know about it.
+
+    Attributes:
+        name: Short name in the tables.
+        task: What ``mteb.evaluate`` is given.
+        metric: ``ndcg_at_10`` or ``spearman``; another main score for other mteb tasks.
+        corpus: Documents for the *adapted* setting; empty for sentence pairs, whose texts all are test inputs, and for
+            mteb tasks by name, which are downloaded only when they run.
+        training: Further texts of the task's own field for the *adapted* setting, none of them a query.
+    """
+
+    name: str
+    task: AbsTask
+    metric: str
+    corpus: list[str]
+    training: list[str]
+
+
+class LocalRetrieval(AbsTaskRetrieval):
+    """A retrieval task whose data is given, so that nothing is downloaded."""
+
+    data: RetrievalData
+
+    def load_data(self, *args: Any, **kwargs: Any) -> None:
+        """Hand the collection to mteb in its own layout."""
+        corpus = [{"id": key, "title": title, "text": text} for key, (title, text) in self.data.corpus.items()]
+        queries = [{"id": key, "text": text} for key, text in self.data.queries.items()]
+        self.dataset = {
+            "default": {
+                "test": {
+                    "corpus": Dataset.from_list(corpus),
+                    "queries": Dataset.from_list(queries),
+                    "relevant_docs": self.data.qrels,
+                    "top_ranked": None,
+                }
+            }
+        }
+        self.data_loaded = True
+
+
+class LocalSTS(AbsTaskSTS):
+    """A sentence-similarity task whose data is given."""
+
+    data: PairData
+
+    def load_data(self, *args: Any, **kwargs: Any) -> None:
+        """Hand the pairs to mteb in its own layout."""
+        self.dataset = DatasetDict({"test": Dataset.from_dict(vars(self.data))})
+        self.data_loaded = True
+
+
+def resolve_tasks(names: list[str], data: Path | None) -> list[EvaluationTask]:
+    """Tasks by name, all checked: a local folder's name, ``hpo``, an mteb task or an mteb benchmark.
+
+    Args:
+        names: Names; none means :data:`DEFAULT_TASKS` where ``data`` is given, else ``hpo``.
+        data: A folder of task folders, or one task folder; a local name wins over mteb's.
+
+    Raises:
+        BSAError: If the folder is missing, holds no task or bad data, or a name is unknown (with the nearest one).
+    """
+    folders = local_folders(data) if data is not None else {}
+    if not names:
+        names = [name for name in DEFAULT_TASKS if name in folders] or list(folders) or [HPO]
+    tasks: list[EvaluationTask] = []
+    for name in dict.fromkeys(names):
+        if name in folders:
+            tasks.append(folder_task(name, folders[name]))
+        elif name == HPO:
+            tasks.append(hpo_task())
+        else:
+            tasks.extend(_mteb_tasks(name, [*folders, HPO]))
+    return tasks
+
+
+def local_folders(data: Path) -> dict[str, Path]:
+    """Short name to folder of every task below ``data``, or of ``data`` itself."""
+    if not data.is_dir():
+        raise BSAError(f"data folder not found: {data}")
+    if is_retrieval_folder(data) or is_sts_folder(data):
+        return {_short(data): data}
+    inside = [folder for folder in sorted(data.iterdir()) if folder.is_dir()]
+    found = {_short(folder): folder for folder in inside if is_retrieval_folder(folder) or is_sts_folder(folder)}
+    if not found:
+        raise BSAError(f"{data}: no task in it; a task folder holds corpus.jsonl, queries.jsonl and qrels.tsv, or test.tsv")
+    return found
+
+
+def folder_task(name: str, folder: Path) -> EvaluationTask:
+    """A local folder as a real mteb task; raises :class:`BSAError` on bad data."""
+    if is_retrieval_folder(folder):
+        return retrieval_task(name, read_retrieval(folder))
+    return sts_task(name, read_pairs(folder))
+
+
+def retrieval_task(name: str, data: RetrievalData, training: list[str] | None = None) -> EvaluationTask:
+    """A collection as an mteb retrieval task."""
+    members = {"metadata": _metadata(name, "Retrieval", "ndcg_at_10"), "data": data}
+    task = type(f"Local{name}", (LocalRetrieval,), members)()
+    return EvaluationTask(name, task, "ndcg_at_10", data.documents, training or [])
+
+
+def sts_task(name: str, data: PairData) -> EvaluationTask:
+    """Sentence pairs as an mteb STS task."""
+    task = type(f"Local{name}", (LocalSTS,), {"metadata": _metadata(name, "STS", "spearman"), "data": data})()
+    return EvaluationTask(name, task, "spearman", [], [])
+
+
+def hpo_task(concepts: int | None = None, seed: int = 0) -> EvaluationTask:
+    """Synonym to concept in the Human Phenotype Ontology; ``concepts`` takes a random part of it."""
+    everything = load_concepts()
+    if concepts is not None:
+        everything = random.Random(seed).sample(everything, min(concepts, len(everything)))
+    parts = synonym_task(everything)
+    data = RetrievalData(
+        corpus={str(place): ("", text) for place, text in enumerate(parts.documents)},
+        queries={f"q{place}": text for place, text in enumerate(parts.queries)},
+        qrels={f"q{place}": {str(target): 1} for place, target in enumerate(parts.relevant)},
+    )
+    return retrieval_task(HPO, data, parts.training)
+
+
+def _mteb_tasks(name: str, local: list[str]) -> list[EvaluationTask]:
+    tasks: list[AbsTask]
+    try:
+        tasks = [mteb.get_task(name)]
+    except KeyError:
+        try:
+            tasks = list(mteb.get_benchmark(name).tasks)
+        except KeyError:
+            known = [*local, *(task.metadata.name for task in mteb.get_tasks()), *(b.name for b in mteb.get_benchmarks())]
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise BSAError(
+                f"unknown task {name!r}: no local folder, mteb task or benchmark of this name{hint} (local: {', '.join(local)})"
+            ) from None
+    return [EvaluationTask(task.metadata.name, task, _metric(task), [], []) for task in tasks]
+
+
+def _metric(task: AbsTask) -> str:
+    return "spearman" if task.metadata.type == "STS" else task.metadata.main_score
+
+
+def _short(folder: Path) -> str:
+    name = folder.resolve().name
+    return next((name.removeprefix(prefix) for prefix in PREFIXES if name.startswith(prefix)), name)
+
+
+def _metadata(name: str, kind: Any, main_score: str) -> TaskMetadata:
+    return TaskMetadata(
+        name=name,
+        description=f"Local {kind} task {name}.",
+        dataset={"path": f"local/{name}", "revision": "local"},
+        type=kind,
+        category="t2t",
+        eval_splits=["test"],
+        eval_langs=["eng-Latn"],
+        main_score=main_score,
+    )

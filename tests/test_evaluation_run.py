@@ -1,0 +1,170 @@
+"""The whole evaluation end to end: a quick run, what it writes, how it resumes, and the committed results."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+from sklearn.metrics import ndcg_score
+
+import evaluation
+from bsa_st import BSAError
+from evaluation.cli import app
+from evaluation.embeddings import EmbeddingStore
+from evaluation.methods import QUICK_METHODS, choose_methods
+from evaluation.methods.base import Method
+from evaluation.onetask import run_task
+from evaluation.report import write_report
+from evaluation.rows import Row, read_rows
+from evaluation.tasks import QUICK_CONCEPTS, folder_task, hpo_task
+from evaluation.training import adaptation_texts
+from evaluation.wrapper import CodeMemo, MethodEncoder
+
+ROOT = Path(evaluation.__file__).parent
+DATA = Path(os.environ.get("BSA_ST_DATA") or ROOT.parents[1] / "shared" / "data")
+ROWS_FILE = "all-MiniLM-L6-v2-adapted.json"
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
+    """Folder of a finished quick run."""
+    folder = tmp_path_factory.mktemp("quick")
+    quick_run(folder, cache_dir)
+    return folder
+
+
+def quick_run(folder: Path, cache_dir: Path, *more: str) -> None:
+    """``python -m evaluation --quick`` in this process."""
+    places = ["--output", str(folder / "results"), "--work", str(folder / "work"), "--cache-dir", str(cache_dir)]
+    app(["--quick", *places, *more], standalone_mode=False)
+
+
+@pytest.fixture(scope="module")
+def rows(quick: Path) -> list[Row]:
+    return read_rows(quick / "results" / ROWS_FILE)
+
+
+def test_every_method_and_scoring_has_a_row_with_score_interval_bytes_and_speed(rows: list[Row]) -> None:
+    wanted = {(method.name, scoring) for method in choose_methods(list(QUICK_METHODS)) for scoring in method.scorings}
+    assert {(row.method, row.scoring) for row in rows} == wanted
+    for row in rows:
+        assert row.ci_low is not None
+        assert row.ci_high is not None
+        assert row.ci_low < row.score < row.ci_high
+        assert row.queries_per_second is not None
+        assert row.queries_per_second > 0
+        assert 0 < row.bytes_per_text <= 1536 + 48
+        assert (row.model, row.setting, row.task, row.metric) == ("all-MiniLM-L6-v2", "adapted", "hpo", "ndcg_at_10")
+
+
+def test_mteb_scores_float32_as_sklearn_does(rows: list[Row], teacher: SentenceTransformer, cache_dir: Path) -> None:
+    task = hpo_task(QUICK_CONCEPTS)
+    data = task.task.data  # type: ignore[attr-defined]
+    store = EmbeddingStore(teacher, cache_dir, show_progress_bar=False)
+    scores = store.evaluation(list(data.queries.values())) @ store.evaluation(task.corpus).T
+    gold = np.zeros_like(scores)
+    for place, query in enumerate(data.queries):
+        for document in data.qrels[query]:
+            gold[place, list(data.corpus).index(document)] = 1
+    found = next(row.score for row in rows if row.method == "float32")
+    assert found == pytest.approx(ndcg_score(gold, scores, k=10), abs=1e-4)
+
+
+def test_codes_lose_quality_and_float_queries_win_some_back(rows: list[Row]) -> None:
+    score = {(row.method, row.scoring): row.score for row in rows}
+    assert score["float32", "symmetric"] > score["sign", "asymmetric"] > score["sign", "symmetric"] > 0.1
+    assert score["sign", "rescored"] == pytest.approx(score["float32", "symmetric"], abs=0.03)
+    assert score["bsa-topk-768-160", "two-stage"] == pytest.approx(score["bsa-topk-768-160", "asymmetric"], abs=0.02)
+
+
+def test_no_query_is_trained_on() -> None:
+    task = hpo_task(QUICK_CONCEPTS)
+    queries = {text.casefold() for text in task.task.data.queries.values()}  # type: ignore[attr-defined]
+    assert queries
+    assert not queries & {text.casefold() for text in adaptation_texts([task])}
+
+
+def test_values_of_queries_average_to_the_score(quick: Path) -> None:
+    files = list((quick / "work" / "pairs").rglob("*.json"))
+    assert files
+    for path in files:
+        pair = json.loads(path.read_text())
+        assert np.mean(pair["values"]) == pytest.approx(pair["row"]["score"], abs=1e-4)
+
+
+def test_mteb_writes_its_own_result_for_every_method_and_scoring(quick: Path, rows: list[Row]) -> None:
+    files = [path for path in (quick / "work" / "mteb").rglob("*.json") if path.name == "hpo.json"]
+    scores = sorted(json.loads(path.read_text())["scores"]["test"][0]["main_score"] for path in files)
+    assert scores == pytest.approx(sorted(row.score for row in rows), abs=1e-4)
+
+
+def test_a_second_run_trains_nothing_and_changes_nothing(quick: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (quick / "results" / ROWS_FILE).read_text()
+
+    def fail(self: Method, training: np.ndarray) -> None:
+        raise AssertionError("a finished method was fitted again")
+
+    for method in choose_methods(list(QUICK_METHODS)):
+        monkeypatch.setattr(type(method), "fit", fail)
+    quick_run(quick, cache_dir)
+    assert (quick / "results" / ROWS_FILE).read_text() == before
+
+
+def test_an_interrupted_run_does_only_what_is_missing(quick: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = next((quick / "work" / "pairs").rglob("sign-symmetric-*.json"))
+    lost.unlink()
+    done: list[tuple[str, str]] = []
+
+    def record(task: object, model: MethodEncoder, folder: Path) -> object:
+        done.append((model.codes.method.name, model.scoring))
+        return run_task(task, model, folder)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("evaluation.run.run_task", record)
+    quick_run(quick, cache_dir)
+    assert done == [("sign", "symmetric")]
+    assert lost.is_file()
+
+
+def test_the_report_shows_every_score_and_its_plots_exist(quick: Path, rows: list[Row]) -> None:
+    page = (quick / "RESULTS.md").read_text()
+    for row in rows:
+        assert f"{row.score:.4f}".lstrip("0") in page
+    linked = [part.split(")")[0] for part in page.split("](")[1:] if part.startswith("plots/")]
+    assert len(linked) == 4
+    assert all((quick / link).stat().st_size > 1000 for link in linked)
+
+
+def test_the_report_needs_results(tmp_path: Path) -> None:
+    with pytest.raises(BSAError, match="no result rows"):
+        write_report(tmp_path)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"the development data is not there; set BSA_ST_DATA (looked in {DATA})")
+def test_float32_on_stsbenchmark_has_its_known_score(teacher: SentenceTransformer, cache_dir: Path, tmp_path: Path) -> None:
+    store = EmbeddingStore(teacher, cache_dir, show_progress_bar=False)
+    (method,) = choose_methods(["float32"])
+    outcome = run_task(
+        folder_task("stsbenchmark", DATA / "sts_stsbenchmark"), MethodEncoder(store, CodeMemo(method), "symmetric"), tmp_path
+    )
+    assert outcome.score == pytest.approx(0.820, abs=0.005)
+    assert outcome.interval is not None
+    assert outcome.interval.low < outcome.score < outcome.interval.high
+
+
+@pytest.mark.parametrize(("task", "score"), [("scifact", 0.645), ("stsbenchmark", 0.820)])
+def test_committed_float32_rows_agree_with_known_scores(task: str, score: float) -> None:
+    committed = read_rows(ROOT / "results" / "all-MiniLM-L6-v2-general.json")
+    found = [row.score for row in committed if (row.method, row.task) == ("float32", task)]
+    assert found == [pytest.approx(score, abs=0.005)]
+
+
+def test_the_committed_page_is_made_from_the_committed_rows() -> None:
+    page = (ROOT / "RESULTS.md").read_text()
+    for path in (ROOT / "results").glob("*.json"):
+        if not path.name.endswith(".details.json"):
+            missing = [row for row in read_rows(path) if f"{row.score:.4f}".replace("0.", ".", 1) not in page]
+            assert not missing, f"run python -m evaluation --report-only: {missing[0]}"
