@@ -22,7 +22,7 @@ class BinarySparsityAlignment(Module):
 
     In evaluation the forward pass replaces ``sentence_embedding`` by the code, float32 in {0.0, 1.0}. In training it does so
     with straight-through gradients and adds what the losses of :mod:`bsa_st.losses` need: ``bsa_input`` (n, d),
-    ``bsa_probability`` (n, D), ``bsa_target`` (n, D), the top-k target without gradient, and ``bsa_reconstruction`` (n, d).
+    ``bsa_logits`` and ``bsa_probability`` (n, D), ``bsa_target`` (n, D), the top-k target without gradient, and ``bsa_reconstruction`` (n, d).
 
     Args:
         input_dim: Width d of the dense embedding.
@@ -185,6 +185,7 @@ class BinarySparsityAlignment(Module):
             hard = target if self.selection == "topk" else self.select(logits)
         code = probability + (hard - probability).detach()
         features["bsa_input"] = x
+        features["bsa_logits"] = logits
         features["bsa_probability"] = probability
         features["bsa_target"] = target
         features["bsa_reconstruction"] = self.decode(code)

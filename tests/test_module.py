@@ -64,6 +64,7 @@ def test_training_losses_see_the_binary_code_and_reach_every_parameter(selection
     (features["bsa_reconstruction"].square().sum() + features["bsa_probability"].sum()).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
     assert not features["bsa_target"].requires_grad
+    torch.testing.assert_close(features["bsa_logits"], module.logits(features["bsa_input"]))
 
 
 def test_straight_through_gradient_equals_that_of_the_probability() -> None:
