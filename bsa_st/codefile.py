@@ -34,6 +34,7 @@ from bsa_st.errors import BSAError
 MAGIC = b"BSACODES"
 VERSION = 1
 BLOCK_TEXTS = 1 << 16
+MAX_HIDDEN_DIM = 1 << 31
 
 Arrays = tuple[np.ndarray, np.ndarray, int, "np.ndarray | None"]
 
@@ -88,11 +89,11 @@ def decode(data: bytes) -> Arrays:
     counts: list[np.ndarray] = []
     scales: list[np.ndarray] = []
     for number, entry in enumerate(header["blocks"]):
+        _check_entry(entry, number)
         body = data[offset : offset + entry["bytes"]]
         offset += entry["bytes"]
         if len(body) != entry["bytes"] or zlib.crc32(body) != entry["crc32"]:
             raise BSAError(f"block {number} of {len(header['blocks'])} is damaged or cut short")
-        _check_entry(entry, number)
         tail = entry["texts"] if header["has_scale"] else 0
         scales.append(np.frombuffer(body[len(body) - tail :], dtype=np.uint8))
         part, lengths = _decode_block(entry, body[: len(body) - tail])
@@ -120,9 +121,15 @@ def _read_header(data: bytes) -> tuple[dict[str, Any], int]:
     end = 16 + length
     if len(data) < end + 4 or struct.unpack("<I", data[end : end + 4])[0] != zlib.crc32(data[:end]):
         raise BSAError("the header is damaged or cut short")
-    header = json.loads(data[16:end])
-    if not isinstance(header, dict) or not {"hidden_dim", "texts", "has_scale", "blocks"} <= header.keys():
-        raise BSAError("the header lacks a field")
+    try:
+        header = json.loads(data[16:end])
+    except ValueError as error:
+        raise BSAError(f"the header is not JSON: {error}") from error
+    kinds = {"hidden_dim": int, "texts": int, "has_scale": bool, "blocks": list}
+    if not isinstance(header, dict) or any(type(header.get(name)) is not kind for name, kind in kinds.items()):
+        raise BSAError("the header lacks a field or has one of the wrong kind")
+    if not 1 <= header["hidden_dim"] <= MAX_HIDDEN_DIM:
+        raise BSAError(f"hidden_dim must lie between 1 and {MAX_HIDDEN_DIM}, got {header['hidden_dim']}")
     return header, end + 4
 
 
@@ -136,7 +143,9 @@ def _check_entry(entry: Any, number: int) -> None:
         and 0 <= entry["ids"] <= 8 * entry["bytes"]
         and 0 <= entry["count_bits"] <= 31
         and 0 <= entry["rice"] <= 31
-        and min(entry["least"], entry["counts_bytes"], entry["remainder_bytes"]) >= 0
+        and 0 <= entry["least"] <= entry["ids"]
+        and 0 <= entry["counts_bytes"] <= entry["bytes"]
+        and 0 <= entry["remainder_bytes"] <= entry["bytes"]
     )
     if not sane:
         raise BSAError(f"block {number} has a header entry with impossible sizes")
