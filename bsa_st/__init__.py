@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bsa_st.errors import BSAError
 
 if TYPE_CHECKING:
+    from bsa_st.budgets import truncate
     from bsa_st.codes import BinaryCodes
     from bsa_st.distill import distill
     from bsa_st.encoding import encode, encode_embeddings
@@ -38,10 +39,11 @@ _HOMES = {
     "load": "hub",
     "save": "hub",
     "search": "exhaustive",
+    "truncate": "budgets",
 }
 
 __all__ = ["BSAError", "BSALoss", "BinaryCodes", "BinarySparsityAlignment", "CosineReconstructionLoss", "DistillSettings"]
-__all__ += ["SoftTopKCosineLoss", "distill", "encode", "encode_embeddings", "load", "save", "search"]
+__all__ += ["SoftTopKCosineLoss", "distill", "encode", "encode_embeddings", "load", "save", "search", "truncate"]
 
 
 class _LazyPackage(ModuleType):

@@ -12,7 +12,7 @@ import typer
 
 from bsa_st import __version__
 from bsa_st.errors import BSAError
-from bsa_st.settings import DistillSettings, help_texts
+from bsa_st.settings import DistillSettings, help_texts, parse_nested
 
 app = typer.Typer(
     name="bsa-st",
@@ -29,11 +29,13 @@ HELP = help_texts()
 HiddenDim = Annotated[int, typer.Option(help=HELP["hidden_dim"])]
 K = Annotated[int, typer.Option(help=HELP["k"])]
 Selection = Annotated[str, typer.Option(help=HELP["selection"])]
+Nested = Annotated[list[str] | None, typer.Option(help=HELP["nested"] + " May be given several times.  [default: none]")]
 AlignmentWeight = Annotated[float, typer.Option(help=HELP["alignment_weight"])]
 Steps = Annotated[int, typer.Option(help=HELP["steps"])]
 BatchSize = Annotated[int, typer.Option(help=HELP["batch_size"])]
 LearningRate = Annotated[float, typer.Option(help=HELP["learning_rate"])]
 Noise = Annotated[float, typer.Option(help=HELP["noise"])]
+PolishRounds = Annotated[int, typer.Option(help=HELP["polish_rounds"])]
 HeldOut = Annotated[float, typer.Option(help=HELP["held_out"])]
 EvalSteps = Annotated[int, typer.Option(help=HELP["eval_steps"])]
 Seed = Annotated[int, typer.Option(help=HELP["seed"])]
@@ -74,11 +76,13 @@ def distill(
     hidden_dim: HiddenDim = DEFAULT.hidden_dim,
     k: K = DEFAULT.k,
     selection: Selection = DEFAULT.selection,
+    nested: Nested = None,
     alignment_weight: AlignmentWeight = DEFAULT.alignment_weight,
     steps: Steps = DEFAULT.steps,
     batch_size: BatchSize = DEFAULT.batch_size,
     learning_rate: LearningRate = DEFAULT.learning_rate,
     noise: Noise = DEFAULT.noise,
+    polish_rounds: PolishRounds = DEFAULT.polish_rounds,
     held_out: HeldOut = DEFAULT.held_out,
     eval_steps: EvalSteps = DEFAULT.eval_steps,
     seed: Seed = DEFAULT.seed,
@@ -96,7 +100,7 @@ def distill(
     from bsa_st.hub import save
     from bsa_st.monitor import head_of
 
-    given = locals()
+    given = {**locals(), "nested": parse_nested(nested or [])}
     settings = DistillSettings(**{field.name: given[field.name] for field in dataclasses.fields(DistillSettings)})
     model = run(
         teacher,
@@ -125,6 +129,8 @@ def encode(
     text_column: Column = "text",
     refine: Annotated[bool, typer.Option(help="Bring the codes closer to the dense embeddings.")] = True,
     scale: Annotated[bool, typer.Option(help="Store the byte per text for unbiased asymmetric scores.")] = True,
+    hidden_dim: Annotated[int | None, typer.Option(help="Use only so many features.  [default: all]")] = None,
+    max_active_dims: Annotated[int | None, typer.Option(help="Another k than the model's.  [default: the model's]")] = None,
 ) -> None:
     """Encode texts into a compressed codes file."""
     from bsa_st.encoding import encode as run
@@ -132,7 +138,16 @@ def encode(
     from bsa_st.texts import read_texts
 
     items = read_texts(texts, text_column)
-    result = run(load(model), items, batch_size=batch_size, refine=refine, with_scale=scale, show_progress_bar=True)
+    result = run(
+        load(model),
+        items,
+        batch_size=batch_size,
+        refine=refine,
+        with_scale=scale,
+        hidden_dim=hidden_dim,
+        max_active_dims=max_active_dims,
+        show_progress_bar=True,
+    )
     result.save(codes)
     size = codes.stat().st_size
     typer.echo(f"{len(result)} texts in {codes}: {size} bytes, {size / len(result):.1f} per text")

@@ -11,6 +11,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from bsa_st.codes import BinaryCodes
+from bsa_st.elastic import truncate_head
 from bsa_st.errors import BSAError
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import batches, head_of
@@ -49,6 +50,8 @@ def encode(
     prompt_name: str | None = None,
     refine: bool = False,
     with_scale: bool = True,
+    hidden_dim: int | None = None,
+    max_active_dims: int | None = None,
     show_progress_bar: bool = False,
 ) -> BinaryCodes:
     """Codes of texts. Memory stays bounded: at most 4,096 texts are dense at a time.
@@ -61,15 +64,19 @@ def encode(
         refine: Bring the codes closer to the dense embeddings (:mod:`bsa_st.refine`). Best for stored texts that float or decoded
             queries search; for overlap scores leave at least the queries unrefined.
         with_scale: Add the byte per text that makes asymmetric scores unbiased.
+        hidden_dim: Use only so many features; one of the widths the head was trained for.
+        max_active_dims: Another k than the head's. Decode and search such codes with the model that :func:`bsa_st.truncate` gives for the
+            same budget.
         show_progress_bar: Show a bar over the texts.
 
     Returns:
         n codes, in the order of the texts.
 
     Raises:
-        BSAError: If the model has no BSA head, or there is no text, or a text is empty.
+        BSAError: If the model has no BSA head or was not trained for the budget, or there is no text, or a text is empty.
     """
     encoder, head = split_model(model)
+    head = truncate_head(head, hidden_dim, max_active_dims)
     texts = read_texts(texts)
     parts = []
     with tqdm(total=len(texts), desc="Encoding", unit="text", disable=not show_progress_bar) as bar:

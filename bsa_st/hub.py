@@ -108,6 +108,7 @@ def load_head(folder: Path) -> BinarySparsityAlignment:
             f"{folder / 'config.json'}: format version {version} is newer than this bsa_st reads ({FORMAT_VERSION}); update bsa_st"
         )
     settings: dict[str, Any] = {key: config.get(key) for key in BinarySparsityAlignment.config_keys}
+    settings["nested"] = settings["nested"] if isinstance(settings["nested"], list) else []
     if any(type(settings[key]) is not int for key in ("input_dim", "hidden_dim", "k")):
         raise BSAError(f"{folder / 'config.json'}: input_dim, hidden_dim and k must be whole numbers, got {settings}")
     try:

@@ -39,8 +39,8 @@ class _HeadLoss(nn.Module, ABC):
         return torch.stack(columns).mean()
 
     @abstractmethod
-    def head_loss(self, features: dict[str, Tensor]) -> Any:
-        """Loss of one column from the training outputs of the head: a scalar, or a scalar for each named part."""
+    def head_loss(self, features: dict[str, Any]) -> Any:
+        """Loss of one column from the training outputs of the head, averaged over its budgets: a scalar, or one for each named part."""
 
     def get_config_dict(self) -> dict[str, Any]:
         """Settings that go into the model card."""
@@ -74,8 +74,9 @@ class SoftTopKCosineLoss(_HeadLoss):
             trainer = SentenceTransformerTrainer(model=model, train_dataset=dataset, loss=loss)
     """
 
-    def head_loss(self, features: dict[str, Tensor]) -> Tensor:
-        return 1 - F.cosine_similarity(features["bsa_probability"], features["bsa_target"], dim=-1).mean()
+    def head_loss(self, features: dict[str, Any]) -> Tensor:
+        pairs = [(features["bsa_probability"], features["bsa_target"]), *(view[:2] for view in features.get("bsa_nested", ()))]
+        return torch.stack([1 - F.cosine_similarity(left, right, dim=-1).mean() for left, right in pairs]).mean()
 
 
 class CosineReconstructionLoss(_HeadLoss):
@@ -97,8 +98,9 @@ class CosineReconstructionLoss(_HeadLoss):
             trainer = SentenceTransformerTrainer(model=model, train_dataset=dataset, loss=loss)
     """
 
-    def head_loss(self, features: dict[str, Tensor]) -> Tensor:
-        return 1 - F.cosine_similarity(features["bsa_input"], features["bsa_reconstruction"], dim=-1).mean()
+    def head_loss(self, features: dict[str, Any]) -> Tensor:
+        decoded = [features["bsa_reconstruction"], *(view[2] for view in features.get("bsa_nested", ()))]
+        return torch.stack([1 - F.cosine_similarity(features["bsa_input"], one, dim=-1).mean() for one in decoded]).mean()
 
 
 class BSALoss(_HeadLoss):
@@ -127,7 +129,7 @@ class BSALoss(_HeadLoss):
         self.reconstruction = CosineReconstructionLoss(model)
         self.alignment = SoftTopKCosineLoss(model)
 
-    def head_loss(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+    def head_loss(self, features: dict[str, Any]) -> dict[str, Tensor]:
         return {
             "reconstruction_loss": self.reconstruction.head_loss(features),
             "alignment_loss": self.alignment_weight * self.alignment.head_loss(features),

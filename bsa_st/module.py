@@ -10,7 +10,10 @@ from sentence_transformers.base.modules import Module
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bsa_st.settings import Selection, check_sizes
+from bsa_st.settings import Budgets, Selection, check_nested, check_sizes
+
+BUDGET_STEPS = (1.0, 0.5, 0.25)
+"""Shares of k at which :mod:`bsa_st.elastic` measures what a smaller budget needs."""
 
 
 class BinarySparsityAlignment(Module):
@@ -22,13 +25,15 @@ class BinarySparsityAlignment(Module):
 
     In evaluation the forward pass replaces ``sentence_embedding`` by the code, float32 in {0.0, 1.0}. In training it does so
     with straight-through gradients and adds what the losses of :mod:`bsa_st.losses` need: ``bsa_input`` (n, d),
-    ``bsa_logits`` and ``bsa_probability`` (n, D), ``bsa_target`` (n, D), the top-k target without gradient, and ``bsa_reconstruction`` (n, d).
+    ``bsa_logits`` and ``bsa_probability`` (n, D), ``bsa_target`` (n, D), the top-k target without gradient, and ``bsa_reconstruction``
+    (n, d); ``bsa_nested`` holds (probability, target, reconstruction) of every nested budget.
 
     Args:
         input_dim: Width d of the dense embedding.
         hidden_dim: Number D of features.
         k: Target number of active features per text, at most ``hidden_dim``.
         selection: ``"threshold"`` or ``"topk"``.
+        nested: Smaller budgets (hidden_dim, k) that are trained along, on prefixes of the features; see :mod:`bsa_st.elastic`.
 
     Raises:
         BSAError: If a size is out of range or ``selection`` is unknown.
@@ -36,11 +41,19 @@ class BinarySparsityAlignment(Module):
     Source: "Sparsity beyond TopK: A Novel Cosine Loss for Sparse Binary Representations", method section.
     """
 
-    config_keys: list[str] = ["input_dim", "hidden_dim", "k", "selection"]
+    config_keys: list[str] = ["input_dim", "hidden_dim", "k", "selection", "nested"]
 
-    def __init__(self, input_dim: int, hidden_dim: int = 4096, k: int = 32, selection: Selection = "threshold") -> None:
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dim: int = 4096,
+        k: int = 32,
+        selection: Selection = "threshold",
+        nested: Budgets = (),
+    ) -> None:
         super().__init__()
         check_sizes(input_dim, hidden_dim, k, selection)
+        self.nested = check_nested(nested, hidden_dim)
         self.input_dim = input_dim
         self.hidden_dim = hidden_dim
         self.k = k
@@ -59,6 +72,9 @@ class BinarySparsityAlignment(Module):
         self.register_buffer("export_threshold", torch.zeros(()))
         self.input_bound: Tensor
         self.register_buffer("input_bound", torch.ones(()))
+        widths = {hidden_dim, *(width for width, _ in self.nested)}
+        self.budgets: Tensor
+        self.register_buffer("budgets", torch.ones(len(widths) * len(BUDGET_STEPS), 3))
         self.report: dict[str, Any] = {}
         self._gram: tuple[int, Tensor] | None = None
 
@@ -189,8 +205,20 @@ class BinarySparsityAlignment(Module):
         features["bsa_probability"] = probability
         features["bsa_target"] = target
         features["bsa_reconstruction"] = self.decode(code)
+        features["bsa_nested"] = [self._nested_view(x, logits, probability, *budget) for budget in self.nested]
         features["sentence_embedding"] = code
         return features
+
+    def _nested_view(self, x: Tensor, logits: Tensor, probability: Tensor, width: int, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What the losses need of a smaller budget. It is always trained in topk form, with the best amplitude for each text."""
+        probability = probability[:, :width]
+        active = logits[:, :width].topk(k, dim=-1).indices
+        target = torch.zeros_like(probability).scatter_(-1, active, 1.0)
+        summed = (probability + (target - probability).detach()) @ self.decoder_weight[:width]
+        with torch.no_grad():
+            aim = x.to(summed.dtype) - self.decoder_bias
+            amplitude = (summed * aim).sum(dim=1, keepdim=True) / summed.square().sum(dim=1, keepdim=True).clamp_min(1e-9)
+        return probability, target, amplitude * summed + self.decoder_bias
 
     def get_embedding_dimension(self) -> int:
         """Number D of features, the width of the codes."""

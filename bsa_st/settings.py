@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from bsa_st.errors import BSAError
 
 Selection = Literal["threshold", "topk"]
+Budgets = Sequence[tuple[int, int]]
 
 MAX_DIM = 1 << 22
 """Largest width accepted, so that a damaged or hostile config cannot ask for absurd memory."""
@@ -24,17 +26,20 @@ class DistillSettings:
     hidden_dim: int = _setting(4096, "Number of features D.")
     k: int = _setting(32, "Target number of active features per text.")
     selection: Selection = _setting("threshold", "threshold: a variable number of active features; topk: exactly k.")
+    nested: Budgets = _setting((), "Smaller budgets trained along, HIDDEN_DIM:K, on prefixes of the features.")
     alignment_weight: float = _setting(1.0, "Weight of the soft top-k cosine loss beside the reconstruction.")
     steps: int = _setting(2000, "Training steps.")
     batch_size: int = _setting(512, "Texts per training step and device.")
     learning_rate: float = _setting(1e-3, "Peak learning rate of AdamW; it rises over 5 % of the steps, then falls to 0.")
     noise: float = _setting(0.3, "Length of the Gaussian noise added to a training embedding, relative to its own length.")
+    polish_rounds: int = _setting(1, "Rounds that fit the decoder to refined codes after training; 0 for none.")
     held_out: float = _setting(0.02, "Share of the texts kept for evaluation, at most 5,000 texts.")
     eval_steps: int = _setting(500, "Steps between two evaluations, and between two checkpoints.")
     seed: int = _setting(0, "Random seed of the weights, the split and the order of the texts.")
 
     def __post_init__(self) -> None:
         check_sizes(1, self.hidden_dim, self.k, self.selection)
+        object.__setattr__(self, "nested", check_nested(self.nested, self.hidden_dim))
         for name in ("steps", "batch_size", "eval_steps"):
             if getattr(self, name) < 1:
                 raise BSAError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -42,7 +47,7 @@ class DistillSettings:
             raise BSAError(f"held_out must lie between 0 and 1, got {self.held_out}")
         if not self.learning_rate > 0:
             raise BSAError(f"learning_rate must be positive, got {self.learning_rate}")
-        for name in ("alignment_weight", "noise"):
+        for name in ("alignment_weight", "noise", "polish_rounds"):
             if not getattr(self, name) >= 0:
                 raise BSAError(f"{name} must not be negative, got {getattr(self, name)}")
 
@@ -62,3 +67,24 @@ def check_sizes(input_dim: int, hidden_dim: int, k: int, selection: str) -> None
         raise BSAError(f"k must lie between 1 and hidden_dim = {hidden_dim}, got {k}")
     if selection not in get_args(Selection):
         raise BSAError(f"selection must be one of {', '.join(get_args(Selection))}, got {selection!r}")
+
+
+def check_nested(nested: Budgets, hidden_dim: int) -> tuple[tuple[int, int], ...]:
+    """The smaller budgets as tuples; raises a :class:`BSAError` that names the first one that does not fit."""
+    checked = []
+    for budget in nested:
+        if not isinstance(budget, (tuple, list)) or len(budget) != 2 or any(type(size) is not int for size in budget):
+            raise BSAError(f"a nested budget is a pair (hidden_dim, k) of whole numbers, got {budget!r}")
+        width, k = budget
+        if not 1 <= k <= width <= hidden_dim:
+            raise BSAError(f"a nested budget needs 1 <= k <= its hidden_dim <= {hidden_dim}, got {width}:{k}")
+        checked.append((width, k))
+    return tuple(checked)
+
+
+def parse_nested(texts: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Budgets written as ``HIDDEN_DIM:K``."""
+    try:
+        return tuple((int(width), int(k)) for width, k in (text.split(":") for text in texts))
+    except ValueError as error:
+        raise BSAError(f"a nested budget is written HIDDEN_DIM:K, got {', '.join(texts)}") from error

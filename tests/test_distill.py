@@ -13,10 +13,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 import bsa_st
 from bsa_st import BSAError
-from bsa_st.distill import train_head
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import head_of
 from bsa_st.settings import DistillSettings
+from bsa_st.training import train_head
 
 
 class Log(TrainerCallback):

@@ -14,11 +14,12 @@ from bsa_st.atomic import atomic_file
 from bsa_st.cache import cached_embeddings
 from bsa_st.demo.compare import Row, compare
 from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
-from bsa_st.distill import load_teacher, train_head
+from bsa_st.distill import load_teacher
 from bsa_st.encoding import rebuild
 from bsa_st.errors import BSAError
 from bsa_st.hub import save
 from bsa_st.settings import DistillSettings
+from bsa_st.training import train_head
 
 BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 EXAMPLES = 3

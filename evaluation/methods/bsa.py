@@ -10,9 +10,9 @@ import numpy as np
 from scipy import sparse
 
 from bsa_st import BinaryCodes, BSAError, DistillSettings, encode_embeddings
-from bsa_st.distill import train_head
 from bsa_st.monitor import code_statistics
 from bsa_st.scoring import asymmetric_scores, decode_scale, idf, scores
+from bsa_st.training import train_head
 from evaluation.methods.base import Encoded, Method, Search, best, rescore, sample_rows
 
 PROBE_FEATURES = 128

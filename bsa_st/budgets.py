@@ -1,0 +1,60 @@
+"""Smaller budgets of a whole model, and what a head is measured for so that it can have them (:mod:`bsa_st.elastic`)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+
+from bsa_st.elastic import largest_budgets, prefix_head, truncate_head
+from bsa_st.encoding import encode_embeddings, rebuild, split_model
+from bsa_st.module import BUDGET_STEPS, BinarySparsityAlignment
+from bsa_st.monitor import batches
+
+SAMPLE = 4096
+
+
+def truncate(
+    model: SentenceTransformer, *, hidden_dim: int | None = None, max_active_dims: int | None = None
+) -> SentenceTransformer:
+    """A smaller BSA model from a trained one; it encodes, decodes, searches and saves like any other.
+
+    Args:
+        model: A model from :func:`bsa_st.distill` or :func:`bsa_st.load`. It is not changed.
+        hidden_dim: Number of features, the model's own or the width of one of its ``nested`` budgets. Default: the model's own.
+        max_active_dims: k of the smaller model. Default: the largest k trained at that width.
+
+    Raises:
+        BSAError: If the model has no BSA head, was not trained for ``hidden_dim``, or ``max_active_dims`` is out of range.
+    """
+    encoder, head = split_model(model)
+    return rebuild(model, [*encoder, truncate_head(head, hidden_dim, max_active_dims)])
+
+
+@torch.no_grad()
+def measure_budgets(head: BinarySparsityAlignment, sample: np.ndarray) -> None:
+    """Fill ``head.budgets`` (rows of k, amplitude, threshold) from dense embeddings, float (n, d), n > 0."""
+    sample = sample[:SAMPLE]
+    rows = []
+    for width, top in largest_budgets(head).items():
+        logits = torch.cat([head.logits(x)[:, :width].cpu() for x in batches(sample, head.hidden_dim, head.weight.device)])
+        for step in BUDGET_STEPS:
+            k = max(1, round(top * step))
+            rows.append([k, _amplitude(head, width, k, sample), _threshold(logits, k)])
+    head.budgets.copy_(torch.tensor(rows))
+
+
+def _amplitude(head: BinarySparsityAlignment, width: int, k: int, sample: np.ndarray) -> float:
+    """Least-squares ``a`` in ``x = a V h + c`` over refined codes; refinement itself does not depend on it."""
+    small = prefix_head(head, width, k)
+    codes = encode_embeddings(small, sample, refine=True, with_scale=False).to_scipy()
+    summed = codes @ small.decoder_weight.detach().cpu().numpy()
+    target = np.asarray(sample, dtype=np.float32) - small.decoder_bias.detach().cpu().numpy()
+    return max(float((summed * target).sum() / max(float(np.square(summed).sum()), 1e-12)), 1e-6)
+
+
+def _threshold(logits: torch.Tensor, k: int) -> float:
+    """The logit above which ``k`` features per text are active on average."""
+    values = logits.flatten()
+    place = min(len(values), len(logits) * k)
+    return float(np.partition(values.numpy(), len(values) - place)[len(values) - place])
