@@ -25,9 +25,10 @@ from bsa_st import BSAError, DistillSettings
 from bsa_st.atomic import atomic_file
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import code_statistics
+from bsa_st.settings import Selection
 from evaluation.dictionaries_report import write_report
 from evaluation.embeddings import EmbeddingStore, load_encoder, unit_rows
-from evaluation.methods import STEPS, choose_methods
+from evaluation.methods import choose_methods
 from evaluation.methods.base import Encoded, Method, best
 from evaluation.methods.bsa import BSA, Variant
 from evaluation.training import general_texts
@@ -36,6 +37,14 @@ RESULTS = Path(__file__).parent / "dictionaries.json"
 QUERIES, DOCUMENTS, FIRING_TEXTS = 1000, 20_000, 100_000
 REFERENCES = ("sign-centered", "pq-48", "opq-48", "pq-64", "opq-64", "rabitq")
 SCORINGS = ("symmetric", "decoded", "asymmetric")
+HEADS: tuple[tuple[Selection, int, int], ...] = (
+    *(("topk", hidden_dim, 64) for hidden_dim in (512, 768, 1024, 2048, 4096, 8192, 16384)),
+    *(("threshold", hidden_dim, 64) for hidden_dim in (1024, 4096, 16384)),
+    *(("topk", hidden_dim, 48) for hidden_dim in (768, 2048, 4096)),
+    *(("topk", hidden_dim, 110) for hidden_dim in (768, 1536, 4096)),
+)
+"""Selection, D and bytes per text, scale byte included, of the heads that are compared."""
+
 FILE_OVERHEAD = 1.016
 """Stored bytes of the code file relative to the floor ``log2 C(D, k) / 8``, without the byte of the scale."""
 
@@ -69,18 +78,18 @@ def measure(method: Method, rows: Path) -> dict[str, Any]:
     with np.load(rows) as parts:
         training, queries, documents = parts["training"], parts["queries"], parts["documents"]
     truth = best(queries @ documents.T)
-    started = time.perf_counter()
+    started = time.process_time()
     method.fit(training)
-    seconds = time.perf_counter() - started
-    facts: dict[str, Any] = {"method": method.name, "seconds_to_fit": round(seconds, 1)}
+    seconds = time.process_time() - started
+    facts: dict[str, Any] = {"method": method.name, "cpu_seconds_to_fit": round(seconds, 1)}
     if isinstance(method, BSA):
         head: BinarySparsityAlignment = method.head
         facts |= {"hidden_dim": head.hidden_dim, "k": head.k, "selection": head.selection}
         facts["never_fired"] = code_statistics(head, training[:FIRING_TEXTS])["never_fired"]
         facts["firing_texts"] = min(FIRING_TEXTS, len(training))
-        started = time.perf_counter()
+        started = time.process_time()
         method.encode(queries)
-        facts["milliseconds_to_encode"] = round((time.perf_counter() - started) / len(queries) * 1000, 3)
+        facts["milliseconds_to_encode"] = round((time.process_time() - started) / len(queries) * 1000, 3)
     facts |= recalls(method, queries, documents, truth)
     facts["peak_gigabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
     return facts
@@ -100,10 +109,7 @@ def split(embeddings: np.ndarray, rows: Path, training_texts: int) -> None:
 
 def study(
     data: Annotated[Path, typer.Option(help="Folder with the general texts: text_mix and retrieval_medquad.")],
-    hidden_dims: Annotated[str, typer.Option(help="Comma-separated D.")] = "512,768,1024,1536,2048,4096,8192,16384",
-    budgets: Annotated[str, typer.Option(help="Comma-separated bytes per text, scale byte included.")] = "48,64,110",
-    selections: Annotated[str, typer.Option(help="Comma-separated modes.")] = "topk,threshold",
-    steps: Annotated[int, typer.Option(help="Training steps.")] = STEPS,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 1000,
     training_texts: Annotated[int, typer.Option(help="Texts that heads learn from.")] = 120_000,
     model: Annotated[str, typer.Option(help="Encoder, as in python -m evaluation.")] = "all-MiniLM-L6-v2",
     work: Annotated[Path, typer.Option(help="Folder of finished heads.")] = Path("build/dictionaries"),
@@ -118,12 +124,9 @@ def study(
         if not rows.is_file():
             split(store.training(general_texts(data, [], 150_000)), rows, training_texts)
         methods = choose_methods(list(REFERENCES), steps)
-        for budget in [float(text) for text in budgets.split(",")]:
-            for hidden_dim in [int(text) for text in hidden_dims.split(",")]:
-                for selection in selections.split(","):
-                    k = k_for_bytes(hidden_dim, budget)
-                    recipe = DistillSettings(hidden_dim=hidden_dim, k=k, selection=selection, steps=steps)  # type: ignore[arg-type]
-                    methods.append(BSA(Variant(recipe, {"refine": True}, label="refined")))
+        for selection, hidden_dim, budget in HEADS:
+            recipe = DistillSettings(hidden_dim=hidden_dim, k=k_for_bytes(hidden_dim, budget), selection=selection, steps=steps)
+            methods.append(BSA(Variant(recipe, {"refine": True}, label="refined")))
         results = [_kept(method, rows, work) for method in tqdm(methods, desc="Dictionaries", unit="head")]
         with atomic_file(output) as file:
             file.write(

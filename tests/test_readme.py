@@ -24,7 +24,7 @@ def test_python_snippets_run_one_after_the_other(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("BSA_ST_CACHE", str(tmp_path / "cache"))
     packaged_teacher().save_pretrained(str(tmp_path / "teacher"), create_model_card=False)
     programs = snippets("python")
-    assert len(programs) == 2
+    assert len(programs) == 3
     for program in programs:
         result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
