@@ -22,6 +22,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from bsa_st import BinaryCodes
 from bsa_st.cachedrows import CachedRows
+from bsa_st.precision import has_fast_bfloat16
 from bsa_st.settings import DistillSettings
 from evaluation.embeddings import unit_rows
 from evaluation.methods.base import DecodedMethod, Encoded, Method
@@ -111,6 +112,7 @@ class CSR(DecodedMethod):
                     learning_rate=recipe.learning_rate,
                     warmup_steps=max(1, round(recipe.steps * 0.05)),
                     use_cpu=True,
+                    bf16=has_fast_bfloat16(torch.device("cpu")),
                     save_strategy="no",
                     report_to="none",
                     seed=recipe.seed,
