@@ -15,6 +15,7 @@ from adjustText import adjust_text  # type: ignore[import-untyped]
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from evaluation.table import Line
 
@@ -89,7 +90,7 @@ def _scatter(lines: Sequence[Line], x: Callable[[Line], float], label: str, path
     for axes, name, floats in zip(panels, ("float query", "code query"), (True, False), strict=True):
         inside = [line for line in shown if line.family in UNCODED or (line.scoring in FLOAT_QUERY) == floats]
         _panel(axes, inside, x)
-        axes.set(xlabel=label, title=f"{title}\n{name}", xscale="log")
+        axes.set(xlabel=label, title=f"{title}\n{name}")
         axes.title.set_fontsize(9)
     note = f"; {hidden} below {LOWEST:.0%} of the best not shown" if hidden else ""
     panels[0].set_ylabel(f"mean nDCG@10{note}")
@@ -114,6 +115,9 @@ def _panel(axes: Axes, lines: Sequence[Line], x: Callable[[Line], float]) -> Non
     )
     axes.plot([x(line) for line in front], [line.mean for line in front], color="gray", lw=0.8, alpha=0.6, zorder=0)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.12, y=0.08)
     named = {line.method: line for line in front}  # one label for a method whose scorings are both on the front
     labels = [axes.text(x(line), line.mean, line.method, fontsize=7) for line in named.values()]

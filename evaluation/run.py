@@ -16,6 +16,7 @@ from evaluation.pairs import Finished, missing_pairs, read_pairs, run_method
 from evaluation.prepare import Plan, Request, prepare
 from evaluation.rows import merge_rows, rows_path
 from evaluation.speed import measured_speeds, speed_task
+from evaluation.tasks import task_texts
 
 logger = logging.getLogger("evaluation")
 
@@ -35,6 +36,7 @@ def run(plan: Plan) -> list[Path]:
         if (method.trained or setting == plan.request.settings[0]) and missing_pairs(fitter, setting, method)
     ]
     if plan.request.workers > 1 and len(left) > 1:
+        _fill_cache(plan)
         _in_processes(plan.request, left)
     else:
         started = time.perf_counter()
@@ -42,6 +44,14 @@ def run(plan: Plan) -> list[Path]:
             _run_job(fitter, job)
             _log(place, len(left), job, started)
     return [_write(fitter, setting) for setting in plan.request.settings]
+
+
+def _fill_cache(plan: Plan) -> None:
+    """Encode everything before several processes want it at the same time."""
+    plan.store.training(plan.general)
+    for task in plan.tasks:
+        for texts in task_texts(task):
+            plan.store.evaluation(texts)
 
 
 def _in_processes(request: Request, jobs: Sequence[Job]) -> None:

@@ -69,6 +69,7 @@ def _line(group: dict[str, Row], inside: list[str], upper: float | None) -> Line
     first = next(iter(group.values()))
     counted = [group[task] for task in inside]
     mean = _mean([row.score for row in counted])
+    timed = [row for row in group.values() if row.queries_per_second]
     ties = [row.tie_rate for row in counted if row.tie_rate is not None]
     return Line(
         method=first.method,
@@ -79,7 +80,7 @@ def _line(group: dict[str, Row], inside: list[str], upper: float | None) -> Line
         of_float=mean / upper if upper else None,
         bytes_per_text=_mean([row.bytes_per_text for row in counted]),
         shared_bytes=first.shared_bytes,
-        queries_per_second=next((row.queries_per_second for row in group.values() if row.queries_per_second), None),
+        queries_per_second=max(timed, key=lambda row: row.documents).queries_per_second if timed else None,
         tie_rate=_mean(ties) if ties else None,
     )
 

@@ -154,6 +154,14 @@ def hpo_task(concepts: int | None = None, seed: int = 0) -> EvaluationTask:
     return retrieval_task(HPO, data)
 
 
+def task_texts(item: EvaluationTask) -> list[list[str]]:
+    """The lists of texts that a local task has encoded; none for a task that mteb downloads when it runs."""
+    data = getattr(item.task, "data", None)
+    if isinstance(data, RetrievalData):
+        return [data.documents, list(data.queries.values())]
+    return [data.sentence1, data.sentence2] if isinstance(data, PairData) else []
+
+
 def _mteb_tasks(name: str, local: list[str]) -> list[EvaluationTask]:
     tasks: list[AbsTask]
     try:

@@ -52,8 +52,8 @@ def all_methods(steps: int | None = None, width: int = WIDTH) -> dict[str, Metho
     """
 
     def fitted_in(recipe: DistillSettings) -> DistillSettings:
-        sizes = {"hidden_dim": scaled(recipe.hidden_dim, width), "k": scaled(recipe.k, width)}
-        return replace(recipe, **sizes, **({} if steps is None else {"steps": steps}))
+        size, active = scaled(recipe.hidden_dim, width), scaled(recipe.k, width)
+        return replace(recipe, hidden_dim=size, k=active, steps=recipe.steps if steps is None else steps)
 
     def product_sizes(*sizes: int) -> list[int]:
         return list(dict.fromkeys(product_size(scaled(size, width), width) for size in sizes))

@@ -103,13 +103,10 @@ class OPQ(FaissQuantizer):
         codebook = _product_index(self.n_bytes, width)
         rotation = faiss.OPQMatrix(width, codebook.pq.M)
         rotation.niter = self.rotation_iterations
-        index = faiss.IndexPreTransform(rotation, codebook)
-        index.own_fields = False  # Python owns both parts
-        index.parts = (rotation, codebook)
-        return index
+        return faiss.IndexPreTransform(rotation, codebook)
 
     def train(self, sample: np.ndarray) -> None:
-        self.index.parts[0].train(sample[: self.rotation_rows])
+        faiss.downcast_VectorTransform(self.index.chain.at(0)).train(sample[: self.rotation_rows])
         super().train(sample)  # skips what is trained already
 
 
