@@ -76,7 +76,7 @@ def _general(run: Measured) -> Iterator[Bar]:
         yield _share("general", run, 64, BUDGETS[64], scoring, 0.95, "reach for: ")
     for scoring in CODE_SCORINGS:
         yield _share("general", run, 64, BUDGETS[64], scoring, 0.985, similarity=True)
-    yield _share("general", run, 64, SPARSE, FLOAT_SCORING, 0.98)
+    yield _share("general", run, 64, SPARSE, FLOAT_SCORING, 0.98, "sparse, for an inverted index: ")
     for scoring in (FLOAT_SCORING, *CODE_SCORINGS):
         yield _threshold(run, scoring)
     for size in DICTIONARIES:

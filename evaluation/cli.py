@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bsa_st import BSAError
+from evaluation.console import set_up_console
 
 HERE = Path(__file__).parent
 DATA_VARIABLE = "BSA_ST_DATA"
@@ -127,11 +126,7 @@ def _split(names: str) -> list[str]:
 
 def main() -> None:
     """Entry point: run; print a :class:`BSAError` as one line and exit with status 2."""
-    logging.basicConfig(format="%(message)s")
-    warnings.filterwarnings("ignore", category=FutureWarning)  # mteb calls names that sentence-transformers has renamed
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.getLogger("evaluation").setLevel(logging.INFO)
+    set_up_console()
     try:
         app(prog_name="python -m evaluation")
     except BSAError as error:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evaluation.compare import write_details
+from evaluation.console import set_up_console
 from evaluation.fitted import Fitter
 from evaluation.pairs import Finished, missing_pairs, read_pairs, run_method
 from evaluation.prepare import Plan, Request, prepare
@@ -71,11 +72,15 @@ def _in_processes(request: Request, jobs: Sequence[Job]) -> None:
 
 def _start_worker(request: Request) -> None:
     global _worker
+    set_up_console()
     _worker = Fitter(prepare(request))
 
 
 def _in_worker(job: Job) -> None:
     assert _worker is not None, "the initializer makes it"
+    parent = multiprocessing.parent_process()
+    if parent is None or not parent.is_alive():
+        raise SystemExit("the run was stopped")
     _run_job(_worker, job)
 
 
