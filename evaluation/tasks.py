@@ -28,6 +28,7 @@ HPO = "hpo"
 DEFAULT_TASKS = ("time", "med", "cranfield", "cisi", "lisa", "scifact", HPO, "stsbenchmark", "sts12", "sts13", "sts14")
 PREFIXES = ("retrieval_", "sts_")
 QUICK_CONCEPTS = 500
+HPO_QUERIES = 1000
 
 
 @dataclass(frozen=True)
@@ -141,15 +142,16 @@ def sts_task(name: str, data: PairData) -> EvaluationTask:
 
 
 def hpo_task(concepts: int | None = None, seed: int = 0) -> EvaluationTask:
-    """Synonym to concept in the Human Phenotype Ontology; ``concepts`` takes a random part of it."""
+    """Synonym to concept in the Human Phenotype Ontology, 1,000 held-out synonyms; ``concepts`` takes a random part of it."""
     everything = load_concepts()
     if concepts is not None:
         everything = random.Random(seed).sample(everything, min(concepts, len(everything)))
     parts = synonym_task(everything)
+    queries, relevant = parts.queries[:HPO_QUERIES], parts.relevant[:HPO_QUERIES]  # in random order already
     data = RetrievalData(
         corpus={str(place): ("", text) for place, text in enumerate(parts.documents)},
-        queries={f"q{place}": text for place, text in enumerate(parts.queries)},
-        qrels={f"q{place}": {str(target): 1} for place, target in enumerate(parts.relevant)},
+        queries={f"q{place}": text for place, text in enumerate(queries)},
+        qrels={f"q{place}": {str(target): 1} for place, target in enumerate(relevant)},
     )
     return retrieval_task(HPO, data)
 
