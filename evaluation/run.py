@@ -49,7 +49,8 @@ def run(plan: Plan) -> list[Path]:
 
 def _fill_cache(plan: Plan) -> None:
     """Encode everything before several processes want it at the same time."""
-    plan.store.training(plan.general)
+    if plan.general:
+        plan.store.training(plan.general)
     for task in plan.tasks:
         for texts in task_texts(task):
             plan.store.evaluation(texts)

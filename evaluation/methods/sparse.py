@@ -98,7 +98,8 @@ class CSR(DecodedMethod):
         recipe, width = self.recipe, training.shape[1]
         set_seed(recipe.seed)
         self.unit = 1 / math.sqrt(width)
-        self.coder = SparseAutoEncoder(width, recipe.hidden_dim, recipe.k, k_aux=min(512, recipe.hidden_dim))
+        self.width = width
+        self.coder = self._new_coder()
         modules: list[torch.nn.Module] = [CachedRows(training, self.unit, recipe.noise), self.coder]
         model = SparseEncoder(modules=modules, device="cpu", similarity_fn_name="dot")
         rows = np.arange(len(training))
@@ -126,6 +127,19 @@ class CSR(DecodedMethod):
             trainer.train()
         self.coder.eval()
         self.shared_bytes = 4 * sum(parameter.numel() for parameter in self.coder.parameters())
+
+    def _new_coder(self) -> SparseAutoEncoder:
+        size, k = self.recipe.hidden_dim, self.recipe.k
+        return SparseAutoEncoder(self.width, size, k, k_aux=min(512, size))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "coder": self.coder.state_dict()}  # the module itself cannot be pickled
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.coder = self._new_coder()
+        self.coder.load_state_dict(state["coder"])
+        self.coder.eval()
 
     @torch.inference_mode()
     def encode(self, dense: np.ndarray) -> SparseValues:
