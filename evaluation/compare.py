@@ -1,103 +1,111 @@
-"""What is said over all tasks of a run together: means with intervals, and tests of BSA against the nearest baseline."""
+"""What is said over all tasks of a run together: means with intervals, and tests at the declared budgets of bytes."""
 
 from __future__ import annotations
 
-import math
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from evaluation.budgets import BUDGETS, CODE_SCORINGS, FLOAT_SCORING, SIDES, budget_of, scaled_name
+from evaluation.pairs import Finished
+from evaluation.prepare import Plan
 from evaluation.rows import details_path, read_json, write_json
 from evaluation.statistics import macro_interval, paired_test
-
-if TYPE_CHECKING:
-    from evaluation.run import Finished, Plan
+from evaluation.table import mean_tasks
 
 METRIC = "ndcg_at_10"
 PACKAGES = ("bsa-st", "mteb", "sentence-transformers", "torch", "faiss-cpu", "numpy", "scipy")
-SIDES = {"symmetric": "code", "cosine": "code", "decoded": "code", "idf": "code", "asymmetric": "float", "two-stage": "float"}
-"""Which scorings compete: code queries with code queries, float queries with float queries."""
 
 Key = tuple[str, str]
+"""Method and scoring."""
+Tasks = dict[str, Finished]
 
 
 def write_details(plan: Plan, setting: str, finished: Sequence[Finished]) -> None:
-    """Write ``<model>-<setting>.details.json``: means, tests, figures of methods, and how the run was made."""
+    """Write ``<model>-<setting>.details.json``: means, tests, figures of heads, and how the run was made."""
     retrieval = [item for item in finished if item.row.metric == METRIC and item.values]
-    path = details_path(plan.results, plan.model, setting)
-    figures = read_json(path)["figures"] if path.is_file() else {}
+    inside = mean_tasks(list(dict.fromkeys(item.row.task for item in retrieval)))
+    methods = _by_method(item for item in retrieval if item.row.task in inside)
+    path = details_path(plan.request.output, plan.model, setting)
+    figures = read_json(path).get("figures", {}) if path.is_file() else {}
     figures.update({item.row.method: item.figures for item in finished if item.figures})
+    width = plan.store.encoder.get_embedding_dimension() or 0
     write_json(
         path,
         {
-            "command": plan.command,
+            "command": plan.request.command,
+            "width": width,
             "training_texts": len(plan.general),
             "packages": {name: metadata.version(name) for name in PACKAGES},
             "machine": platform.processor() or platform.machine(),
-            "means": means(retrieval),
-            "tests": tests(retrieval),
+            "means": means(methods),
+            "budgets": list(at_budgets(methods, width)),
             "figures": figures,
         },
     )
 
 
-def means(finished: Iterable[Finished]) -> list[dict[str, Any]]:
-    """Mean nDCG@10 over the retrieval tasks of every method and scoring, with its bootstrap interval."""
+def means(methods: dict[Key, Tasks]) -> list[dict[str, Any]]:
+    """Mean nDCG@10 of every method and scoring over the tasks of the mean, with its bootstrap interval."""
     rows = []
-    for (method, scoring), tasks in _by_method(finished).items():
+    for (method, scoring), tasks in methods.items():
         interval = macro_interval([np.array(item.values) for item in tasks.values()])
-        score = float(np.mean([item.row.score for item in tasks.values()]))
-        entry = {"method": method, "scoring": scoring, "tasks": len(tasks), "score": score}
+        entry = {"method": method, "scoring": scoring, "tasks": len(tasks), "score": _mean(tasks)}
         rows.append(_rounded({**entry, "ci_low": interval.low, "ci_high": interval.high}))
     return rows
 
 
-def tests(finished: Iterable[Finished]) -> list[dict[str, Any]]:
-    """Each BSA method and scoring against the baseline nearest in bytes whose queries are of the same kind.
+def at_budgets(methods: dict[Key, Tasks], width: int) -> Iterator[dict[str, Any]]:
+    """For every budget and kind of query, the recommended BSA method and every baseline of that budget.
 
-    Where several baselines are equally near, against the best of them. The test is a paired randomisation test over queries.
+    A baseline's ``difference`` is the BSA method's mean minus its own; ``p_value`` is that of a paired randomisation test over queries.
+    Nothing is chosen by its score.
     """
-    methods = _by_method(finished)
-    baselines = [
-        key for key, tasks in methods.items() if _family(tasks) not in ("bsa", "float32", "float16") and key[1] in SIDES
-    ]
-    rows = []
-    for key, tasks in methods.items():
-        rivals = [
-            other for other in baselines if SIDES[other[1]] == SIDES.get(key[1]) and methods[other].keys() == tasks.keys()
-        ]
-        if _family(tasks) != "bsa" or not rivals:
-            continue
-        own = _bytes(tasks)
-        nearest = min(rivals, key=lambda other: (round(abs(math.log(_bytes(methods[other]) / own)), 2), -_mean(methods[other])))
-        rival = methods[nearest]
-        values, others = ([np.array(side[task].values) for task in sorted(tasks)] for side in (tasks, rival))
-        p = paired_test(values, others)
-        entry = {"method": key[0], "scoring": key[1], "bytes": own, "score": _mean(tasks)}
-        other = {"baseline": nearest[0], "baseline_scoring": nearest[1], "baseline_bytes": _bytes(rival)}
-        rows.append(_rounded({**entry, **other, "difference": _mean(tasks) - _mean(rival), "p_value": p}))
-    return rows
+    for budget, recommended in BUDGETS.items():
+        name = scaled_name(recommended, width)
+        for side, scorings in SIDES.items():
+            wanted = (FLOAT_SCORING,) if FLOAT_SCORING in scorings else CODE_SCORINGS
+            own = next(((name, scoring) for scoring in wanted if (name, scoring) in methods), None)
+            if own is None:
+                continue
+            yield _rounded({"budget": budget, "side": side, "bsa": True, **_entry(own, methods[own])})
+            for rival, tasks in methods.items():
+                if rival[1] in scorings and _is_baseline(tasks) and budget_of(_bytes(tasks), width) == budget:
+                    yield _rounded(
+                        {"budget": budget, "side": side, "bsa": False, **_entry(rival, tasks), **_test(methods[own], tasks)}
+                    )
 
 
-def _by_method(finished: Iterable[Finished]) -> dict[Key, dict[str, Finished]]:
-    methods: dict[Key, dict[str, Finished]] = {}
+def _entry(key: Key, tasks: Tasks) -> dict[str, Any]:
+    interval = macro_interval([np.array(item.values) for item in tasks.values()])
+    own = {"method": key[0], "scoring": key[1], "bytes": _bytes(tasks), "score": _mean(tasks)}
+    return {**own, "ci_low": interval.low, "ci_high": interval.high}
+
+
+def _test(own: Tasks, rival: Tasks) -> dict[str, float]:
+    values, others = ([np.array(side[task].values) for task in sorted(own)] for side in (own, rival))
+    return {"difference": _mean(own) - _mean(rival), "p_value": paired_test(values, others)}
+
+
+def _by_method(finished: Iterable[Finished]) -> dict[Key, Tasks]:
+    methods: dict[Key, Tasks] = {}
     for item in finished:
         methods.setdefault((item.row.method, item.row.scoring), {})[item.row.task] = item
     return methods
 
 
-def _family(tasks: dict[str, Finished]) -> str:
-    return next(iter(tasks.values())).row.family
+def _is_baseline(tasks: Tasks) -> bool:
+    return next(iter(tasks.values())).row.family != "bsa"
 
 
-def _bytes(tasks: dict[str, Finished]) -> float:
+def _bytes(tasks: Tasks) -> float:
     return float(np.mean([item.row.bytes_per_text for item in tasks.values()]))
 
 
-def _mean(tasks: dict[str, Finished]) -> float:
+def _mean(tasks: Tasks) -> float:
     return float(np.mean([item.row.score for item in tasks.values()]))
 
 

@@ -27,7 +27,8 @@ from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import code_statistics
 from bsa_st.settings import Selection
 from evaluation.dictionaries_report import write_report
-from evaluation.embeddings import EmbeddingStore, load_encoder, unit_rows
+from evaluation.embeddings import EmbeddingStore, unit_rows
+from evaluation.encoders import load_encoder
 from evaluation.methods import choose_methods
 from evaluation.methods.base import Encoded, Method, best
 from evaluation.methods.bsa import BSA, Variant

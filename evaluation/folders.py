@@ -5,14 +5,13 @@ Everything is checked when it is read, so that a bad file stops the run before a
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from bsa_st import BSAError
+from bsa_st.texts import numbered_lines
 
 RETRIEVAL_FILES = ("corpus.jsonl", "queries.jsonl", "qrels.tsv")
 QRELS_COLUMNS = ["query-id", "corpus-id", "score"]
@@ -104,23 +103,6 @@ def read_pairs(folder: Path, split: str = "test") -> PairData:
     if len(data.score) < 2:
         raise BSAError(f"{path}: empty split: {len(data.score)} pairs")
     return data
-
-
-def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines of a UTF-8 text file, plain or .gz, numbered from 1, without their line ends."""
-    number = 0
-    try:
-        with _open(path) as file:
-            for number, line in enumerate(file, start=1):
-                yield number, line.rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise BSAError(f"{path}: not UTF-8 after line {number}: {error.reason}") from error
-    except (OSError, EOFError) as error:
-        raise BSAError(f"{path}: cannot be read: {error}") from error
-
-
-def _open(path: Path) -> IO[str]:
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="\n")
 
 
 def _existing(folder: Path, name: str) -> Path:

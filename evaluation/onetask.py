@@ -11,7 +11,6 @@ import mteb
 import numpy as np
 import pytrec_eval
 
-from evaluation.speed import queries_per_second
 from evaluation.statistics import Interval, mean_interval, spearman_interval
 from evaluation.tasks import EvaluationTask
 from evaluation.wrapper import MethodEncoder
@@ -25,7 +24,6 @@ class Outcome(NamedTuple):
         interval: 95 % bootstrap interval; ``None`` for other kinds of task than retrieval and STS.
         values: nDCG@10 of every query, in the order of the query ids; empty for other tasks.
         bytes_per_text: Stored bytes per document.
-        queries_per_second: ``None`` unless it is a retrieval task.
         tie_rate: ``None`` unless it is a retrieval task.
         documents: Number of documents or pairs.
         queries: Number of queries or pairs.
@@ -35,14 +33,13 @@ class Outcome(NamedTuple):
     interval: Interval | None
     values: list[float]
     bytes_per_text: float
-    queries_per_second: float | None
     tie_rate: float | None
     documents: int
     queries: int
 
 
 def run_task(item: EvaluationTask, model: MethodEncoder, mteb_folder: Path) -> Outcome:
-    """Evaluate with mteb, save its result under ``mteb_folder``, and measure bytes, speed, ties and uncertainty."""
+    """Evaluate with mteb, save its result under ``mteb_folder``, and measure bytes, ties and uncertainty."""
     if not item.task.data_loaded:
         item.task.load_data()  # mteb throws away what it has loaded itself, and the judgements are needed below
     with tempfile.TemporaryDirectory() as scratch:
@@ -68,13 +65,11 @@ def run_task(item: EvaluationTask, model: MethodEncoder, mteb_folder: Path) -> O
     assert model.last is not None, "mteb scores every task through the wrapper's similarity"
     queries, documents = model.last
     retrieval = item.metric == "ndcg_at_10"
-    method = model.codes.method
     return Outcome(
         score=float(np.mean(scores)),
         interval=interval,
         values=[round(value, 5) for value in values],
-        bytes_per_text=method.stored_bytes(documents, model.scoring),
-        queries_per_second=queries_per_second(method, queries.dense, documents, model.scoring) if retrieval else None,
+        bytes_per_text=model.codes.method.stored_bytes(documents, model.scoring),
         tie_rate=float(np.mean(model.tie_rates)) if retrieval and model.tie_rates else None,
         documents=len(documents.dense),
         queries=len(queries.dense),

@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bsa_st import BSAError
 from bsa_st.atomic import atomic_file
+from evaluation.bars import Measured, bars_table
+from evaluation.encoders import MINILM
+from evaluation.glance import equal_bytes, glance
+from evaluation.markdown import interval, markdown_table, percent, rate, score
 from evaluation.rows import Row, details_path, read_json, read_rows
-from evaluation.table import Line, best_within, table
+from evaluation.table import Line, mean_tasks, table
 from evaluation.training import SETTINGS
 
-METRICS = {"ndcg_at_10": "Retrieval, nDCG@10", "spearman": "Sentence similarity, Spearman"}
-BANDS = ((1, 55), (55, 75), (75, 150))
+RETRIEVAL, SIMILARITY = "ndcg_at_10", "spearman"
+TITLES = {RETRIEVAL: "Retrieval, nDCG@10", SIMILARITY: "Sentence similarity, Spearman"}
 EXPLAINED = {
     "general": "Trained methods saw general text only, nothing of the tasks.",
     "adapted": "Trained methods saw the general text and the tasks' documents, never a query.",
 }
 HEADER = """\
-Written by `python -m evaluation --report-only` from `results/*.json`; do not edit. `python -m evaluation --data DIR` makes the
-results again, where `DIR` holds task folders, `text_mix/mix.txt.gz` (short training texts) and `retrieval_medquad` (long ones); it
-continues an interrupted run. [LEADERBOARD.md](LEADERBOARD.md) says how scores get onto mteb's leaderboard."""
+Written by `python -m evaluation --report-only` from `results/*.json`; do not edit. `make evaluate DATA=DIR` makes the results of
+all-MiniLM-L6-v2 again and `make evaluate-encoders DATA=DIR` those of the other encoders, where `DIR` holds task folders,
+`text_mix/mix.txt.gz` (short training texts) and `retrieval_medquad` (long ones); both continue an interrupted run.
+[NOTES.md](NOTES.md) says what was tried, [LEADERBOARD.md](LEADERBOARD.md) how scores get onto mteb's leaderboard."""
+GLANCE = """\
+The BSA methods are the ones that `evaluation/budgets.py` recommends for each budget of bytes, whatever they score here. *Strongest other*
+is the baseline of the same budget with the best score on these very tasks, a choice in its favour; every baseline of the budget
+stands below under *At equal bytes*. *p*: paired randomisation test over queries. RaBitQ's and CSR's own sizes are listed with the nearest budget."""
+BARS = """\
+For all-MiniLM-L6-v2; *decoded* and *symmetric* compare a code with a code, *decoded* weighting every feature of the document by the
+decoded query code. Percentages are of float32's mean over the local retrieval sets (or of its mean Spearman)."""
+NOT_DONE = """\
+**Not done:** d=1024. No package with the weights of a 1,024-d encoder was found, and embeddings made wider by a random map are no real
+ones. The other encoders ran on fewer methods, and all-mpnet-base-v2 also on fewer tasks and training texts, as their commands say."""
 HOW_TO_READ = """\
 How to read the tables. *symmetric*, *cosine*, *idf*: the query is a code too (overlap, cosine of codes, overlap weighted by inverse
-document frequency). *decoded*: the query's code is decoded first. PQ, OPQ and int8 always compare decoded vectors in *symmetric*. *asymmetric*: float query, coded document. *two-stage*: candidates first, then scored again by the float
-query within the same code. *rescored*: candidates scored again by float32 vectors, whose bytes are counted. Bytes are measured on the
-serialised codes, side data of each document included; what all documents share (codebook, rotation, decoder) stands apart. Queries
-per second: exhaustive search for 10 results over the largest collection, in a batch, on one thread, after the dense encoder;
-library indexes where there are any (faiss), else numpy and scipy. Ties: share of queries with equal scores among the first 11; BSA breaks them by the decoder's score, sign bits at random with
-a fixed seed. All means are plain means over tasks; differences under about .005 are noise, see the intervals and tests."""
+document frequency). *decoded*: the query's code is decoded first. PQ, OPQ and int8 always compare decoded vectors in *symmetric*.
+*asymmetric*: float query, coded document. *two-stage*: candidates first, then scored again by the float query within the same code.
+*rescored*: candidates scored again by float32 vectors, whose bytes are counted. Bytes are measured on the serialised codes, side data of
+each document and real-valued strengths (CSR) included; what all documents share (codebook, rotation, decoder) stands apart. Queries per
+second: exhaustive search for 10 results over the largest collection of the mean, in a batch of 200, on one thread, after the dense
+encoder; all methods in turns in one process, the best of five rounds; library indexes where there are any (faiss), else numpy and scipy.
+Ties: share of queries with equal scores among the first 11; BSA breaks them by the decoder's score, sign bits at random with a fixed
+seed. Means are plain means over the tasks before the column *mean*; what stands behind it (hpo: synonym to concept in the Human
+Phenotype Ontology) does not count in it. One seed: differences under about .005 are noise, see the intervals and tests."""
 
 
 def write_report(results: Path) -> Path:
@@ -42,10 +60,15 @@ def write_report(results: Path) -> Path:
     if not runs:
         raise BSAError(f"{results}: no result rows; run the evaluation first")
     parts = ["# Results", HEADER]
+    details = {run: _details(results, *run) for run in runs}
+    own = {setting: run for (model, setting), run in runs.items() if model == MINILM}
+    if len(own) == len(SETTINGS):
+        measured = {setting: _measured(rows, details[MINILM, setting]) for setting, rows in own.items()}
+        parts += ["## Goals", BARS, bars_table(measured)]
     for (model, setting), rows in runs.items():
-        path = details_path(results, model, setting)
-        details = read_json(path) if path.is_file() else {}
-        parts += _section(model, setting, rows, details, results.parent)
+        parts += _section(model, setting, rows, details[model, setting], results.parent)
+    if len({model for model, _ in runs}) > 1:
+        parts.append(NOT_DONE)
     page = results.parent / "RESULTS.md"
     with atomic_file(page) as file:
         file.write(("\n\n".join([*parts, HOW_TO_READ]) + "\n").encode())
@@ -59,135 +82,116 @@ def _runs(results: Path) -> dict[tuple[str, str], list[Row]]:
             continue
         for row in read_rows(path):
             runs.setdefault((row.model, row.setting), []).append(row)
-    return dict(sorted(runs.items(), key=lambda run: (run[0][0], SETTINGS.index(run[0][1]))))
+    return dict(sorted(runs.items(), key=lambda run: (run[0][0] != MINILM, run[0][0], SETTINGS.index(run[0][1]))))
+
+
+def _details(results: Path, model: str, setting: str) -> dict[str, Any]:
+    path = details_path(results, model, setting)
+    return dict(read_json(path)) if path.is_file() else {}
+
+
+def _measured(rows: list[Row], details: dict[str, Any]) -> Measured:
+    return Measured(table(rows, RETRIEVAL)[1], table(rows, SIMILARITY)[1], details.get("figures", {}))
 
 
 def _section(model: str, setting: str, rows: list[Row], details: dict[str, Any], folder: Path) -> list[str]:
     parts = [f"## {model}, {setting}", EXPLAINED[setting]]
-    tasks, lines = table(rows, "ndcg_at_10")
+    tasks, lines = table(rows, RETRIEVAL)
+    budgets, width = details.get("budgets", []), details.get("width", 0)
+    if budgets:
+        inside = ", ".join(mean_tasks(tasks))
+        parts += ["### At a glance", f"Mean nDCG@10 over {inside}. {GLANCE}", glance(budgets, lines, width)]
     if lines:
-        parts += ["### At a glance", _glance(lines), *_plots(model, setting, lines, details, folder)]
-    others = [metric for metric in dict.fromkeys(row.metric for row in rows) if metric not in METRICS]
-    for metric in [*METRICS, *others]:
+        parts += _plots(model, setting, lines, details, folder)
+    if budgets:
+        parts += ["### At equal bytes", equal_bytes(budgets, lines, width)]
+    others = [metric for metric in dict.fromkeys(row.metric for row in rows) if metric not in TITLES]
+    for metric in [*TITLES, *others]:
         tasks, lines = table(rows, metric)
         if lines:
-            parts += [f"### {METRICS.get(metric, metric)}", _table(tasks, lines, _intervals(details, metric))]
-    if details.get("tests"):
-        parts += ["### Against the baseline nearest in bytes", _tests(details["tests"])]
+            parts += [f"### {TITLES.get(metric, metric)}", _table(tasks, lines, _intervals(details, metric))]
+    if details.get("figures"):
+        parts += ["### Heads", _heads(details["figures"])]
     if details:
         versions = ", ".join(f"{name} {version}" for name, version in details["packages"].items())
         parts.append(f"Made by `{details['command']}` with {details['training_texts']:,} general training texts; {versions}.")
     return parts
 
 
-def _glance(lines: Sequence[Line]) -> str:
-    header = [
-        "bytes per text",
-        "best BSA",
-        "mean",
-        "% of float32",
-        "smaller by",
-        "queries/s",
-        "best other",
-        "mean",
-        "% of float32",
-        "queries/s",
-    ]
-    reference = next((line for line in lines if line.method == "float32"), None)
-    body = []
-    for low, high in BANDS:
-        own, other = (best_within(lines, low, high, bsa=bsa) for bsa in (True, False))
-        if own is None and other is None:
-            continue
-        ratio = f"{reference.bytes_per_text / own.bytes_per_text:.0f}x" if reference and own else "-"
-        body.append([f"{low} to {high}", *_brief(own), ratio, _rate(own), *_brief(other), _rate(other)])
-    if reference:
-        body.append([f"{reference.bytes_per_text:.0f}", "-", "-", "-", "-", "-", *_brief(reference), _rate(reference)])
-    return _markdown(header, body)
-
-
-def _brief(line: Line | None) -> list[str]:
-    return ["-", "-", "-"] if line is None else [f"{line.method} {line.scoring}", _score(line.mean), _percent(line)]
-
-
 def _table(tasks: list[str], lines: Sequence[Line], intervals: dict[tuple[str, str], str]) -> str:
-    header = ["method", "scoring", "bytes", *tasks, "mean", "95 % interval", "% of float32", "queries/s", "ties", "shared KB"]
-    body = [
+    """Columns that no line has a value for are left out."""
+    inside = mean_tasks(tasks)
+    columns = [
+        "bytes",
+        *inside,
+        "mean",
+        "95 % interval",
+        "% of float32",
+        *tasks[len(inside) :],
+        "queries/s",
+        "ties",
+        "shared KB",
+    ]
+    cells = [
         [
-            line.method,
-            line.scoring,
             f"{line.bytes_per_text:.1f}",
-            *(_score(line.scores[task]) for task in tasks),
-            f"**{_score(line.mean)}**",
+            *(score(line.scores[task]) for task in inside),
+            f"**{score(line.mean)}**",
             intervals.get((line.method, line.scoring), "-"),
-            _percent(line),
-            _rate(line),
+            percent(line.of_float),
+            *(score(line.scores[task]) for task in tasks[len(inside) :]),
+            rate(line.queries_per_second),
             "-" if line.tie_rate is None else f"{line.tie_rate:.0%}",
             f"{line.shared_bytes / 1000:.0f}",
         ]
         for line in lines
     ]
-    return _markdown(header, body)
+    kept = [place for place in range(len(columns)) if any(row[place] != "-" for row in cells)]
+    header = ["method", "scoring", *(columns[place] for place in kept)]
+    return markdown_table(
+        header,
+        [[line.method, line.scoring, *(row[place] for place in kept)] for line, row in zip(lines, cells, strict=True)],
+    )
 
 
-def _tests(tests: Sequence[dict[str, Any]]) -> str:
-    header = ["BSA", "scoring", "bytes", "mean", "baseline", "scoring", "bytes", "difference", "p"]
+def _heads(figures: dict[str, Any]) -> str:
+    """What a model card states of a head."""
+    header = ["head", "active features, mean", "5th to 95th percentile", "never fired", "on texts", "seconds to train"]
     body = [
         [
-            test["method"],
-            test["scoring"],
-            f"{test['bytes']:.1f}",
-            _score(test["score"]),
-            test["baseline"],
-            test["baseline_scoring"],
-            f"{test['baseline_bytes']:.1f}",
-            f"{test['difference']:+.4f}",
-            f"{test['p_value']:.4f}",
+            method,
+            f"{facts['active_mean']:.1f}",
+            f"{facts['active_p5']:.0f} to {facts['active_p95']:.0f}",
+            f"{facts['never_fired']:.0f}",
+            f"{facts['texts']:,}" if "texts" in facts else "-",
+            f"{facts['seconds_to_fit']:.0f}" if "seconds_to_fit" in facts else "-",
         ]
-        for test in tests
+        for method, facts in figures.items()
+        if "active_mean" in facts
     ]
-    return _markdown(header, body)
+    return markdown_table(header, body)
 
 
 def _plots(model: str, setting: str, lines: Sequence[Line], details: dict[str, Any], folder: Path) -> list[str]:
     from evaluation import plots  # matplotlib is slow to import and needed here alone
 
-    drawn = {"Quality against bytes": "bytes", "Quality against query time": "time"}
-    paths = {name: folder / "plots" / f"{model}-{setting}-{short}.png" for name, short in drawn.items()}
-    plots.pareto(lines, paths["Quality against bytes"], f"{model}, {setting}: quality against bytes")
-    plots.speed(lines, paths["Quality against query time"], f"{model}, {setting}: quality against query time")
+    paths: dict[str, Path] = {}
+
+    def path(name: str, short: str) -> Path:
+        return paths.setdefault(name, folder / "plots" / f"{model}-{setting}-{short}.png")
+
+    plots.pareto(lines, path("Quality against bytes", "bytes"), f"{model}, {setting}: quality against bytes")
+    plots.speed(lines, path("Quality against query time", "time"), f"{model}, {setting}: quality against query time")
     heads = {name: facts for name, facts in details.get("figures", {}).items() if "firing_rates" in facts}
     if heads:
-        for name, short, draw in (
-            ("Active features per text", "active", plots.active_features),
-            ("Firing rates", "firing", plots.firing_rates),
-        ):
-            paths[name] = folder / "plots" / f"{model}-{setting}-{short}.png"
-            draw(heads, paths[name])
-    return [f"![{name}](plots/{path.name})" for name, path in paths.items()]
+        plots.active_features(heads, path("Active features per text", "active"))
+        plots.firing_rates(heads, path("Firing rates", "firing"))
+    return [f"![{name}](plots/{place.name})" for name, place in paths.items()]
 
 
 def _intervals(details: dict[str, Any], metric: str) -> dict[tuple[str, str], str]:
-    if metric != "ndcg_at_10":
+    if metric != RETRIEVAL:
         return {}
     return {
-        (entry["method"], entry["scoring"]): f"{_score(entry['ci_low'])} to {_score(entry['ci_high'])}"
-        for entry in details.get("means", [])
+        (entry["method"], entry["scoring"]): interval(entry["ci_low"], entry["ci_high"]) for entry in details.get("means", [])
     }
-
-
-def _score(value: float) -> str:
-    return f"{value:.4f}".replace("0.", ".", 1) if 0 <= value < 1 else f"{value:.4f}"
-
-
-def _percent(line: Line) -> str:
-    return "-" if line.of_float is None else f"{line.of_float:.1%}"
-
-
-def _rate(line: Line | None) -> str:
-    return "-" if line is None or line.queries_per_second is None else f"{line.queries_per_second:,.0f}"
-
-
-def _markdown(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    rows = [header, ["---"] * len(header), *body]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

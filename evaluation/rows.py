@@ -31,7 +31,8 @@ class Row:
         ci_high: Upper end.
         bytes_per_text: Stored bytes per document, side data included.
         shared_bytes: Bytes that all documents share: codebooks, rotations, decoders.
-        queries_per_second: Exhaustive search for 10 results on one thread, after the encoder; ``None`` for pairs.
+        queries_per_second: Exhaustive search for 10 results on one thread, after the encoder; ``None`` for other tasks than the largest
+            collection, on which all methods are timed in turns.
         seconds_to_fit: Training time of the method.
         tie_rate: Share of queries with tied scores among the first 11, before ties were broken.
         documents: Documents, or pairs.

@@ -1,153 +1,113 @@
-"""The whole run: methods on tasks in settings, resumable, written as rows after every method."""
+"""The whole run: methods on tasks in settings, in one or several processes, resumable; then speed, rows and details."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
+import multiprocessing
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from bsa_st.cache import encoder_fingerprint, texts_fingerprint
 from evaluation.compare import write_details
-from evaluation.embeddings import EmbeddingStore
-from evaluation.leaderboard import method_meta
-from evaluation.methods.base import Method
-from evaluation.onetask import run_task
-from evaluation.rows import Row, merge_rows, read_json, rows_path, write_json
-from evaluation.tasks import EvaluationTask
-from evaluation.training import adaptation_texts, training_embeddings
-from evaluation.wrapper import CodeMemo, MethodEncoder
+from evaluation.console import set_up_console
+from evaluation.fitted import Fitter
+from evaluation.pairs import Finished, missing_pairs, read_pairs, run_method
+from evaluation.prepare import Plan, Request, prepare
+from evaluation.rows import merge_rows, rows_path
+from evaluation.speed import measured_speeds, speed_task
+from evaluation.tasks import task_texts
 
-FORMAT = 1
-"""Changes when results made by an older version of this folder must not be taken up again."""
+logger = logging.getLogger("evaluation")
 
-logger = logging.getLogger(__name__)
+Job = tuple[str, str]
+"""A setting and the name of a method."""
 
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be done; everything in it is checked already.
-
-    Attributes:
-        model: Short name of the encoder.
-        store: Its embeddings.
-        tasks: Tasks.
-        methods: Methods.
-        settings: ``general``, ``adapted`` or both.
-        general: Texts of the general setting; may be empty if only ``adapted`` is asked for.
-        results: Folder of the row files.
-        work: Folder of finished pairs and of mteb's own results; an interrupted run continues from it.
-        command: How the run was started, for the report.
-    """
-
-    model: str
-    store: EmbeddingStore
-    tasks: Sequence[EvaluationTask]
-    methods: Sequence[Method]
-    settings: Sequence[str]
-    general: list[str]
-    results: Path
-    work: Path
-    command: str
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A finished (method, scoring, task): its row, the value of each query, and the method's own figures."""
-
-    row: Row
-    values: list[float]
-    figures: dict[str, Any]
+_worker: Fitter | None = None
 
 
 def run(plan: Plan) -> list[Path]:
     """Do everything that is not finished yet; returns the row files written."""
-    written = []
-    encoder = encoder_fingerprint(plan.store.encoder)
-    for setting in plan.settings:
-        finished: list[Finished] = []
+    fitter = Fitter(plan)
+    left = [
+        (setting, method.name)
+        for setting in plan.request.settings
+        for method in reversed(plan.methods)  # the slow ones come last in the tables and first here
+        if (method.trained or setting == plan.request.settings[0]) and missing_pairs(fitter, setting, method)
+    ]
+    if plan.request.workers > 1 and len(left) > 1:
+        _fill_cache(plan)
+        _in_processes(plan.request, left)
+    else:
         started = time.perf_counter()
-        for place, method in enumerate(plan.methods, start=1):
-            done = run_method(plan, setting, method, _digest(encoder, _training_key(plan, setting)), _digest(encoder))
-            logger.info(
-                "%s %d/%d %s: %.0f s so far", setting, place, len(plan.methods), method.name, time.perf_counter() - started
-            )
-            merge_rows(rows_path(plan.results, plan.model, setting), [item.row for item in done])
-            finished += done
-        write_details(plan, setting, finished)
-        written.append(rows_path(plan.results, plan.model, setting))
-    return written
+        for place, job in enumerate(left, start=1):
+            _run_job(fitter, job)
+            _log(place, len(left), job, started)
+    return [_write(fitter, setting) for setting in plan.request.settings]
 
 
-def run_method(plan: Plan, setting: str, method: Method, trained_key: str, untrained_key: str) -> list[Finished]:
-    """All tasks and scorings of a method in a setting; fitted only if something is left to do."""
-    base = trained_key if method.trained else untrained_key
-    folder = plan.work / "pairs" / plan.model / (setting if method.trained else "untrained")
-    paths = {
-        (task.name, scoring): folder / f"{method.name}-{scoring}-{task.name}-{_pair_key(base, method, task)}.json"
-        for task in plan.tasks
-        for scoring in method.scorings
-    }
-    codes: CodeMemo | None = None
-    seconds = 0.0
-    finished = []
+def _fill_cache(plan: Plan) -> None:
+    """Encode everything before several processes want it at the same time."""
+    if plan.general:
+        plan.store.training(plan.general)
     for task in plan.tasks:
-        for scoring in method.scorings:
-            path = paths[task.name, scoring]
-            if not path.is_file():
-                if codes is None:
-                    training = training_embeddings(plan.store, setting, plan.general, plan.tasks)
-                    began = time.perf_counter()
-                    method.fit(training)
-                    seconds = time.perf_counter() - began
-                    codes = CodeMemo(method)
-                write_json(path, asdict(_run_pair(plan, setting, task, codes, scoring, seconds)))
-            content = read_json(path)
-            row = replace(Row(**content["row"]), setting=setting)
-            finished.append(Finished(row, content["values"], content["figures"]))
-    return finished
+        for texts in task_texts(task):
+            plan.store.evaluation(texts)
 
 
-def _run_pair(plan: Plan, setting: str, task: EvaluationTask, codes: CodeMemo, scoring: str, seconds_to_fit: float) -> Finished:
-    method = codes.method
-    meta = method_meta(plan.store.encoder, method.name, scoring, setting if method.trained else "untrained", plan.model)
-    outcome = run_task(task, MethodEncoder(plan.store, codes, scoring, meta), plan.work / "mteb")
-    row = Row(
-        model=plan.model,
-        setting=setting,
-        method=method.name,
-        family=method.family,
-        scoring=scoring,
-        task=task.name,
-        metric=task.metric,
-        score=outcome.score,
-        ci_low=outcome.interval.low if outcome.interval else None,
-        ci_high=outcome.interval.high if outcome.interval else None,
-        bytes_per_text=outcome.bytes_per_text,
-        shared_bytes=method.shared_bytes,
-        queries_per_second=outcome.queries_per_second,
-        seconds_to_fit=seconds_to_fit,
-        tie_rate=outcome.tie_rate,
-        documents=outcome.documents,
-        queries=outcome.queries,
-    )
-    return Finished(row, outcome.values, method.figures)
+def _in_processes(request: Request, jobs: Sequence[Job]) -> None:
+    """Several processes, which make the same plan and leave their results in the work folder."""
+    started = time.perf_counter()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(request.workers, mp_context=context, initializer=_start_worker, initargs=(request,)) as executor:
+        futures = {executor.submit(_in_worker, job): job for job in jobs}
+        try:
+            for place, future in enumerate(as_completed(futures), start=1):
+                future.result()
+                _log(place, len(jobs), futures[future], started)
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
-def _training_key(plan: Plan, setting: str) -> str:
-    extra = texts_fingerprint(adaptation_texts(plan.tasks)) if setting == "adapted" else ""
-    return texts_fingerprint(plan.general) + extra
+def _start_worker(request: Request) -> None:
+    global _worker
+    set_up_console()
+    _worker = Fitter(prepare(request))
 
 
-def _pair_key(base: str, method: Method, task: EvaluationTask) -> str:
-    data = getattr(task.task, "data", None)
-    content = json.dumps(asdict(data), sort_keys=True) if data is not None else str(task.task.metadata.dataset)
-    return _digest(base, method.name, json.dumps(method.settings(), sort_keys=True, default=str), task.name, content)
+def _in_worker(job: Job) -> None:
+    assert _worker is not None, "the initializer makes it"
+    parent = multiprocessing.parent_process()
+    if parent is None or not parent.is_alive():
+        raise SystemExit("the run was stopped")
+    _run_job(_worker, job)
 
 
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join([str(FORMAT), *parts]).encode()).hexdigest()[:12]
+def _run_job(fitter: Fitter, job: Job) -> None:
+    setting, name = job
+    run_method(fitter, setting, next(method for method in fitter.plan.methods if method.name == name))
+
+
+def _log(place: int, total: int, job: Job, started: float) -> None:
+    logger.info("%d/%d %s, %s: %.0f s so far", place, total, job[1], job[0], time.perf_counter() - started)
+
+
+def _write(fitter: Fitter, setting: str) -> Path:
+    """Rows and details of a setting, once everything in it is finished."""
+    plan = fitter.plan
+    finished = [item for method in plan.methods for item in read_pairs(fitter, setting, method)]
+    task = speed_task(plan.tasks)
+    speeds = measured_speeds(fitter, setting, task) if task else {}
+    finished = [_with_speed(item, speeds, task.name if task else "") for item in finished]
+    path = rows_path(plan.request.output, plan.model, setting)
+    merge_rows(path, [item.row for item in finished])
+    write_details(plan, setting, finished)
+    return path
+
+
+def _with_speed(item: Finished, speeds: dict[tuple[str, str], float], task: str) -> Finished:
+    if item.row.task != task:
+        return item
+    return replace(item, row=replace(item.row, queries_per_second=speeds[item.row.method, item.row.scoring]))

@@ -24,10 +24,11 @@ from evaluation.folders import (
     read_retrieval,
 )
 
-DEFAULT_TASKS = ("time", "med", "cranfield", "cisi", "lisa", "scifact", "stsbenchmark", "sts12", "sts13", "sts14")
-PREFIXES = ("retrieval_", "sts_")
 HPO = "hpo"
+DEFAULT_TASKS = ("time", "med", "cranfield", "cisi", "lisa", "scifact", HPO, "stsbenchmark", "sts12", "sts13", "sts14")
+PREFIXES = ("retrieval_", "sts_")
 QUICK_CONCEPTS = 500
+HPO_QUERIES = 1000
 
 
 @dataclass(frozen=True)
@@ -40,20 +41,19 @@ class EvaluationTask:
         metric: ``ndcg_at_10`` or ``spearman``; another main score for other mteb tasks.
         corpus: Documents for the *adapted* setting; empty for sentence pairs, whose texts all are test inputs, and for
             mteb tasks by name, which are downloaded only when they run.
-        training: Further texts of the task's own field for the *adapted* setting, none of them a query.
     """
 
     name: str
     task: AbsTask
     metric: str
     corpus: list[str]
-    training: list[str]
 
 
 class LocalRetrieval(AbsTaskRetrieval):
     """A retrieval task whose data is given, so that nothing is downloaded."""
 
     data: RetrievalData
+    k_values = (1, 3, 5, 10, 20, 100)  # without 1,000, with which mteb would rank and write ten times as much
 
     def load_data(self, *args: Any, **kwargs: Any) -> None:
         """Hand the collection to mteb in its own layout."""
@@ -87,7 +87,7 @@ def resolve_tasks(names: list[str], data: Path | None) -> list[EvaluationTask]:
     """Tasks by name, all checked: a local folder's name, ``hpo``, an mteb task or an mteb benchmark.
 
     Args:
-        names: Names; none means :data:`DEFAULT_TASKS` where ``data`` is given, else ``hpo``.
+        names: Names; none means :data:`DEFAULT_TASKS` where several of them are in ``data``, else every folder in it, or without ``data`` ``hpo``.
         data: A folder of task folders, or one task folder; a local name wins over mteb's.
 
     Raises:
@@ -95,7 +95,8 @@ def resolve_tasks(names: list[str], data: Path | None) -> list[EvaluationTask]:
     """
     folders = local_folders(data) if data is not None else {}
     if not names:
-        names = [name for name in DEFAULT_TASKS if name in folders] or list(folders) or [HPO]
+        known = [name for name in DEFAULT_TASKS if name in folders]
+        names = [*known, HPO] if len(known) > 1 or not folders else list(folders)
     tasks: list[EvaluationTask] = []
     for name in dict.fromkeys(names):
         if name in folders:
@@ -127,31 +128,40 @@ def folder_task(name: str, folder: Path) -> EvaluationTask:
     return sts_task(name, read_pairs(folder))
 
 
-def retrieval_task(name: str, data: RetrievalData, training: list[str] | None = None) -> EvaluationTask:
+def retrieval_task(name: str, data: RetrievalData) -> EvaluationTask:
     """A collection as an mteb retrieval task."""
     members = {"metadata": _metadata(name, "Retrieval", "ndcg_at_10"), "data": data}
     task = type(f"Local{name}", (LocalRetrieval,), members)()
-    return EvaluationTask(name, task, "ndcg_at_10", data.documents, training or [])
+    return EvaluationTask(name, task, "ndcg_at_10", data.documents)
 
 
 def sts_task(name: str, data: PairData) -> EvaluationTask:
     """Sentence pairs as an mteb STS task."""
     task = type(f"Local{name}", (LocalSTS,), {"metadata": _metadata(name, "STS", "spearman"), "data": data})()
-    return EvaluationTask(name, task, "spearman", [], [])
+    return EvaluationTask(name, task, "spearman", [])
 
 
 def hpo_task(concepts: int | None = None, seed: int = 0) -> EvaluationTask:
-    """Synonym to concept in the Human Phenotype Ontology; ``concepts`` takes a random part of it."""
+    """Synonym to concept in the Human Phenotype Ontology, 1,000 held-out synonyms; ``concepts`` takes a random part of it."""
     everything = load_concepts()
     if concepts is not None:
         everything = random.Random(seed).sample(everything, min(concepts, len(everything)))
     parts = synonym_task(everything)
+    queries, relevant = parts.queries[:HPO_QUERIES], parts.relevant[:HPO_QUERIES]  # in random order already
     data = RetrievalData(
         corpus={str(place): ("", text) for place, text in enumerate(parts.documents)},
-        queries={f"q{place}": text for place, text in enumerate(parts.queries)},
-        qrels={f"q{place}": {str(target): 1} for place, target in enumerate(parts.relevant)},
+        queries={f"q{place}": text for place, text in enumerate(queries)},
+        qrels={f"q{place}": {str(target): 1} for place, target in enumerate(relevant)},
     )
-    return retrieval_task(HPO, data, parts.training)
+    return retrieval_task(HPO, data)
+
+
+def task_texts(item: EvaluationTask) -> list[list[str]]:
+    """The lists of texts that a local task has encoded; none for a task that mteb downloads when it runs."""
+    data = getattr(item.task, "data", None)
+    if isinstance(data, RetrievalData):
+        return [data.documents, list(data.queries.values())]
+    return [data.sentence1, data.sentence2] if isinstance(data, PairData) else []
 
 
 def _mteb_tasks(name: str, local: list[str]) -> list[EvaluationTask]:
@@ -168,7 +178,7 @@ def _mteb_tasks(name: str, local: list[str]) -> list[EvaluationTask]:
             raise BSAError(
                 f"unknown task {name!r}: no local folder, mteb task or benchmark of this name{hint} (local: {', '.join(local)})"
             ) from None
-    return [EvaluationTask(task.metadata.name, task, _metric(task), [], []) for task in tasks]
+    return [EvaluationTask(task.metadata.name, task, _metric(task), []) for task in tasks]
 
 
 def _metric(task: AbsTask) -> str:

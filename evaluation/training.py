@@ -58,15 +58,18 @@ def check_settings(settings: Sequence[str], general: list[str], tasks: Sequence[
 
 
 def adaptation_texts(tasks: Sequence[EvaluationTask]) -> list[str]:
-    """Distinct, non-empty documents and further training texts of all tasks; sentence pairs add nothing."""
-    return [text for text in dict.fromkeys(text for task in tasks for text in [*task.corpus, *task.training]) if text]
+    """Distinct, non-empty documents of all tasks; sentence pairs add nothing."""
+    return [text for text in dict.fromkeys(text for task in tasks for text in task.corpus) if text]
 
 
 def training_embeddings(store: EmbeddingStore, setting: str, general: list[str], tasks: Sequence[EvaluationTask]) -> np.ndarray:
     """Embeddings that every trained method of a setting learns from: float (n, d)."""
     if setting == "general":
         return store.training(general)
-    adaptation = store.training(adaptation_texts(tasks))
+    collections = [task.corpus for task in tasks if task.corpus]
+    rows = np.concatenate([store.evaluation(corpus) for corpus in collections])  # in the cache already, or needed soon
+    place = {text: number for number, text in enumerate(text for corpus in collections for text in corpus)}
+    adaptation = rows[[place[text] for text in adaptation_texts(tasks)]].astype(np.float16)
     return np.concatenate([store.training(general), adaptation]) if general else adaptation
 
 

