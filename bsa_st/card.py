@@ -7,6 +7,8 @@ from sentence_transformers import SentenceTransformer
 
 from bsa_st.module import BinarySparsityAlignment
 
+PLACEHOLDER = "org/model-bsa"
+
 _TEMPLATE = """---
 {front_matter}
 ---
@@ -38,7 +40,7 @@ _CALIBRATED = (
 )
 
 
-def model_card(encoder: SentenceTransformer, head: BinarySparsityAlignment, name: str = "org/model-bsa") -> str:
+def model_card(encoder: SentenceTransformer, head: BinarySparsityAlignment, name: str = PLACEHOLDER) -> str:
     """Markdown text of the card, front matter included.
 
     Args:

@@ -38,6 +38,7 @@ def rebuild(model: SentenceTransformer, modules: list[nn.Module]) -> SentenceTra
         similarity_fn_name="cosine",
     )
     rebuilt.model_card_data.base_model = model.model_card_data.base_model
+    rebuilt.model_card_data.license = model.model_card_data.license
     return rebuilt.eval()
 
 
