@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bsa_st.hardware import hardware_name
 from evaluation.rows import details_path, read_json, write_json
 from evaluation.statistics import macro_interval, paired_test
 
@@ -36,7 +36,7 @@ def write_details(plan: Plan, setting: str, finished: Sequence[Finished]) -> Non
             "command": plan.command,
             "training_texts": len(plan.general),
             "packages": {name: metadata.version(name) for name in PACKAGES},
-            "machine": platform.processor() or platform.machine(),
+            "machine": hardware_name(),
             "means": means(retrieval),
             "tests": tests(retrieval),
             "figures": figures,

@@ -15,6 +15,26 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 import bsa_st
 
 WIDTH = 16
+WORDS = [
+    "short",
+    "tall",
+    "stature",
+    "seizure",
+    "palate",
+    "cleft",
+    "lip",
+    "hearing",
+    "deaf",
+    "abnormal",
+    "heart",
+    "hand",
+    "of",
+    "the",
+    "left",
+    "right",
+    "small",
+    "large",
+]
 
 
 def small_encoder(folder: Path) -> SentenceTransformer:
@@ -32,7 +52,8 @@ def small_encoder(folder: Path) -> SentenceTransformer:
 
 
 def small_model(folder: Path, seed: int = 0) -> SentenceTransformer:
-    """BSA model with 64 features, trained for a few steps on random embeddings."""
+    """BSA model with 64 features, about 8 active, trained for a few steps."""
     encoder = small_encoder(folder)
-    embeddings = np.random.default_rng(seed).normal(size=(400, WIDTH)).astype(np.float32)
-    return bsa_st.distill(encoder, embeddings, hidden_dim=64, k=8, steps=5, seed=seed, show_progress_bar=False)
+    texts = [f"{first} {second}" for first in WORDS for second in WORDS]
+    embeddings = encoder.encode(texts, show_progress_bar=False)
+    return bsa_st.distill(encoder, np.asarray(embeddings), hidden_dim=64, k=8, steps=5, seed=seed, show_progress_bar=False)

@@ -60,7 +60,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub
     with loopback_hub() as server:
         constants = huggingface_hub.constants
         monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.endpoint + "/{repo_id}/resolve/{revision}/{filename}")
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        )
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
@@ -82,7 +84,9 @@ def push_cli(hub: LoopbackHub, home: Path, *arguments: object, token: str | None
 
 
 def codes_of(model: SentenceTransformer) -> np.ndarray:
-    return np.asarray(model.encode(TEXTS))
+    codes = np.asarray(model.encode(TEXTS))
+    assert codes.any(axis=1).all()
+    return codes
 
 
 def cached_blobs(tmp_path: Path) -> list[Path]:
@@ -231,7 +235,7 @@ def test_a_model_without_a_head_costs_no_download(hub: LoopbackHub, model: Sente
     repository = hub.repositories[NAME]
     files = repository.commits[repository.refs["main"]]
     repository.commit({name: data for name, data in files.items() if not name.startswith("bsa/")}, "main", "plain")
-    with pytest.raises(BSAError, match="is no BSA model: it has no bsa/config.json"):
+    with pytest.raises(BSAError, match=r"is no BSA model: it has no bsa/config\.json"):
         bsa_st.load(NAME)
     config = json.loads(files["bsa/config.json"])
     repository.commit({**files, "bsa/config.json": json.dumps({**config, "hidden_dim": 10**9}).encode()}, "main", "hostile")
@@ -269,7 +273,7 @@ def test_a_server_error_is_retried_then_told(
     hub.faults.append(Fault("^GET /api/models/", status=500, times=2))
     assert np.array_equal(codes_of(bsa_st.load(NAME)), codes_of(model))
     hub.faults[:] = [Fault("^GET /api/models/org/other", status=500)]
-    with pytest.raises(BSAError, match="cannot download the model 'org/other': .*500"):
+    with pytest.raises(BSAError, match=r"cannot download the model 'org/other': .*500"):
         bsa_st.load("org/other")
     assert len(hub.asked("^GET /api/models/org/other")) == 3
     hub.faults[:] = [Fault("POST .*/commit/", status=500)]
@@ -292,7 +296,7 @@ def test_paths_that_lead_out_of_the_cache_are_refused(hub: LoopbackHub, model: S
 
 @pytest.mark.parametrize("name", ["model", "a/b/c", "org/--bad--", "org/", "../x"])
 def test_malformed_names_are_refused(name: str, hub: LoopbackHub, folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(BSAError, match="the name on the Hub must read organization/name|is no name on the Hub"):
+    with pytest.raises(BSAError, match=r"the name on the Hub must read organization/name|is no name on the Hub"):
         bsa_st.remote.push_folder(folder, name)
     assert not hub.requests
 
