@@ -19,6 +19,7 @@ from sentence_transformers import SentenceTransformer
 import bsa_st
 from bsa_st import BSAError
 from bsa_st.monitor import head_of
+from bsa_st.remote import push_folder
 from tests.loopback_hub import TOKEN, Fault, LoopbackHub, loopback_hub
 from tests.smallmodel import small_model
 
@@ -211,14 +212,18 @@ def test_a_private_model_needs_a_token(hub: LoopbackHub, model: SentenceTransfor
     assert np.array_equal(codes_of(bsa_st.load(NAME, token=TOKEN)), codes_of(model))
 
 
-def test_pushing_without_a_token_is_refused(hub: LoopbackHub, folder: Path, tmp_path: Path) -> None:
-    for token in (None, "hf_wrongtoken"):
-        result = push_cli(hub, tmp_path / "home", folder, NAME, token=token)
-        assert result.returncode == 2
-        assert result.stderr.strip().splitlines()[-1].startswith(f"bsa-st: cannot push to '{NAME}': ")
-        assert "hf auth login" in result.stderr
-        assert "Traceback" not in result.stderr
-        assert "hf_wrongtoken" not in result.stdout + result.stderr
+def test_pushing_without_a_token_is_refused(
+    hub: LoopbackHub, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = push_cli(hub, tmp_path / "home", folder, NAME, token="hf_wrongtoken")
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1].startswith(f"bsa-st: cannot push to '{NAME}': ")
+    assert "hf auth login" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "hf_wrongtoken" not in result.stdout + result.stderr
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(BSAError, match=f"cannot push to '{NAME}': .*hf auth login"):
+        push_folder(folder, NAME)
     assert not hub.repositories
 
 
@@ -297,15 +302,15 @@ def test_paths_that_lead_out_of_the_cache_are_refused(hub: LoopbackHub, model: S
 @pytest.mark.parametrize("name", ["model", "a/b/c", "org/--bad--", "org/", "../x"])
 def test_malformed_names_are_refused(name: str, hub: LoopbackHub, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BSAError, match=r"the name on the Hub must read organization/name|is no name on the Hub"):
-        bsa_st.remote.push_folder(folder, name)
+        push_folder(folder, name)
     assert not hub.requests
 
 
 def test_only_whole_bsa_models_are_pushed(hub: LoopbackHub, tmp_path: Path, teacher: SentenceTransformer) -> None:
     with pytest.raises(BSAError, match="model folder not found"):
-        bsa_st.remote.push_folder(tmp_path / "absent", NAME)
+        push_folder(tmp_path / "absent", NAME)
     with pytest.raises(BSAError, match="holds no BSA model"):
-        bsa_st.remote.push_folder(tmp_path, NAME)
+        push_folder(tmp_path, NAME)
     with pytest.raises(BSAError, match="the model has no BSA head"):
         bsa_st.push_to_hub(teacher, NAME)
     assert not hub.requests
