@@ -17,11 +17,11 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from bsa_st.card import model_card
-from bsa_st.encoding import rebuild, split_model
+from bsa_st.encoding import CARD_KEYS, rebuild, split_model
 from bsa_st.errors import BSAError
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.stock import STOCK_MODULES, stock_modules, stock_shapes
-from bsa_st.untrusted import check_encoder, check_header, read_json
+from bsa_st.untrusted import check_encoder, check_header, read_json, read_modules
 
 FORMAT_VERSION = 1
 FOLDER = "bsa"
@@ -96,12 +96,9 @@ def load(
         stock = SentenceTransformer(str(folder), device=device, **options)
     except Exception as error:  # a damaged or hostile encoder can fail in any way
         raise BSAError(f"{folder}: sentence-transformers cannot load the encoder ({_first_line(error)})") from error
-    expected = stock_modules(head)[-1].linear.weight
-    found = getattr(stock[-1], "linear", None)
-    if found is None or not torch.equal(expected, found.weight.cpu()):
-        raise BSAError(f"{folder}: the stock modules and {FOLDER}/model.safetensors are not of the same model; save it again")
     config = read_json(folder / FOLDER / "config.json", dict)
-    stock.model_card_data.base_model, stock.model_card_data.license = config.get("base_model"), config.get("license")
+    for name in CARD_KEYS:
+        setattr(stock.model_card_data, name, config.get(name))
     return rebuild(stock, [*list(stock)[:-STOCK_MODULES], head.to(stock.device)])
 
 
@@ -116,6 +113,10 @@ def check_folder(folder: Path) -> BinarySparsityAlignment:
     """
     head = load_head(folder / FOLDER)
     check_encoder(folder, stock_shapes(head))
+    for module, (_, place) in zip(stock_modules(head), read_modules(folder)[-STOCK_MODULES:], strict=True):
+        found = load_file(folder / place / "model.safetensors")
+        if not all(torch.equal(tensor, found[name]) for name, tensor in module.state_dict().items()):
+            raise BSAError(f"{folder}: {place} and {FOLDER}/model.safetensors are not of the same model; save it again")
     return head
 
 
@@ -161,8 +162,7 @@ def _write(encoder: SentenceTransformer, head: BinarySparsityAlignment, folder: 
         "format_version": FORMAT_VERSION,
         **head.get_config_dict(),
         "stock_export": "exact" if head.selection == "threshold" else "threshold calibrated to k active features on average",
-        "base_model": encoder.model_card_data.base_model,
-        "license": encoder.model_card_data.license,
+        **{name: getattr(encoder.model_card_data, name) or None for name in CARD_KEYS},
     }
     (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (beside / "training.json").write_text(json.dumps(head.report, indent=2) + "\n")
