@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import import_from_string
 
 from bsa_st.card import model_card
 from bsa_st.encoding import CARD_KEYS, rebuild, split_model
@@ -156,6 +157,7 @@ def _first_line(error: Exception) -> str:
 
 def _write(encoder: SentenceTransformer, head: BinarySparsityAlignment, folder: Path) -> None:
     rebuild(encoder, [*encoder, *stock_modules(head)]).save_pretrained(str(folder), create_model_card=False)
+    _use_common_names(folder / "modules.json")
     beside = folder / FOLDER
     beside.mkdir()
     config = {
@@ -169,6 +171,19 @@ def _write(encoder: SentenceTransformer, head: BinarySparsityAlignment, folder: 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
     save_file(weights, beside / "model.safetensors")
     (folder / "README.md").write_text(model_card(encoder, head), encoding="utf-8")
+
+
+def _use_common_names(path: Path) -> None:
+    """Name module classes as every release of sentence-transformers knows them, not only those from 6.0 on."""
+    modules = json.loads(path.read_text())
+    for module in modules:
+        common = f"sentence_transformers.models.{module['type'].rsplit('.', 1)[-1]}"
+        try:
+            if import_from_string(common) is import_from_string(module["type"]):
+                module["type"] = common
+        except ImportError:  # a class that came later
+            continue
+    path.write_text(json.dumps(modules, indent=2) + "\n")
 
 
 def _read_weights(path: Path, head: BinarySparsityAlignment) -> dict[str, torch.Tensor]:
