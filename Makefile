@@ -20,6 +20,7 @@ demo: $(STAMP)
 # Needs DATA, a folder of tasks; continues an interrupted run.
 evaluate: $(STAMP)
 	$(BIN)/python -m evaluation --data $(DATA)
+	$(BIN)/python -m evaluation.cards
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -18,6 +18,7 @@ from sentence_transformers import SentenceTransformer
 
 import bsa_st
 from bsa_st import BSAError
+from bsa_st.cli import app, main
 from bsa_st.monitor import head_of
 from bsa_st.remote import push_folder
 from tests.loopback_hub import TOKEN, Fault, LoopbackHub, loopback_hub
@@ -79,11 +80,6 @@ def environment(hub: LoopbackHub, home: Path, token: str | None = TOKEN) -> dict
     return {**kept, **login, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
 
 
-def push_cli(hub: LoopbackHub, home: Path, *arguments: object, token: str | None = TOKEN) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bsa_st.cli", "push", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(hub, home, token), check=False, timeout=300)
-
-
 def codes_of(model: SentenceTransformer) -> np.ndarray:
     codes = np.asarray(model.encode(TEXTS))
     assert codes.any(axis=1).all()
@@ -97,7 +93,8 @@ def cached_blobs(tmp_path: Path) -> list[Path]:
 def test_round_trip_from_the_command_line_to_strangers_and_back(
     hub: LoopbackHub, folder: Path, model: SentenceTransformer, tmp_path: Path
 ) -> None:
-    result = push_cli(hub, tmp_path / "home", folder, NAME)
+    command = [sys.executable, "-m", "bsa_st.cli", "push", str(folder), NAME]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment(hub, tmp_path / "home"), check=False)
     assert result.returncode == 0, result.stderr
     repository = hub.repositories[NAME]
     assert result.stdout.strip() == f"Pushed to {hub.endpoint}/{NAME}/commit/{repository.refs['main']}"
@@ -189,8 +186,7 @@ def test_the_card_names_the_repository_and_is_valid(hub: LoopbackHub, model: Sen
 
 def test_a_card_of_ones_own_is_pushed(hub: LoopbackHub, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "card.md").write_text("---\nlicense: mit\n---\n# Mine\n")
-    result = push_cli(hub, tmp_path / "home", folder, NAME, "--card", tmp_path / "card.md", "--private", "--message", "M")
-    assert result.returncode == 0, result.stderr
+    app(["push", str(folder), NAME, "--card", f"{tmp_path}/card.md", "--private", "--message", "M"], standalone_mode=False)
     repository = hub.repositories[NAME]
     assert repository.private
     assert repository.messages[repository.refs["main"]] == "M"
@@ -213,14 +209,16 @@ def test_a_private_model_needs_a_token(hub: LoopbackHub, model: SentenceTransfor
 
 
 def test_pushing_without_a_token_is_refused(
-    hub: LoopbackHub, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: LoopbackHub, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = push_cli(hub, tmp_path / "home", folder, NAME, token="hf_wrongtoken")
-    assert result.returncode == 2
-    assert result.stderr.strip().splitlines()[-1].startswith(f"bsa-st: cannot push to '{NAME}': ")
-    assert "hf auth login" in result.stderr
-    assert "Traceback" not in result.stderr
-    assert "hf_wrongtoken" not in result.stdout + result.stderr
+    monkeypatch.setenv("HF_TOKEN", "hf_wrongtoken")
+    monkeypatch.setattr(sys, "argv", ["bsa-st", "push", str(folder), NAME])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    printed = capsys.readouterr()
+    assert stopped.value.code == 2
+    assert re.fullmatch(f"bsa-st: cannot push to '{NAME}': .*hf auth login.*\n", printed.err)
+    assert "hf_wrongtoken" not in printed.out + printed.err
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(BSAError, match=f"cannot push to '{NAME}': .*hf auth login"):
         push_folder(folder, NAME)
