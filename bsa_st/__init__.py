@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bsa_st.hub import load, save
     from bsa_st.losses import BSALoss, CosineReconstructionLoss, SoftTopKCosineLoss
     from bsa_st.module import BinarySparsityAlignment
+    from bsa_st.remote import push_to_hub
     from bsa_st.settings import DistillSettings
 
 __version__ = "0.1.0"
@@ -37,13 +38,14 @@ _HOMES = {
     "encode": "encoding",
     "encode_embeddings": "encoding",
     "load": "hub",
+    "push_to_hub": "remote",
     "save": "hub",
     "search": "exhaustive",
     "truncate": "budgets",
 }
 
 __all__ = ["BSAError", "BSALoss", "BinaryCodes", "BinarySparsityAlignment", "CosineReconstructionLoss", "DistillSettings"]
-__all__ += ["SoftTopKCosineLoss", "distill", "encode", "encode_embeddings", "load", "save", "search", "truncate"]
+__all__ += ["SoftTopKCosineLoss", "distill", "encode", "encode_embeddings", "load", "push_to_hub", "save", "search", "truncate"]
 
 
 class _LazyPackage(ModuleType):

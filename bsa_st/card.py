@@ -1,66 +1,162 @@
-"""The README of a BSA model: front matter for the Hub, usage, and the measured figures of its training."""
+"""The README of a BSA model: front matter for the Hub, usage, and measured figures. Every number comes from :class:`CardFacts`."""
 
 from __future__ import annotations
 
-from huggingface_hub import ModelCardData
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from sentence_transformers import SentenceTransformer
 
+from bsa_st.errors import BSAError
 from bsa_st.module import BinarySparsityAlignment
 
-_TEMPLATE = """---
-{front_matter}
----
-# Binary sparse codes: {hidden_dim} features, about {k} active
+TEMPLATE = Path(__file__).with_name("card_template.md")
+PLACEHOLDER = "org/model-bsa"
+"""Stands for the model's name in a card that is not pushed yet."""
 
-This model turns a text into a binary sparse code by a Binary Sparsity Alignment head on a frozen dense encoder.
-
-```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("{name}")  # stock modules only: no flag, no other package
-codes = model.encode(texts)  # float32 in {{0.0, 1.0}}, shape (n, {hidden_dim})
-```
-
-```python
-import bsa_st
-
-model = bsa_st.load("{name}")  # the full head
-codes = bsa_st.encode(model, texts)  # active feature ids, tens of bytes per text
-```
-
-{export_note}
-{figures}"""
-
-_EXACT = "Both loaders give the same codes, bit for bit (threshold mode).\n"
-_CALIBRATED = (
-    "The head selects exactly {k} features (topk mode) when loaded by `bsa_st.load`. Plain sentence-transformers gets a calibrated\n"
-    "threshold form of it: {k} active features on average, a varying number per text.\n"
-)
+TAGS = ["sentence-transformers", "sparse", "binary", "bsa", "feature-extraction", "sentence-similarity"]
+UNKNOWN = "unknown"
+SHOWN_FIGURES = {
+    "reconstruction_cosine": "mean cosine of dense embedding and decoded code",
+    "never_fired": "features never fired on the training sample",
+    "highest_rate": "share of texts on which the busiest feature fires",
+}
 
 
-def model_card(encoder: SentenceTransformer, head: BinarySparsityAlignment, name: str = "org/model-bsa") -> str:
-    """Markdown text of the card, front matter included.
+@dataclass(frozen=True)
+class TableRow:
+    """One line of a table of scores; ``of_float`` is the share of float32's score."""
+
+    method: str
+    scoring: str
+    bytes_per_text: float
+    score: float
+    of_float: float | None
+    queries_per_second: float | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Scores of one metric."""
+
+    title: str
+    metric: str
+    rows: list[TableRow]
+
+
+@dataclass(frozen=True)
+class Active:
+    """Active features per text."""
+
+    mean: float
+    p5: float
+    p95: float
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says.
+
+    Attributes:
+        hidden_dim: Number D of features.
+        k: Target number of active features.
+        selection: ``"threshold"`` or ``"topk"``.
+        base_model: Name of the dense encoder on the Hub, if known.
+        license: Licence identifier of the Hub, if known.
+        language: Language codes.
+        datasets: Names of the training data.
+        active: Active features of each kind of code, e.g. ``{"plain": ...}``.
+        figures: Further figures of the codes by what they are called.
+        training: Sentences on data and cost.
+        limits: Further limits.
+        tables: Scores beside those of float and sign vectors.
+        results: The scores of the model itself, for the Hub's index.
+        source: File that the scores come from.
+    """
+
+    hidden_dim: int
+    k: int
+    selection: str
+    base_model: str | None = None
+    license: str | None = None
+    language: list[str] | None = None
+    datasets: list[str] = field(default_factory=list)
+    active: dict[str, Active] = field(default_factory=dict)
+    figures: dict[str, str] = field(default_factory=dict)
+    training: list[str] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    results: list[EvalResult] = field(default_factory=list)
+    source: str = ""
+
+
+def model_card(encoder: SentenceTransformer, head: BinarySparsityAlignment, name: str = PLACEHOLDER) -> str:
+    """Markdown text of the card that a saved model gets, with the figures of its training.
 
     Args:
         encoder: The dense encoder.
         head: The trained head; figures come from its ``report``.
-        name: Name of the model in the usage example.
+        name: Name of the model in the usage examples.
+
+    Raises:
+        BSAError: If the report is damaged.
     """
+    data, report = encoder.model_card_data, head.report
+    try:
+        training = training_lines(
+            report.get("settings", {}), report.get("texts"), report.get("seconds_training"), report.get("hardware")
+        )
+        figures = figures_of(report.get("figures", {}))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise BSAError(f"the report of the head's training is damaged ({error}); set head.report = {{}}") from error
+    facts = CardFacts(
+        hidden_dim=head.hidden_dim,
+        k=head.k,
+        selection=head.selection,
+        base_model=data.base_model,
+        license=data.license,
+        language=[data.language] if isinstance(data.language, str) else data.language or None,
+        training=training,
+        **figures,
+    )
+    return render(facts, name)
+
+
+def render(facts: CardFacts, name: str = PLACEHOLDER) -> str:
+    """The card as Markdown, front matter included."""
     data = ModelCardData(
+        model_name=name if facts.results else None,
+        eval_results=facts.results or None,
+        language=facts.language,
+        license=facts.license or UNKNOWN,
         library_name="sentence-transformers",
         pipeline_tag="feature-extraction",
-        tags=["sentence-transformers", "sparse", "binary", "bsa", "feature-extraction"],
-        base_model=encoder.model_card_data.base_model,
+        tags=TAGS,
+        base_model=facts.base_model,
+        datasets=facts.datasets or None,
+        metrics=list(dict.fromkeys(result.metric_type for result in facts.results)) or None,
     )
-    note = _EXACT if head.selection == "threshold" else _CALIBRATED.format(k=head.k)
-    return _TEMPLATE.format(
-        front_matter=data.to_yaml(), name=name, hidden_dim=head.hidden_dim, k=head.k, export_note=note, figures=_figures(head)
-    )
+    return str(ModelCard.from_template(data, template_path=str(TEMPLATE), facts=facts, name=name)).rstrip() + "\n"
 
 
-def _figures(head: BinarySparsityAlignment) -> str:
-    if not head.report:
-        return ""
-    rows = {"texts": head.report["texts"], "training seconds": head.report["seconds_training"], **head.report["figures"]}
-    lines = [f"| {name.replace('_', ' ')} | {value} |" for name, value in rows.items()]
-    return "\n".join(["## Training", "", "| | |", "|---|---|", *lines, ""])
+def figures_of(figures: dict[str, Any]) -> dict[str, Any]:
+    """``active`` and ``figures`` of :class:`CardFacts` from those of :func:`bsa_st.monitor.code_statistics`; missing ones are left out."""
+    names = ("active_mean", "active_p5", "active_p95")
+    active = {"plain": Active(*(figures[name] for name in names))} if all(name in figures for name in names) else {}
+    return {
+        "active": active,
+        "figures": {label: f"{figures[name]:g}" for name, label in SHOWN_FIGURES.items() if name in figures},
+    }
+
+
+def training_lines(settings: dict[str, Any], texts: int | None, seconds: float | None, hardware: str | None) -> list[str]:
+    """Sentences on data and cost, without what is not known."""
+    lines = [f"{texts:,} training texts, embedded once by the frozen encoder."] if texts else []
+    if settings:
+        steps, size = settings.get("steps"), settings.get("batch_size")
+        lines.append(f"{steps:,} steps of {size} texts, AdamW with learning rate {settings.get('learning_rate')}.")
+    if seconds is not None:
+        lines.append(f"{seconds:.0f} seconds, without the embedding, on {hardware or 'hardware that was not recorded'}.")
+    return lines or ["Not recorded."]

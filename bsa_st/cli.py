@@ -167,6 +167,29 @@ def export(
     typer.echo(f"{len(content)} texts in {target}: {target.stat().st_size} bytes")
 
 
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="Folder of a BSA model.")],
+    name: Annotated[
+        str, typer.Argument(help="Name on the Hub: organization/name. The token comes from HF_TOKEN or `hf auth login`.")
+    ],
+    private: Annotated[bool, typer.Option(help="Create the repository as private, if there is none yet.")] = False,
+    create_pr: Annotated[bool, typer.Option(help="Open a pull request instead of pushing to the branch.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch, created if there is none.  [default: main]")] = None,
+    card: Annotated[
+        Path | None, typer.Option(help="Markdown file of the model card.  [default: the folder's README.md]")
+    ] = None,
+    message: Annotated[str, typer.Option(help="First line of the commit.")] = "Upload a BSA model",
+) -> None:
+    """Publish a model folder on the Hugging Face Hub, in one commit."""
+    from bsa_st.remote import push_folder
+
+    address = push_folder(
+        folder, name, private=private or None, create_pr=create_pr, revision=revision, card=card, commit_message=message
+    )
+    typer.echo(f"Pushed to {address}")
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"bsa-st {__version__}")

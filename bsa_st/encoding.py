@@ -22,6 +22,9 @@ from bsa_st.texts import read_texts
 CHUNK_TEXTS = 4096
 MOVES_PER_FEATURE = 1
 
+CARD_KEYS = ("base_model", "license", "language")
+"""What a model's card says about its encoder."""
+
 
 def split_model(model: SentenceTransformer) -> tuple[SentenceTransformer, BinarySparsityAlignment]:
     """The dense encoder and the head of a BSA model, sharing its weights; raises what :func:`head_of` raises."""
@@ -30,7 +33,7 @@ def split_model(model: SentenceTransformer) -> tuple[SentenceTransformer, Binary
 
 
 def rebuild(model: SentenceTransformer, modules: list[nn.Module]) -> SentenceTransformer:
-    """A model of other modules with the device, prompts and base model of this one, scored by cosine, in evaluation mode."""
+    """A model of other modules with the device, prompts and card data of this one, scored by cosine, in evaluation mode."""
     rebuilt = SentenceTransformer(
         modules=modules,
         device=str(model.device),
@@ -38,7 +41,8 @@ def rebuild(model: SentenceTransformer, modules: list[nn.Module]) -> SentenceTra
         default_prompt_name=model.default_prompt_name,
         similarity_fn_name="cosine",
     )
-    rebuilt.model_card_data.base_model = model.model_card_data.base_model
+    for name in CARD_KEYS:
+        setattr(rebuilt.model_card_data, name, getattr(model.model_card_data, name))
     return rebuilt.eval()
 
 

@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import import_from_string
 
 from bsa_st.card import model_card
-from bsa_st.encoding import rebuild, split_model
+from bsa_st.encoding import CARD_KEYS, rebuild, split_model
 from bsa_st.errors import BSAError
 from bsa_st.module import BinarySparsityAlignment
-from bsa_st.stock import STOCK_MODULES, stock_modules
+from bsa_st.stock import STOCK_MODULES, stock_modules, stock_shapes
+from bsa_st.untrusted import check_encoder, check_header, read_json, read_modules
 
 FORMAT_VERSION = 1
 FOLDER = "bsa"
@@ -62,7 +61,7 @@ def load(
     *,
     device: str | None = None,
     revision: str | None = None,
-    cache_folder: str | None = None,
+    cache_folder: str | Path | None = None,
     local_files_only: bool = False,
     token: bool | str | None = None,
     **kwargs: Any,
@@ -85,53 +84,88 @@ def load(
         BSAError: If the model is missing, has no ``bsa`` folder, or a file of it is damaged, does not fit or is newer
             than this version; the message names the file.
     """
+    from bsa_st.remote import download  # it builds on this module
+
     folder = Path(name_or_folder)
     if not folder.is_dir():
-        folder = _download(str(name_or_folder), revision, cache_folder, local_files_only, token)
-    head = load_head(folder / FOLDER)
-    stock = SentenceTransformer(str(folder), device=device, local_files_only=local_files_only, **kwargs)
-    expected = stock_modules(head)[-1].linear.weight
-    found = getattr(stock[-1], "linear", None)
-    if found is None or not torch.equal(expected, found.weight.cpu()):
-        raise BSAError(f"{folder}: the stock modules and {FOLDER}/model.safetensors are not of the same model; save it again")
+        folder = download(
+            str(name_or_folder), revision=revision, cache_folder=cache_folder, local_files_only=local_files_only, token=token
+        )
+    head = check_folder(folder)
+    try:
+        options = {"local_files_only": not kwargs.get("trust_remote_code"), "token": token, **kwargs}
+        stock = SentenceTransformer(str(folder), device=device, **options)
+    except Exception as error:  # a damaged or hostile encoder can fail in any way
+        raise BSAError(f"{folder}: sentence-transformers cannot load the encoder ({_first_line(error)})") from error
+    config = read_json(folder / FOLDER / "config.json", dict)
+    for name in CARD_KEYS:
+        setattr(stock.model_card_data, name, config.get(name))
     return rebuild(stock, [*list(stock)[:-STOCK_MODULES], head.to(stock.device)])
+
+
+def check_folder(folder: Path) -> BinarySparsityAlignment:
+    """Check a model folder, its encoder's files included, before sentence-transformers loads it.
+
+    Returns:
+        The head.
+
+    Raises:
+        BSAError: What :func:`load` raises for a folder.
+    """
+    head = load_head(folder / FOLDER)
+    check_encoder(folder, stock_shapes(head))
+    for module, (_, place) in zip(stock_modules(head), read_modules(folder)[-STOCK_MODULES:], strict=True):
+        found = load_file(folder / place / "model.safetensors")
+        if not all(torch.equal(tensor, found[name]) for name, tensor in module.state_dict().items()):
+            raise BSAError(f"{folder}: {place} and {FOLDER}/model.safetensors are not of the same model; save it again")
+    return head
 
 
 def load_head(folder: Path) -> BinarySparsityAlignment:
     """The head in a ``bsa`` folder, every size checked before memory is allocated for it."""
-    config = _read_json(folder / "config.json")
-    version = config.get("format_version")
-    if not isinstance(version, int):
-        raise BSAError(f"{folder / 'config.json'}: no format_version")
-    if version > FORMAT_VERSION:
-        raise BSAError(
-            f"{folder / 'config.json'}: format version {version} is newer than this bsa_st reads ({FORMAT_VERSION}); update bsa_st"
-        )
-    settings: dict[str, Any] = {key: config.get(key) for key in BinarySparsityAlignment.config_keys}
-    settings["nested"] = settings["nested"] if isinstance(settings["nested"], list) else []
-    if any(type(settings[key]) is not int for key in ("input_dim", "hidden_dim", "k")):
-        raise BSAError(f"{folder / 'config.json'}: input_dim, hidden_dim and k must be whole numbers, got {settings}")
-    try:
-        with torch.device("meta"):
-            head = BinarySparsityAlignment(**settings)
-    except BSAError as error:
-        raise BSAError(f"{folder / 'config.json'}: {error}") from error
+    head = load_head_config(folder)
     head.load_state_dict(_read_weights(folder / "model.safetensors", head), assign=True)
     for parameter in head.parameters():
         parameter.requires_grad_(True)
     if (folder / "training.json").is_file():
-        head.report = _read_json(folder / "training.json")
+        head.report = read_json(folder / "training.json", dict)
     return head.eval()
+
+
+def load_head_config(folder: Path) -> BinarySparsityAlignment:
+    """The head that ``config.json`` in a ``bsa`` folder describes, on the meta device: sizes, but no weights."""
+    path = folder / "config.json"
+    config = read_json(path, dict)
+    version = config.get("format_version")
+    if type(version) is not int:
+        raise BSAError(f"{path}: no format_version")
+    if version > FORMAT_VERSION:
+        raise BSAError(f"{path}: format version {version} is newer than this bsa_st reads ({FORMAT_VERSION}); update bsa_st")
+    settings: dict[str, Any] = {key: config.get(key) for key in BinarySparsityAlignment.config_keys}
+    settings["nested"] = [] if settings["nested"] is None else settings["nested"]
+    if any(type(settings[key]) is not int for key in ("input_dim", "hidden_dim", "k")):
+        raise BSAError(f"{path}: input_dim, hidden_dim and k must be whole numbers, got {settings}")
+    try:
+        with torch.device("meta"):
+            return BinarySparsityAlignment(**settings)
+    except BSAError as error:
+        raise BSAError(f"{path}: {error}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _write(encoder: SentenceTransformer, head: BinarySparsityAlignment, folder: Path) -> None:
     rebuild(encoder, [*encoder, *stock_modules(head)]).save_pretrained(str(folder), create_model_card=False)
+    _use_common_names(folder / "modules.json")
     beside = folder / FOLDER
     beside.mkdir()
     config = {
         "format_version": FORMAT_VERSION,
         **head.get_config_dict(),
         "stock_export": "exact" if head.selection == "threshold" else "threshold calibrated to k active features on average",
+        **{name: getattr(encoder.model_card_data, name) or None for name in CARD_KEYS},
     }
     (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (beside / "training.json").write_text(json.dumps(head.report, indent=2) + "\n")
@@ -140,51 +174,24 @@ def _write(encoder: SentenceTransformer, head: BinarySparsityAlignment, folder: 
     (folder / "README.md").write_text(model_card(encoder, head), encoding="utf-8")
 
 
+def _use_common_names(path: Path) -> None:
+    """Name module classes as every release of sentence-transformers knows them, not only those from 6.0 on."""
+    modules = json.loads(path.read_text())
+    for module in modules:
+        common = f"sentence_transformers.models.{module['type'].rsplit('.', 1)[-1]}"
+        try:
+            if import_from_string(common) is import_from_string(module["type"]):
+                module["type"] = common
+        except ImportError:  # a class that came later
+            continue
+    path.write_text(json.dumps(modules, indent=2) + "\n")
+
+
 def _read_weights(path: Path, head: BinarySparsityAlignment) -> dict[str, torch.Tensor]:
     expected = {name: tuple(tensor.shape) for name, tensor in head.state_dict().items()}
-    try:
-        with safe_open(path, framework="pt") as file:
-            if missing := expected.keys() - set(file.keys()):
-                raise BSAError(f"{path}: lacks {', '.join(sorted(missing))}")
-            for name, shape in expected.items():
-                part = file.get_slice(name)
-                if tuple(part.get_shape()) != shape or part.get_dtype() != "F32":
-                    raise BSAError(
-                        f"{path}: {name} has shape {tuple(part.get_shape())} and type {part.get_dtype()}, expected {shape} F32"
-                    )
-            weights = {name: file.get_tensor(name) for name in expected}
-    except FileNotFoundError as error:
-        raise BSAError(f"{path}: file not found") from error
-    except (SafetensorError, OSError) as error:
-        raise BSAError(f"{path}: damaged ({error})") from error
+    check_header(path, expected)
+    weights = {name: tensor for name, tensor in load_file(path).items() if name in expected}
     for name, tensor in weights.items():
         if not torch.isfinite(tensor).all():
             raise BSAError(f"{path}: {name} holds NaN or infinite values")
     return weights
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise BSAError(f"{path}: file not found; the folder holds no BSA model, or only its stock modules")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BSAError(f"{path}: damaged ({error})") from error
-    if not isinstance(content, dict):
-        raise BSAError(f"{path}: damaged (not a JSON object)")
-    return content
-
-
-def _download(
-    name: str, revision: str | None, cache_folder: str | None, local_files_only: bool, token: bool | str | None
-) -> Path:
-    try:
-        return Path(
-            snapshot_download(name, revision=revision, cache_dir=cache_folder, local_files_only=local_files_only, token=token)
-        )
-    except HFValidationError as error:
-        raise BSAError(f"model folder not found: {name}") from error
-    except RepositoryNotFoundError as error:
-        raise BSAError(f"model not found: no folder and no model on the Hub is called {name!r}") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise BSAError(f"cannot download the model {name!r}: {str(error).splitlines()[0]}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -219,6 +220,15 @@ class BinarySparsityAlignment(Module):
             aim = x.to(summed.dtype) - self.decoder_bias
             amplitude = (summed * aim).sum(dim=1, keepdim=True) / summed.square().sum(dim=1, keepdim=True).clamp_min(1e-9)
         return probability, target, amplitude * summed + self.decoder_bias
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> BinarySparsityAlignment:
+        """Keep the layer in float32 when a model is cast to half precision: rounded weights would give other codes."""
+
+        def keep_type(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(keep_type, recurse)
 
     def get_embedding_dimension(self) -> int:
         """Number D of features, the width of the codes."""

@@ -71,6 +71,8 @@ def check_sizes(input_dim: int, hidden_dim: int, k: int, selection: str) -> None
 
 def check_nested(nested: Budgets, hidden_dim: int) -> tuple[tuple[int, int], ...]:
     """The smaller budgets as tuples; raises a :class:`BSAError` that names the first one that does not fit."""
+    if not isinstance(nested, (list, tuple)):
+        raise BSAError(f"nested must be a list of pairs (hidden_dim, k), got {nested!r}")
     checked = []
     for budget in nested:
         if not isinstance(budget, (tuple, list)) or len(budget) != 2 or any(type(size) is not int for size in budget):

@@ -46,6 +46,11 @@ def stock_modules(head: BinarySparsityAlignment) -> tuple[Dense, Dense]:
     return shift, binarise
 
 
+def stock_shapes(head: BinarySparsityAlignment) -> list[tuple[int, int]]:
+    """``(in, out)`` of the modules that :func:`stock_modules` gives."""
+    return [(head.input_dim, head.input_dim + 1), (head.input_dim + 1, head.hidden_dim)]
+
+
 def power_of_two_below(limit: float, largest: Tensor) -> float:
     """Largest power of two that keeps ``largest`` below ``limit`` when multiplied with it."""
     return 2.0 ** math.floor(math.log2(limit / max(float(largest), 1e-30)))

@@ -27,6 +27,7 @@ from bsa_st.atomic import atomic_file
 from bsa_st.budgets import measure_budgets
 from bsa_st.cachedrows import CachedRows, Student
 from bsa_st.errors import BSAError
+from bsa_st.hardware import hardware_name
 from bsa_st.losses import BSALoss
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import HeadEvaluator, code_statistics
@@ -105,6 +106,7 @@ def train_head(
         "texts": len(embeddings),
         "texts_held_out": len(held_out),
         "seconds_training": round(time.perf_counter() - started, 1),
+        "hardware": hardware_name(device),
         "figures": {name: round(value, 4) for name, value in figures.items()},
     }
     return head

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
 import numpy as np
 
+from bsa_st.hardware import hardware_name
 from evaluation.budgets import BUDGETS, CODE_SCORINGS, FLOAT_SCORING, SIDES, budget_of, scaled_name
 from evaluation.pairs import Finished
 from evaluation.prepare import Plan
@@ -40,7 +40,7 @@ def write_details(plan: Plan, setting: str, finished: Sequence[Finished]) -> Non
             "width": width,
             "training_texts": len(plan.general),
             "packages": {name: metadata.version(name) for name in PACKAGES},
-            "machine": platform.processor() or platform.machine(),
+            "machine": hardware_name(),
             "means": means(methods),
             "budgets": list(at_budgets(methods, width)),
             "figures": figures,

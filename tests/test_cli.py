@@ -37,7 +37,7 @@ def text_file(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
     return path
 
 
-@pytest.mark.parametrize("command", ["demo", "distill", "encode", "export"])
+@pytest.mark.parametrize("command", ["demo", "distill", "encode", "export", "push"])
 def test_help_shows_every_option_with_its_default(command: str) -> None:
     result = run(command, "--help")
     assert result.returncode == 0
@@ -82,6 +82,7 @@ def test_distill_encode_export_from_the_shell(teacher_folder: Path, text_file: P
         (("distill", "TEACHER", "t.txt", "m", "--selection", "best"), "selection must be one of threshold, topk"),
         (("encode", "./nowhere", "t.txt", "o"), "model folder not found: ./nowhere"),
         (("encode", "TEACHER", "t.txt", "o"), "the folder holds no BSA model"),
+        (("push", "TEACHER", "org/x"), "holds no BSA model"),
         (("export", "t.txt", "o.npz"), "not a codes file"),
         (("export", "missing.codes", "o.npz"), "cannot read codes file missing.codes"),
         (("distill",), "Missing argument"),

@@ -117,6 +117,20 @@ def test_half_precision_keeps_nearly_all_bits(threshold_folder: Path, texts: lis
         assert np.minimum(exact, rough).sum() > 0.95 * exact.sum()
 
 
+def test_the_full_head_stays_in_float32_behind_an_encoder_in_half_precision(threshold_folder: Path, texts: list[str]) -> None:
+    exact = bsa_st.load(threshold_folder)
+    for dtype in ("float16", "bfloat16"):
+        rough = bsa_st.load(threshold_folder, model_kwargs={"dtype": dtype})
+        head = head_of(rough)
+        assert all(torch.equal(value, head.state_dict()[name]) for name, value in head_of(exact).state_dict().items())
+        codes = rough.encode(texts[:200])
+        assert codes.dtype == np.float32
+        assert np.isin(codes, (0.0, 1.0)).all()
+        assert np.minimum(exact.encode(texts[:200]), codes).sum() > 0.95 * codes.sum()
+    head = head_of(exact).half()
+    assert {tensor.dtype for tensor in head.state_dict().values()} == {torch.float32}
+
+
 def test_only_json_and_safetensors_lie_in_the_bsa_folder(threshold_folder: Path) -> None:
     assert sorted(path.name for path in (threshold_folder / "bsa").iterdir()) == [
         "config.json",

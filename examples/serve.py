@@ -1,0 +1,94 @@
+"""Search over HTTP with the standard library: ``python examples/serve.py MODEL CODES TEXTS``, then
+
+    curl 'http://127.0.0.1:8000/search?q=height+below+average&top_k=3'
+
+MODEL is a folder or a name on the Hub, CODES a file written by ``bsa-st encode MODEL TEXTS CODES``. For a few users on one machine; put a real
+server in front of anything that faces the internet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import bsa_st
+from bsa_st.texts import read_texts
+
+MOST_HITS = 100
+
+
+class Searcher:
+    """A model and the codes of its texts."""
+
+    def __init__(self, model: str, codes: Path, texts: Path) -> None:
+        self.model = bsa_st.load(model)
+        self.codes = bsa_st.BinaryCodes.load(codes)
+        self.texts = read_texts(texts)
+        if len(self.texts) != len(self.codes):
+            raise bsa_st.BSAError(f"{codes} holds {len(self.codes)} codes, {texts} {len(self.texts)} texts")
+        self.lock = threading.Lock()  # tokenizers are not safe to share between threads
+
+    def __call__(self, query: str, top_k: int) -> list[dict[str, object]]:
+        """The best texts with their scores."""
+        with self.lock:
+            hits = bsa_st.search(self.model, [query], self.codes, top_k=top_k)  # the line to change for an index
+        return [
+            {"id": int(place), "score": round(float(score), 4), "text": self.texts[place]}
+            for place, score in zip(hits.ids[0], hits.scores[0], strict=True)
+        ]
+
+
+def make_server(searcher: Searcher, port: int) -> ThreadingHTTPServer:
+    """A server on the loopback interface; port 0 takes a free one."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            address = urlsplit(self.path)
+            query = parse_qs(address.query)
+            top_k = query.get("top_k", ["10"])[0]
+            if address.path != "/search":
+                return self.answer(404, {"error": "ask for /search?q=..."})
+            if not top_k.isascii() or not top_k.isdigit() or not 1 <= int(top_k[:9]) <= MOST_HITS:
+                return self.answer(400, {"error": f"top_k must be a whole number from 1 to {MOST_HITS}"})
+            try:
+                self.answer(200, {"hits": searcher(query.get("q", [""])[0], int(top_k))})
+            except bsa_st.BSAError as error:
+                self.answer(400, {"error": str(error)})
+
+        def answer(self, status: int, content: dict[str, object]) -> None:
+            body = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Serve search over the codes of a text file.")
+    parser.add_argument("model", help="folder or name on the Hub of a BSA model")
+    parser.add_argument("codes", type=Path, help="codes file of the texts")
+    parser.add_argument("texts", type=Path, help="the texts: .txt, .jsonl or .parquet")
+    parser.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1; 0 takes a free one (default: 8000)")
+    arguments = parser.parse_args()
+    try:
+        searcher = Searcher(arguments.model, arguments.codes, arguments.texts)
+    except bsa_st.BSAError as error:
+        sys.exit(f"serve: {error}")
+    server = make_server(searcher, arguments.port)
+    sys.stdout.write(f"http://127.0.0.1:{server.server_address[1]}/search?q=...\n")
+    sys.stdout.flush()
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""DEPLOYMENT.md shows the figures of its results file, and the comparison behind them can tell codes apart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import bsa_st
+from evaluation import deployment
+from tests.smallmodel import WORDS, small_model
+
+PAGE = Path(__file__).parent.parent / "DEPLOYMENT.md"
+
+
+def test_the_table_is_the_one_in_the_results_file() -> None:
+    shown = PAGE.read_text(encoding="utf-8").split("<!-- table -->\n")[1].split("<!-- end -->")[0]
+    assert shown == deployment.markdown(json.loads(deployment.RESULTS.read_text()))
+
+
+def test_ways_that_work_here_are_compared_and_others_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_model(tmp_path / "encoder")
+    bsa_st.save(model, tmp_path / "model")
+    bsa_st.save(small_model(tmp_path / "encoder", seed=1), tmp_path / "other")
+    ways = {
+        "same": deployment.WAYS["bfloat16, plain"],
+        "other": lambda folder: deployment.load_plain(str(tmp_path / "other")),
+        "broken": lambda folder: deployment.load_plain(folder, backend="nonsense"),
+    }
+    monkeypatch.setattr(deployment, "WAYS", ways)
+    rows = deployment.compare(str(tmp_path / "model"), WORDS, ways)
+    assert list(rows) == ["same", "other"]
+    assert rows["same"]["exact"] == 1
+    assert rows["same"]["kept"] > rows["other"]["kept"]

@@ -1,0 +1,87 @@
+"""The examples run as their users run them."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import urlopen
+
+import pytest
+
+import bsa_st
+from bsa_st import BSAError
+from tests.smallmodel import WORDS, small_model
+
+SERVE = Path(__file__).parent.parent / "examples" / "serve.py"
+TEXTS = [f"{first} {second}" for first in WORDS[:6] for second in WORDS[6:12]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, texts and their codes."""
+    folder = tmp_path_factory.mktemp("served")
+    model = small_model(tmp_path_factory.mktemp("encoder"))
+    bsa_st.save(model, folder / "model")
+    (folder / "texts.txt").write_text("\n".join(TEXTS) + "\n")
+    bsa_st.encode(model, TEXTS, refine=True).save(folder / "texts.codes")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    command = [sys.executable, str(SERVE), "model", "texts.codes", "texts.txt", "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip().removesuffix("/search?q=...")
+        finally:
+            process.terminate()
+
+
+def ask(address: str, path: str) -> tuple[int, dict[str, object]]:
+    try:
+        with urlopen(address + path, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_the_server_finds_what_search_finds(address: str, folder: Path) -> None:
+    queries = ["short seizure", "hearing", "tall cleft lip", "heart", "left hand"]
+    hits = bsa_st.search(bsa_st.load(folder / "model"), queries, bsa_st.BinaryCodes.load(folder / "texts.codes"), top_k=3)
+    with ThreadPoolExecutor(5) as pool:
+        answers = list(pool.map(lambda query: ask(address, f"/search?q={quote(query)}&top_k=3"), queries))
+    for place, (status, answer) in enumerate(answers):
+        assert status == 200
+        assert [hit["score"] for hit in answer["hits"]] == pytest.approx(hits.scores[place].tolist(), abs=1e-3)  # type: ignore[attr-defined,index]
+        assert all(hit["text"] == TEXTS[hit["id"]] for hit in answer["hits"])  # type: ignore[attr-defined,index]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "message"),
+    [
+        ("/", 404, "ask for /search"),
+        ("/search", 400, "is empty"),
+        ("/search?q=%20", 400, "is empty"),
+        ("/search?q=x&top_k=0", 400, "top_k must be"),
+        ("/search?q=x&top_k=" + "9" * 5000, 400, "top_k must be"),
+        ("/search?q=x&top_k=three", 400, "top_k must be"),
+    ],
+)
+def test_bad_requests_are_answered(address: str, path: str, status: int, message: str) -> None:
+    assert ask(address, path)[0] == status
+    assert message in str(ask(address, path)[1]["error"])
+
+
+def test_codes_and_texts_that_do_not_belong_together_are_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.txt").write_text("one\n")
+    searcher = runpy.run_path(str(SERVE))["Searcher"]
+    with pytest.raises(BSAError, match=r"texts\.codes holds 36 codes, .*other\.txt 1 texts"):
+        searcher(str(folder / "model"), folder / "texts.codes", tmp_path / "other.txt")
