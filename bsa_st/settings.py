@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from bsa_st.errors import BSAError
@@ -50,6 +50,10 @@ class DistillSettings:
         for name in ("alignment_weight", "noise", "polish_rounds"):
             if not getattr(self, name) >= 0:
                 raise BSAError(f"{name} must not be negative, got {getattr(self, name)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as JSON holds them."""
+        return {**asdict(self), "nested": [list(budget) for budget in self.nested]}
 
 
 def help_texts() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import tempfile
@@ -102,7 +101,7 @@ def train_head(
     rates = code_statistics(head, sample)
     figures.update({name: rates[name] for name in ("never_fired", "highest_rate")})
     head.report = {
-        "settings": dataclasses.asdict(settings),
+        "settings": settings.to_dict(),
         "texts": len(embeddings),
         "texts_held_out": len(held_out),
         "seconds_training": round(time.perf_counter() - started, 1),
@@ -124,7 +123,7 @@ def _checkpoint(folder: str | Path | None, settings: DistillSettings) -> str | N
     if folder is None:
         return None
     owner = Path(folder) / "settings.json"
-    mine = json.loads(json.dumps(dataclasses.asdict(settings)))
+    mine = settings.to_dict()
     try:
         if owner.is_file():
             if json.loads(owner.read_text()) != mine:
