@@ -81,7 +81,7 @@ class BSA(Method):
         self.shared_bytes = 4 * sum(tensor.numel() for tensor in self.head.state_dict().values())
         rates = np.sort(np.bincount(codes.ids, minlength=codes.hidden_dim) / len(codes))[::-1]
         self.figures = {
-            "settings": asdict(self.variant.settings),
+            "settings": self.variant.settings.to_dict(),
             "active_features": np.bincount(codes.counts).tolist(),
             "firing_rates": [
                 round(float(rate), 5) for rate in rates[np.unique(np.geomspace(1, len(rates), 200).astype(int) - 1)]
