@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from sentence_transformers.base.modules import Module
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bsa_st.settings import Selection, check_sizes
+
+if TYPE_CHECKING:
+    from bsa_st.explain.atlas import FeatureAtlas
 
 
 class BinarySparsityAlignment(Module):
@@ -60,6 +63,7 @@ class BinarySparsityAlignment(Module):
         self.input_bound: Tensor
         self.register_buffer("input_bound", torch.ones(()))
         self.report: dict[str, Any] = {}
+        self.labels: FeatureAtlas | None = None
         self._gram: tuple[int, Tensor] | None = None
 
     @torch.no_grad()
