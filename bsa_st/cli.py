@@ -12,6 +12,7 @@ import typer
 
 from bsa_st import __version__
 from bsa_st.errors import BSAError
+from bsa_st.feature_commands import explain, explore
 from bsa_st.settings import DistillSettings, help_texts
 
 app = typer.Typer(
@@ -150,6 +151,10 @@ def export(
     content = BinaryCodes.load(codes)
     export_codes(content, target)
     typer.echo(f"{len(content)} texts in {target}: {target.stat().st_size} bytes")
+
+
+app.command()(explain)
+app.command()(explore)
 
 
 def _version(wanted: bool) -> None:

@@ -20,7 +20,7 @@ LEAST_TEXTS = 3
 LEAST_POSITIVE = 5
 """Held-out texts that a feature must fire on for its quality to be measured."""
 LEAST_LIFT = 2.0
-TERMS = 10
+TERMS = 30
 MAX_VOCABULARY = 100_000
 CHUNK_FEATURES = 128
 
@@ -35,7 +35,9 @@ class TermResult(NamedTuple):
 def feature_terms(texts: Sequence[str], codes: BinaryCodes, count: int = TERMS) -> TermResult:
     """Choose terms on 70 % of the texts and measure on the other 30 % how well they tell which texts fire the feature.
 
-    Candidates occur at least twice as often in firing texts as in all, ranked by class-based TF-IDF. The held-out score of a text is the sum of
+    Candidates occur at least twice as often in firing texts as in all, ranked by a class-based TF-IDF: the share of firing texts that
+    hold the term, times ``log(lift)``. (BERTopic's rarity, ``log(1 + A / f)``, prefers rarer terms, which predict held-out firing less
+    well: mean AUC .69 against .74 with 20 terms, on phenotypes.) The held-out score of a text is the sum of
     ``log(lift)`` over the feature's terms in it; its AUC is the chance that a text that fires the feature scores higher than one that
     does not, ties counting half. Texts that differ in nothing but case are on the same side of the split.
 
@@ -45,7 +47,7 @@ def feature_terms(texts: Sequence[str], codes: BinaryCodes, count: int = TERMS) 
         count: Most terms per feature.
 
     Source: M. Grootendorst, "BERTopic: Neural topic modeling with a class-based TF-IDF procedure" (2022), section 3.3; a feature
-    is a class, and the frequency of a term is the number of texts that hold it.
+    is a class.
     """
     held_out = np.array(
         [zlib.crc32(text.casefold().encode("utf-8", "surrogatepass")) % 100 < HELD_OUT_PERCENT for text in texts]
@@ -85,8 +87,6 @@ def _choose(
     n, hidden_dim = fires.shape
     sizes = np.asarray(fires.sum(axis=0)).ravel()
     share = np.asarray(present.sum(axis=0)).ravel() / n
-    per_class = present.T @ np.asarray(fires.sum(axis=1)).ravel()
-    rarity = np.log1p(per_class.sum() / max(1, np.count_nonzero(sizes)) / np.maximum(per_class, 1))
     by_feature = fires.T.tocsr()
     chosen: list[list[Term]] = []
     columns: list[np.ndarray] = []
@@ -99,7 +99,8 @@ def _choose(
             within = shared / max(sizes[start + row], 1)
             lift = within / share[ids]
             good = np.flatnonzero((shared >= LEAST_TEXTS) & (lift >= LEAST_LIFT))
-            order = good[np.argsort(-(within * rarity[ids])[good], kind="stable")]
+            order = good[np.argsort(-within[good] * np.log(lift[good]), kind="stable")]
+            order = order[: 4 * count][_words_distinctive(names, ids, lift, order[: 4 * count])]
             kept = _without_repeats(names, ids, shared, order, count)
             chosen.append([Term(str(names[ids[at]]), int(shared[at]), round(float(lift[at]), 1)) for at in kept])
             columns.append(ids[kept])
@@ -109,10 +110,18 @@ def _choose(
     return chosen, weights.astype(np.float32)
 
 
+def _words_distinctive(names: np.ndarray, ids: np.ndarray, lift: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Which candidates consist of distinctive words only, so that a pair such as "of the lung" does not stand for "lung"."""
+    of_word = dict(zip(names[ids].tolist(), lift.tolist(), strict=True))
+    return np.array(
+        [all(of_word.get(word, 0) >= LEAST_LIFT for word in names[ids[at]].split()) for at in order.tolist()], dtype=bool
+    )
+
+
 def _without_repeats(names: np.ndarray, ids: np.ndarray, shared: np.ndarray, order: np.ndarray, count: int) -> list[int]:
     """The first ``count``; a word goes where a pair of words says the same of nearly the same texts, and the other way round."""
     kept: list[int] = []
-    for at in order[: 4 * count].tolist():
+    for at in order.tolist():
         words = set(names[ids[at]].split())
         if any(
             (words <= (other := set(names[ids[old]].split())) or other <= words)

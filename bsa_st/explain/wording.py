@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
@@ -42,6 +44,11 @@ def describe(explanation: Explanation, top: int = 8) -> str:
     if not named and (both or first or second):
         lines.append("The features have no labels yet: bsa-st explore MODEL TEXTS makes them.")
     return "\n".join(lines)
+
+
+def as_json(explanation: Explanation) -> dict[str, Any]:
+    """The explanation as plain JSON values."""
+    return dataclasses.asdict(explanation)
 
 
 def match_line(explanation: Explanation, top: int = 4, width: int = 120) -> str:
