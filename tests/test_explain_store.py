@@ -71,14 +71,14 @@ def _break(path: Path, change: Any) -> None:
 def test_a_damaged_file_is_named(folder: Path, change: Any, message: str) -> None:
     path = folder / "bsa" / "features.json"
     _break(path, change)
-    with pytest.raises(BSAError, match=f"features.json: .*({message})"):
+    with pytest.raises(BSAError, match=rf"features\.json: .*({message})"):
         bsa_st.load(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b"[]", b"\xff\xfe", b"null"])
 def test_bytes_that_are_no_labels_are_named(folder: Path, content: bytes) -> None:
     (folder / "bsa" / "features.json").write_bytes(content)
-    with pytest.raises(BSAError, match="features.json: damaged"):
+    with pytest.raises(BSAError, match=r"features\.json: damaged"):
         bsa_st.load(folder)
 
 

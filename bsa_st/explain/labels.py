@@ -67,7 +67,7 @@ def label_features(
             else:
                 rows = np.array(embeddings[collector.texts : collector.texts + len(batch)], dtype=np.float32)
             if len(rows) < len(batch):
-                raise BSAError(f"there are {len(embeddings or ())} embeddings and more texts than that")
+                raise BSAError(f"there are {total} embeddings and more texts than that")
             if not np.isfinite(rows).all():
                 raise BSAError(
                     f"embeddings hold NaN or infinite values within texts {collector.texts + 1} to {collector.texts + len(batch)}"

@@ -20,7 +20,7 @@ LEAST_TEXTS = 3
 LEAST_POSITIVE = 5
 """Held-out texts that a feature must fire on for its quality to be measured."""
 LEAST_LIFT = 2.0
-TERMS = 30
+TERMS = 40
 MAX_VOCABULARY = 100_000
 CHUNK_FEATURES = 128
 
