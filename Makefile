@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: setup demo evaluate test lint clean
+.PHONY: setup browser demo evaluate interpretability test lint clean
 
 setup: $(STAMP)
 
@@ -21,12 +21,20 @@ demo: $(STAMP)
 evaluate: $(STAMP)
 	$(BIN)/python -m evaluation --data $(DATA)
 
+# Needs DATA; writes evaluation/interpretability.json, INTERPRETABILITY.md and its plot.
+interpretability: $(STAMP)
+	$(BIN)/python -m evaluation.interpretability --data $(DATA)
+
+# A browser for the tests of the page. Where it cannot be installed these tests skip and say so.
+browser:
+	sh .ci/browser
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
+test: lint browser
 	$(BIN)/pytest
 
 clean:

@@ -17,11 +17,15 @@ from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
 from bsa_st.distill import load_teacher, train_head
 from bsa_st.encoding import rebuild
 from bsa_st.errors import BSAError
+from bsa_st.explain.labels import label_features
+from bsa_st.explain.page import write_page
 from bsa_st.hub import save
 from bsa_st.settings import DistillSettings
 
 BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 EXAMPLES = 3
+PAGE = "features.html"
+"""The page about the features, in the model's folder."""
 
 
 def packaged_teacher() -> SentenceTransformer:
@@ -43,7 +47,7 @@ def run_demo(
     cache_dir: Path | None = None,
     show_progress_bar: bool = True,
 ) -> dict[str, Any]:
-    """Train on the ontology, compare with float and sign vectors, and save the model.
+    """Train on the ontology, compare with float and sign vectors, and save the model with a page about its features.
 
     Args:
         folder: Where the model goes.
@@ -54,7 +58,7 @@ def run_demo(
 
     Returns:
         ``rows`` (see :class:`~bsa_st.demo.compare.Row`), ``seconds_encoding``, ``seconds_training``, ``figures`` of the head,
-        and three ``examples`` of searches.
+        ``labels`` of the features (the page, its bytes, seconds, share that predict firing), and three ``examples`` of searches.
     """
     teacher = packaged_teacher()
     task = synonym_task(load_concepts()[:texts])
@@ -68,8 +72,21 @@ def run_demo(
     documents = _unit_rows(embeddings, [place[text] for text in task.documents])
     queries = _unit_rows(embeddings, [place[text] for text in task.queries])
     rows, ranked = compare(head, documents, queries, np.array(task.relevant))
-    save(rebuild(teacher, [*teacher, head]), folder)
+    model = rebuild(teacher, [*teacher, head])
+    labelled = time.perf_counter()
+    head.labels = label_features(
+        model, task.training, embeddings=embeddings[: len(task.training)], show_progress_bar=show_progress_bar
+    )
+    save(model, folder)
+    page = folder / PAGE
+    page_bytes = write_page(head.labels, page, "Features of the Human Phenotype Ontology")
     return {
+        "labels": {
+            "page": str(page),
+            "page_bytes": page_bytes,
+            "seconds": round(time.perf_counter() - labelled, 1),
+            "share_reliable": round(head.labels.share_reliable(), 4),
+        },
         "rows": [row.as_dict() for row in rows],
         "concepts": len(task.documents),
         "queries": len(task.queries),
@@ -100,6 +117,9 @@ def format_report(result: dict[str, Any]) -> str:
             f"reconstruction cosine {figures['reconstruction_cosine']:.3f}.",
             "Three searches (asymmetric; * marks the concept that the synonym belongs to):",
             *examples,
+            f"What the features mean: {result['labels']['page']} ({result['labels']['page_bytes'] / 1e6:.1f} MB, made in "
+            f"{result['labels']['seconds']:.0f} s; labels of {result['labels']['share_reliable']:.0%} predict firing on held-out texts). "
+            "Open it in a browser.",
         ]
     )
 
