@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: setup browser demo evaluate interpretability test lint clean
+.PHONY: setup browser screenshots demo evaluate interpretability test lint clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,10 @@ interpretability: $(STAMP)
 # A browser for the tests of the page. Where it cannot be installed these tests skip and say so.
 browser:
 	sh .ci/browser
+
+# The pictures of the README, from the page that the demo wrote.
+screenshots: $(STAMP)
+	$(BIN)/python -m tests.screenshots build/demo-model/features.html docs/images
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model, save_model
 from scipy import sparse
 from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder
 
@@ -99,7 +99,7 @@ def trained_head(family: str, settings: DistillSettings, texts: list[str], train
         if path.is_file():
             method.unit = 1 / math.sqrt(width)
             method.coder = SparseAutoEncoder(width, settings.hidden_dim, settings.k, k_aux=min(512, settings.hidden_dim))
-            method.coder.load_state_dict(load_file(path))
+            load_model(method.coder, path)
             method.coder.eval()
         else:
             method.fit(training)
@@ -107,7 +107,7 @@ def trained_head(family: str, settings: DistillSettings, texts: list[str], train
         return CSRHead(method)
     if path.is_file():
         head = BinarySparsityAlignment(width, settings.hidden_dim, settings.k, settings.selection)
-        head.load_state_dict(load_file(path))
+        load_model(head, path)
         return BSAHead(head.eval())
     head = train_head(training, settings, show_progress_bar=False)
     _save(head, path)
@@ -117,5 +117,5 @@ def trained_head(family: str, settings: DistillSettings, texts: list[str], train
 def _save(module: torch.nn.Module, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".new")
-    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, aside)
+    save_model(module, str(aside))  # knows that the decoder of CSR is its encoder
     aside.replace(path)

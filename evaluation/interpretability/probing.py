@@ -15,6 +15,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.feature_selection import f_classif
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from bsa_st import BSAError
 
@@ -74,11 +76,11 @@ def probe(
     found = {}
     for size in (size for size in sizes if size <= train.shape[1]):
         columns = np.sort(order[:size])
-        model = LogisticRegression(max_iter=300, C=10.0)
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200, tol=1e-3))
         model.fit(_dense(train[:, columns]), train_labels)
         found[size] = round(float(model.score(_dense(test[:, columns]), test_labels)), 4)
     return found
 
 
 def _dense(matrix: np.ndarray | sparse.csr_matrix) -> np.ndarray:
-    return matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix)
+    return np.asarray(matrix.toarray() if isinstance(matrix, sparse.csr_matrix) else matrix)
