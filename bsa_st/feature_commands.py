@@ -88,6 +88,8 @@ def explore(
         folder = Path(model) / FOLDER
         if save_labels and folder.is_dir():
             typer.echo(f"Labels saved in {write_features(atlas, folder)}")
+        elif save_labels:
+            typer.echo(f"Labels are only in the page: {model} is no folder on this disk")
     size = write_page(atlas, page, f"Features of {Path(model).name}")
     measured = sum(feature.auc is not None for feature in atlas.features)
     typer.echo(

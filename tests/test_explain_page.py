@@ -166,7 +166,7 @@ def test_a_feature_shows_all_that_is_known_about_it(browser: Browser) -> None:
     for part in (
         "feature 30",
         "AUC 0.80",
-        "×4.5",
+        "\u00d74.5",
         "Strongest",
         "Borderline",
         "Just off",

@@ -50,6 +50,10 @@ def label_features(
         batch_size: Texts per forward pass of the encoder.
         show_progress_bar: Show a bar over the texts.
 
+    Returns:
+        The labels. ``model[-1].labels = atlas`` makes :func:`bsa_st.explain` use them and :func:`bsa_st.save` keep them;
+        :func:`bsa_st.explain.page.write_page` makes a page of them.
+
     Raises:
         BSAError: If the model has no BSA head, there is no text, or there are not as many embeddings as texts.
     """

@@ -98,7 +98,7 @@ async function start() {
     window.addEventListener("themechange", () => { if (["", "#overview"].includes(location.hash)) route(data, state); });
     document.addEventListener("keydown", keys);
     route(data, state);
-    document.documentElement.dataset.ready = "";
+    document.documentElement.dataset.ready = Math.round(performance.now()); // milliseconds since the page was asked for
   } catch (error) {
     document.getElementById("main").replaceChildren(h("p", { class: "loading", role: "alert" }, `This page could not be opened (${error.message}). It needs a browser of 2024 or later.`));
     throw error;
