@@ -216,10 +216,11 @@ def test_a_feature_that_never_fires_still_has_a_family_and_a_place() -> None:
     fires = (random.random((100, 20)) < 0.3).astype(np.float32)
     fires[:, 7] = 0
     decoder = random.normal(size=(20, 6)).astype(np.float32)
-    tree = families(*coactivation(BinaryCodes.from_dense(fires)), decoder)
+    counts = coactivation(BinaryCodes.from_dense(fires))
+    tree = families(*counts, decoder)
     assert tree.family.shape == (20,)
     assert tree.group.shape == (tree.family.max() + 1,)
-    places = feature_map(decoder)
+    places = feature_map(*counts, decoder)
     assert places.shape == (20, 2)
     assert np.isfinite(places).all()
     assert places.min() == 0

@@ -125,20 +125,20 @@ def name_clusters(terms: Sequence[Sequence[Term]], member_of: np.ndarray, cluste
     return names
 
 
-def feature_map(decoder: np.ndarray) -> np.ndarray:
-    """Features on a plane, near where their decoder directions are alike: float32 (D, 2) in [0, 1].
+def feature_map(together: sparse.csr_matrix, alone: np.ndarray, decoder: np.ndarray) -> np.ndarray:
+    """Features on a plane, near where they are alike as in :func:`families`: float32 (D, 2) in [0, 1].
 
-    Source: L. van der Maaten and G. Hinton, "Visualizing data using t-SNE" (2008), on principal components.
+    Beyond 8,192 features only the decoder directions count.
+
+    Source: L. van der Maaten and G. Hinton, "Visualizing data using t-SNE" (2008), on the principal components of the similarities.
     """
-    rows = decoder / np.maximum(np.linalg.norm(decoder, axis=1, keepdims=True), 1e-12)
-    if len(rows) < 10:
-        places = np.stack([np.arange(len(rows)), np.zeros(len(rows))], axis=1)
+    count = len(decoder)
+    if count < 10:
+        places = np.stack([np.arange(count), np.zeros(count)], axis=1)
     else:
-        dimensions = min(MAP_DIMENSIONS, *rows.shape)
-        reduced = PCA(dimensions, random_state=SEED).fit_transform(rows)
-        embedding = TSNE(
-            metric="cosine", perplexity=min(30, (len(rows) - 1) / 3), max_iter=500, init="pca", random_state=SEED, n_jobs=-1
-        )
-        places = embedding.fit_transform(reduced)
+        rows = similarity(together, alone, decoder) if count <= MAX_CLUSTERED else decoder
+        reduced = PCA(min(MAP_DIMENSIONS, *rows.shape), svd_solver="randomized", random_state=SEED).fit_transform(rows)
+        tsne = TSNE(metric="cosine", perplexity=min(30, (count - 1) / 3), max_iter=500, init="pca", random_state=SEED, n_jobs=-1)
+        places = tsne.fit_transform(reduced)
     places = places - places.min(axis=0)
     return (places / np.maximum(places.max(axis=0), 1e-12)).astype(np.float32)

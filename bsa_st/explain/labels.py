@@ -94,7 +94,7 @@ def build_atlas(head: BinarySparsityAlignment, found: Collected, seed: int = 0) 
     hierarchy = families(together, alone, decoder)
     names = name_clusters(terms, hierarchy.family, len(hierarchy.group))
     groups = name_clusters(terms, hierarchy.group[hierarchy.family], int(hierarchy.group.max()) + 1)
-    places = feature_map(decoder)
+    places = feature_map(together, alone, decoder)
     features = [
         Feature(
             id=number,
