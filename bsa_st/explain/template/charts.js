@@ -60,7 +60,7 @@ function meanActive(data) {
 }
 
 function featureMap(data, open) {
-  const canvas = h("canvas", { role: "img", "aria-label": "Map of the features: near each other where their directions are alike. The list of features shows the same for the keyboard." });
+  const canvas = h("canvas", { role: "img", "aria-label": "Map of the features: near each other where they are alike. The list of features shows the same for the keyboard." });
   const tip = h("div", { class: "tip", hidden: true });
   const frame = h("div", null, canvas, tip);
   let points = [];

@@ -13,7 +13,7 @@ function overview(data) {
       tile(percent(reliable), "of the labels predict firing (AUC ≥ .8)"),
       tile(number(data.families.length), `families in ${data.groups.length} groups`)),
     h("div", { class: "board" },
-      h("section", { class: "card map" }, h("h2", null, "Map of the features"), h("p", { class: "note" }, "Near each other where their directions are alike, larger where they fire more often. Choose a point to open it."), map.frame, map.legend),
+      h("section", { class: "card map" }, h("h2", null, "Map of the features"), h("p", { class: "note" }, "Near each other where they fire on the same texts and point the same way, larger where they fire more often. Choose a point to open it."), map.frame, map.legend),
       h("section", { class: "card curve" }, h("h2", null, "Firing rates"), h("p", { class: "note" }, "Share of the texts that fire a feature, most frequent first (both axes logarithmic)."), firingCurve(data)),
       h("section", { class: "card active" }, h("h2", null, "Active features per text"), h("p", { class: "note" }, "How many texts have so many active features."), activeHistogram(data))));
 }
