@@ -138,7 +138,9 @@ def feature_map(together: sparse.csr_matrix, alone: np.ndarray, decoder: np.ndar
     else:
         rows = similarity(together, alone, decoder) if count <= MAX_CLUSTERED else decoder
         reduced = PCA(min(MAP_DIMENSIONS, *rows.shape), svd_solver="randomized", random_state=SEED).fit_transform(rows)
-        tsne = TSNE(metric="cosine", perplexity=min(30, (count - 1) / 3), max_iter=500, init="pca", random_state=SEED, n_jobs=-1)
+        tsne = TSNE(
+            metric="cosine", perplexity=min(30, (count - 1) / 3), max_iter=500, init="pca", random_state=SEED, n_jobs=-1
+        )
         places = tsne.fit_transform(reduced)
     places = places - places.min(axis=0)
     return (places / np.maximum(places.max(axis=0), 1e-12)).astype(np.float32)
