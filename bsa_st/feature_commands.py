@@ -79,6 +79,8 @@ def explore(
     else:
         if embeddings is not None:
             rows = ready_embeddings(embeddings)
+            if rows is None:
+                raise BSAError(f"{embeddings}: embeddings come from an .npy file")
         else:
             rows = None if limit is not None else finished_embeddings(encoder, stream_texts(texts, text_column), cache_dir)
         stream = itertools.islice(stream_texts(texts, text_column), limit)

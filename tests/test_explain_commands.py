@@ -63,7 +63,7 @@ def test_explore_then_explain_from_the_shell(place: Path) -> None:
         (("explore", "plain", "empty.txt"), "empty.txt: no text in it"),
         (("explore", "plain", "hole.txt"), "hole.txt: text 2 is empty"),
         (("explore", "plain", "texts.txt", "--page", "no/page.html"), "there is no folder no"),
-        (("explore", "plain", "texts.txt", "--embeddings", "texts.txt"), "cannot read embeddings|float array|embeddings"),
+        (("explore", "plain", "texts.txt", "--embeddings", "texts.txt"), "texts.txt: embeddings come from an .npy file"),
         (("explore", "plain", "hole.txt", "--embeddings", "texts.npy"), "text 2 is empty"),
     ],
 )
@@ -79,6 +79,6 @@ def test_user_errors_are_one_clear_message_with_status_2(
     before = sorted(str(path) for path in tmp_path.rglob("*"))
     result = run(*arguments, cwd=tmp_path)
     assert result.returncode == 2
-    assert any(part in result.stderr for part in message.split("|"))
+    assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert sorted(str(path) for path in tmp_path.rglob("*")) == before

@@ -71,7 +71,7 @@ def measure(
 
 def _probing(store: EmbeddingStore, folder: Path, heads: dict[str, TrainedHead]) -> dict[str, Any]:
     labelled = read_labelled(folder)
-    train, test = store.evaluation(labelled.train), store.evaluation(labelled.test)
+    train, test = unit_rows(store.training(labelled.train)), unit_rows(store.training(labelled.test))
     encoders: dict[str, Encoder] = {
         **{family: head.encode for family, head in heads.items()},
         "dense": lambda dense: dense,
