@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -70,7 +71,8 @@ def probe(
         test_labels: m classes.
         sizes: Numbers of columns; those above D are left out.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Features .* are constant")
         strength = np.nan_to_num(f_classif(train, train_labels)[0], nan=-1.0, posinf=np.inf)
     order = np.argsort(-strength, kind="stable")
     found = {}
