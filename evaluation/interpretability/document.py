@@ -36,7 +36,8 @@ def render(found: dict[str, Any]) -> str:
         f"Encoder {found['encoder']}; all heads have D = {settings['hidden_dim']}, k = {settings['k']}, {settings['steps']} training steps on "
         f"{settings['training_texts']:,} general texts, two seeds. CSR is sentence-transformers' `SparseAutoEncoder` with `CSRLoss`.",
         "## k-sparse probing",
-        "Test accuracy of a logistic regression on the best k columns (largest F value between the classes on the training texts).",
+        "Test accuracy of a logistic regression on the best k columns (largest F value between the classes on the training texts). "
+        + _verdict(found["probing"]),
     ]
     for name, task in found["probing"].items():
         sizes = sorted({int(size) for line in task["accuracy"].values() for size in line})
@@ -82,6 +83,16 @@ def render(found: dict[str, Any]) -> str:
         ),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _verdict(probing: dict[str, Any], size: str = "8") -> str:
+    """One sentence on who is ahead with a few columns, whoever that is."""
+    places = []
+    for name, task in probing.items():
+        line = {NAMES[method]: scores[size] for method, scores in task["accuracy"].items() if size in scores}
+        ranked = sorted(line, key=lambda method: -line[method])
+        places.append(f"on {name} " + ", ".join(f"{method} {line[method]:.3f}" for method in ranked))
+    return f"With {size} columns, best first: {'; '.join(places)}."
 
 
 def _plot(found: dict[str, Any], path: Path) -> None:

@@ -10,14 +10,16 @@ async function unpack(base64) {
     feature.rate = feature.count / texts;
     feature.idf = Math.log((raw.texts + 1) / (feature.count + 1));
     feature.group = raw.families[feature.family][1];
-    feature.words = new Set(feature.terms.map(([term]) => term));
-    feature.haystack = `${id} ${feature.name} ${feature.terms.map(([term]) => term).join(" ")}`.toLowerCase();
   });
   raw.members = raw.families.map(() => []);
   for (const feature of raw.features) raw.members[feature.family].push(feature);
   raw.examples = raw.examples.map(([at, ids]) => ({ text: raw.strings[at], ids }));
   return raw;
 }
+
+const words = (feature) => (feature.words ??= new Set(feature.terms.map(([term]) => term)));
+
+const haystack = (feature) => (feature.haystack ??= [feature.id, feature.name, ...words(feature)].join(" ").toLowerCase());
 
 const SORTS = {
   rate: ["Most frequent first", (one, two) => two.count - one.count],
@@ -27,12 +29,12 @@ const SORTS = {
 };
 
 function search(data, query, group, sort) {
-  const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+  const wanted = query.toLowerCase().split(/\s+/).filter(Boolean);
   const found = data.features.filter(
-    (feature) => (group === "" || feature.group === Number(group)) && words.every((word) => feature.haystack.includes(word)),
+    (feature) => (group === "" || feature.group === Number(group)) && wanted.every((word) => haystack(feature).includes(word)),
   );
   const order = SORTS[sort][1];
-  const rank = (feature) => (words.length && words.every((word) => feature.name.toLowerCase().includes(word)) ? 0 : 1);
+  const rank = (feature) => (wanted.length && wanted.every((word) => feature.name.toLowerCase().includes(word)) ? 0 : 1);
   return found.sort((one, two) => rank(one) - rank(two) || order(one, two) || one.id - two.id);
 }
 

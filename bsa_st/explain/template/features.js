@@ -17,7 +17,7 @@ function featureLink(feature, current) {
 
 function quotes(data, feature, kind) {
   const items = feature[kind].map(([at, value]) =>
-    h("li", null, h("span", { class: "value" }, small(value)), h("span", { class: "said" }, marked(data.strings[at], feature.words))));
+    h("li", null, h("span", { class: "value" }, small(value)), h("span", { class: "said" }, marked(data.strings[at], words(feature)))));
   return items.length ? h("ul", { class: "quotes" }, items) : h("p", { class: "note" }, "None.");
 }
 
