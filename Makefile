@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: setup demo evaluate evaluate-encoders test lint clean
+.PHONY: setup browser screenshots demo evaluate evaluate-encoders interpretability test lint clean
 
 setup: $(STAMP)
 
@@ -30,12 +30,24 @@ evaluate-encoders: $(STAMP)
 	$(BIN)/python -m evaluation --data $(DATA) --workers 2 --model all-mpnet-base-v2 --methods core --precision auto \
 		--tasks med,cranfield,stsbenchmark --train-texts $(DATA)/text_mix/mix.txt.gz --train-limit 30000
 
+# Needs DATA; writes evaluation/interpretability.json, INTERPRETABILITY.md and its plot.
+interpretability: $(STAMP)
+	$(BIN)/python -m evaluation.interpretability --data $(DATA)
+
+# A browser for the tests of the page. Where it cannot be installed these tests skip and say so.
+browser:
+	sh .ci/browser
+
+# The pictures of the README, from the page that the demo wrote.
+screenshots: $(STAMP)
+	$(BIN)/python -m tests.screenshots build/demo-model/features.html docs/images
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
+test: lint browser
 	$(BIN)/pytest
 
 clean:

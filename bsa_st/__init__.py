@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bsa_st.distill import distill
     from bsa_st.encoding import encode, encode_embeddings
     from bsa_st.exhaustive import search
+    from bsa_st.explain import Explanation, explain
+    from bsa_st.explain.labels import label_features
     from bsa_st.hub import load, save
     from bsa_st.losses import BSALoss, CosineReconstructionLoss, SoftTopKCosineLoss
     from bsa_st.module import BinarySparsityAlignment
@@ -33,10 +35,13 @@ _HOMES = {
     "BinarySparsityAlignment": "module",
     "CosineReconstructionLoss": "losses",
     "DistillSettings": "settings",
+    "Explanation": "explain",
     "SoftTopKCosineLoss": "losses",
     "distill": "distill",
     "encode": "encoding",
     "encode_embeddings": "encoding",
+    "explain": "explain",
+    "label_features": "explain.labels",
     "load": "hub",
     "push_to_hub": "remote",
     "save": "hub",
@@ -45,7 +50,8 @@ _HOMES = {
 }
 
 __all__ = ["BSAError", "BSALoss", "BinaryCodes", "BinarySparsityAlignment", "CosineReconstructionLoss", "DistillSettings"]
-__all__ += ["SoftTopKCosineLoss", "distill", "encode", "encode_embeddings", "load", "push_to_hub", "save", "search", "truncate"]
+__all__ += ["Explanation", "SoftTopKCosineLoss", "distill", "encode", "encode_embeddings", "explain", "label_features", "load"]
+__all__ += ["push_to_hub", "save", "search", "truncate"]
 
 
 class _LazyPackage(ModuleType):

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def cached_embeddings(
         BSAError: If the disk is full or the encoder gives NaN or infinite values; finished chunks are kept.
     """
     root = Path(cache_dir) if cache_dir is not None else default_cache_dir()
-    folder = root / f"{encoder_fingerprint(encoder)[:16]}-{texts_fingerprint(texts)[:16]}-{precision}"
+    folder = root / _entry(encoder_fingerprint(encoder), texts_fingerprint(texts), precision)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         manifest = _valid_manifest(folder, len(texts))
@@ -85,6 +86,31 @@ def cached_embeddings(
         raise BSAError(f"cannot write the embedding cache in {folder}: {error.strerror}") from error
     assert manifest is not None
     return np.memmap(folder / "embeddings.bin", dtype=manifest.dtype, mode="r", shape=(len(texts), manifest.width))
+
+
+def finished_embeddings(
+    encoder: SentenceTransformer, texts: Iterable[str], cache_dir: str | Path | None = None, precision: str = "auto"
+) -> np.ndarray | None:
+    """What :func:`cached_embeddings` once computed for these texts, or ``None``; the texts may be a stream of any length."""
+    rows = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal rows
+        for text in texts:
+            rows += 1
+            yield text
+
+    fingerprint = texts_fingerprint(counted())
+    root = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    folder = root / _entry(encoder_fingerprint(encoder), fingerprint, precision)
+    manifest = _valid_manifest(folder, rows)
+    if manifest is None or len(manifest.checksums) * CHUNK_ROWS < rows:
+        return None
+    return np.memmap(folder / "embeddings.bin", dtype=manifest.dtype, mode="r", shape=(rows, manifest.width))
+
+
+def _entry(encoder: str, texts: str, precision: str) -> str:
+    return f"{encoder[:16]}-{texts[:16]}-{precision}"
 
 
 def _encode_rest(
@@ -175,7 +201,7 @@ def encoder_fingerprint(encoder: SentenceTransformer) -> str:
     return digest.hexdigest()
 
 
-def texts_fingerprint(texts: list[str]) -> str:
+def texts_fingerprint(texts: Iterable[str]) -> str:
     """SHA-256 over all texts and their order, as hex digits."""
     digest = hashlib.sha256()
     for text in texts:

@@ -12,6 +12,7 @@ import typer
 
 from bsa_st import __version__
 from bsa_st.errors import BSAError
+from bsa_st.feature_commands import explain, explore
 from bsa_st.settings import DistillSettings, help_texts, parse_nested
 
 app = typer.Typer(
@@ -188,6 +189,10 @@ def push(
         folder, name, private=private or None, create_pr=create_pr, revision=revision, card=card, commit_message=message
     )
     typer.echo(f"Pushed to {address}")
+
+
+app.command()(explain)
+app.command()(explore)
 
 
 def _version(wanted: bool) -> None:

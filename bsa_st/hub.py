@@ -1,7 +1,8 @@
 """One folder, two loaders: a BSA model on disk or on the Hub.
 
 ``modules.json`` lists stock modules only, so ``SentenceTransformer(folder)`` needs neither a flag nor bsa_st. The folder ``bsa/``
-beside it holds the full head for :func:`load`: ``config.json``, ``model.safetensors`` and ``training.json``.
+beside it holds the full head for :func:`load`: ``config.json``, ``model.safetensors``, ``training.json`` and, once
+``bsa-st explore`` has labelled the features, ``features.json``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from sentence_transformers.util import import_from_string
 from bsa_st.card import model_card
 from bsa_st.encoding import CARD_KEYS, rebuild, split_model
 from bsa_st.errors import BSAError
+from bsa_st.explain.store import FILE as FEATURES
+from bsa_st.explain.store import read_features, write_features
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.stock import STOCK_MODULES, stock_modules, stock_shapes
 from bsa_st.untrusted import check_encoder, check_header, read_json, read_modules
@@ -129,6 +132,8 @@ def load_head(folder: Path) -> BinarySparsityAlignment:
         parameter.requires_grad_(True)
     if (folder / "training.json").is_file():
         head.report = read_json(folder / "training.json", dict)
+    if (folder / FEATURES).is_file():
+        head.labels = read_features(folder / FEATURES, head)
     return head.eval()
 
 
@@ -171,6 +176,8 @@ def _write(encoder: SentenceTransformer, head: BinarySparsityAlignment, folder: 
     (beside / "training.json").write_text(json.dumps(head.report, indent=2) + "\n")
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
     save_file(weights, beside / "model.safetensors")
+    if head.labels is not None:
+        write_features(head.labels, beside)
     (folder / "README.md").write_text(model_card(encoder, head), encoding="utf-8")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from sentence_transformers.base.modules import Module
@@ -15,6 +15,9 @@ from bsa_st.settings import Budgets, Selection, check_nested, check_sizes
 
 BUDGET_STEPS = (1.0, 0.5, 0.25)
 """Shares of k at which :mod:`bsa_st.elastic` measures what a smaller budget needs."""
+
+if TYPE_CHECKING:
+    from bsa_st.explain.atlas import FeatureAtlas
 
 
 class BinarySparsityAlignment(Module):
@@ -77,6 +80,7 @@ class BinarySparsityAlignment(Module):
         self.budgets: Tensor
         self.register_buffer("budgets", torch.ones(len(widths) * len(BUDGET_STEPS), 3))
         self.report: dict[str, Any] = {}
+        self.labels: FeatureAtlas | None = None
         self._gram: tuple[int, Tensor] | None = None
 
     @torch.no_grad()

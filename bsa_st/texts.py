@@ -17,15 +17,20 @@ Texts = str | Path | Iterable[str]
 
 
 def read_texts(source: Texts, column: str = "text") -> list[str]:
-    """All texts of a source, checked.
+    """All texts of a source, checked: a list of at least one, in order. Arguments and errors as in :func:`stream_texts`."""
+    return list(stream_texts(source, column))
+
+
+def stream_texts(source: Texts, column: str = "text") -> Iterator[str]:
+    """Texts of a source one after the other, each checked when it is read, so that no file has to fit in memory.
 
     Args:
         source: A path to .txt or .txt.gz (one text a line), .jsonl or .jsonl.gz (an object a line) or .parquet; a
             ``datasets.Dataset``; or any iterable of strings.
         column: Field of the objects, the parquet file or the dataset that holds the text.
 
-    Returns:
-        A list of at least one non-empty string, in order.
+    Yields:
+        At least one non-empty string, in order.
 
     Raises:
         BSAError: If the file is missing, of an unknown kind or not UTF-8, the column is missing, there is no text,
@@ -40,15 +45,15 @@ def read_texts(source: Texts, column: str = "text") -> list[str]:
         items = iter(source[column])  # type: ignore[index]  # a datasets.Dataset
     else:
         name, items = "the texts", iter(source)
-    texts = list(items)
-    if not texts:
-        raise BSAError(f"{name}: no text in it")
-    for position, text in enumerate(texts, start=1):
+    position = 0
+    for position, text in enumerate(items, start=1):
         if not isinstance(text, str):
             raise BSAError(f"{name}: item {position} is a {type(text).__name__}, not a string")
         if not text.strip():
             raise BSAError(f"{name}: text {position} is empty; remove empty texts")
-    return texts
+        yield text
+    if position == 0:
+        raise BSAError(f"{name}: no text in it")
 
 
 def _read_file(path: Path, column: str) -> Iterator[str]:

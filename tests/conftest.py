@@ -17,6 +17,9 @@ import bsa_st
 from bsa_st.cache import cached_embeddings
 from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
 from bsa_st.demo.run import packaged_teacher
+from bsa_st.explain.atlas import FeatureAtlas
+from bsa_st.explain.labels import label_features
+from bsa_st.explain.store import write_features
 
 
 @pytest.fixture(scope="session")
@@ -67,4 +70,20 @@ def threshold_folder(threshold_model: SentenceTransformer, tmp_path_factory: pyt
 def topk_folder(topk_model: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "topk"
     bsa_st.save(topk_model, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def atlas(threshold_model: SentenceTransformer, texts: list[str], embeddings: np.ndarray) -> FeatureAtlas:
+    """Labels of the features of ``threshold_model``, from the texts that it was trained on."""
+    return label_features(threshold_model, texts, embeddings=embeddings, show_progress_bar=False)
+
+
+@pytest.fixture(scope="session")
+def labelled_folder(
+    threshold_model: SentenceTransformer, atlas: FeatureAtlas, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "labelled"
+    bsa_st.save(threshold_model, folder)
+    write_features(atlas, folder / "bsa")
     return folder

@@ -37,7 +37,7 @@ def text_file(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
     return path
 
 
-@pytest.mark.parametrize("command", ["demo", "distill", "encode", "export", "push"])
+@pytest.mark.parametrize("command", ["demo", "distill", "encode", "explain", "explore", "export", "push"])
 def test_help_shows_every_option_with_its_default(command: str) -> None:
     result = run(command, "--help")
     assert result.returncode == 0
@@ -126,3 +126,6 @@ def test_a_small_demo_prints_its_table_and_saves_a_model(tmp_path: Path) -> None
         assert f"{row['ndcg_at_10']:.3f}" in result.stdout
     assert "features never fired" in result.stdout
     assert (tmp_path / "model" / "bsa" / "model.safetensors").is_file()
+    assert (tmp_path / "model" / "bsa" / "features.json").is_file()
+    assert str(Path("model") / "features.html") in result.stdout
+    assert (tmp_path / "model" / "features.html").stat().st_size == report["labels"]["page_bytes"]

@@ -17,6 +17,8 @@ from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
 from bsa_st.distill import load_teacher
 from bsa_st.encoding import rebuild
 from bsa_st.errors import BSAError
+from bsa_st.explain.labels import label_features
+from bsa_st.explain.page import write_page
 from bsa_st.hub import save
 from bsa_st.settings import DistillSettings
 from bsa_st.training import train_head
@@ -26,6 +28,8 @@ LICENSE, LANGUAGE = "apache-2.0", "en"
 """What its own card says."""
 
 EXAMPLES = 3
+PAGE = "features.html"
+"""The page about the features, in the model's folder."""
 
 
 def packaged_teacher() -> SentenceTransformer:
@@ -49,7 +53,7 @@ def run_demo(
     cache_dir: Path | None = None,
     show_progress_bar: bool = True,
 ) -> dict[str, Any]:
-    """Train on the ontology, compare with float and sign vectors, and save the model.
+    """Train on the ontology, compare with float and sign vectors, and save the model with a page about its features.
 
     Args:
         folder: Where the model goes.
@@ -59,8 +63,9 @@ def run_demo(
         show_progress_bar: Show progress of encoding and training.
 
     Returns:
-        ``rows`` (see :class:`~bsa_st.demo.compare.Row`), ``settings``, ``texts``, ``hardware``, ``seconds_encoding``, ``seconds_training``, ``figures`` of the head,
-        and three ``examples`` of searches.
+        ``rows`` (see :class:`~bsa_st.demo.compare.Row`), ``settings``, ``texts``, ``hardware``, ``seconds_encoding``, ``seconds_training``,
+        ``figures`` of the head, ``labels`` of the features (the page, its bytes, seconds, share that predict firing), and three
+        ``examples`` of searches.
     """
     teacher = packaged_teacher()
     task = synonym_task(load_concepts()[:texts])
@@ -74,8 +79,21 @@ def run_demo(
     documents = _unit_rows(embeddings, [place[text] for text in task.documents])
     queries = _unit_rows(embeddings, [place[text] for text in task.queries])
     rows, ranked = compare(head, documents, queries, np.array(task.relevant))
-    save(rebuild(teacher, [*teacher, head]), folder)
+    model = rebuild(teacher, [*teacher, head])
+    labelled = time.perf_counter()
+    head.labels = label_features(
+        model, task.training, embeddings=embeddings[: len(task.training)], show_progress_bar=show_progress_bar
+    )
+    save(model, folder)
+    page = folder / PAGE
+    page_bytes = write_page(head.labels, page, "Features of the Human Phenotype Ontology")
     return {
+        "labels": {
+            "page": str(page),
+            "page_bytes": page_bytes,
+            "seconds": round(time.perf_counter() - labelled, 1),
+            "share_reliable": round(head.labels.share_reliable(), 4),
+        },
         "rows": [row.as_dict() for row in rows],
         "concepts": len(task.documents),
         "queries": len(task.queries),
@@ -109,6 +127,9 @@ def format_report(result: dict[str, Any]) -> str:
             f"reconstruction cosine {figures['reconstruction_cosine']:.3f}.",
             "Three searches (asymmetric; * marks the concept that the synonym belongs to):",
             *examples,
+            f"What the features mean: {result['labels']['page']} ({result['labels']['page_bytes'] / 1e6:.1f} MB, made in "
+            f"{result['labels']['seconds']:.0f} s; labels of {result['labels']['share_reliable']:.0%} predict firing on held-out texts). "
+            "Open it in a browser.",
         ]
     )
 
