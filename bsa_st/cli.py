@@ -96,13 +96,14 @@ def distill(
     json: Json = None,
 ) -> None:
     """Train a BSA head on texts behind a frozen encoder and save the model."""
+    given = {**locals(), "nested": parse_nested(nested or [])}
+    settings = DistillSettings(**{field.name: given[field.name] for field in dataclasses.fields(DistillSettings)})
+
     from bsa_st.demo.run import write_json
     from bsa_st.distill import distill as run
     from bsa_st.hub import save
     from bsa_st.monitor import head_of
 
-    given = {**locals(), "nested": parse_nested(nested or [])}
-    settings = DistillSettings(**{field.name: given[field.name] for field in dataclasses.fields(DistillSettings)})
     model = run(
         teacher,
         texts,
