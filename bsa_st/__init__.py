@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bsa_st.encoding import encode, encode_embeddings
     from bsa_st.exhaustive import search
     from bsa_st.hub import load, save
+    from bsa_st.index import Index
     from bsa_st.losses import BSALoss, CosineReconstructionLoss, SoftTopKCosineLoss
     from bsa_st.module import BinarySparsityAlignment
     from bsa_st.settings import DistillSettings
@@ -31,6 +32,7 @@ _HOMES = {
     "BinarySparsityAlignment": "module",
     "CosineReconstructionLoss": "losses",
     "DistillSettings": "settings",
+    "Index": "index",
     "SoftTopKCosineLoss": "losses",
     "distill": "distill",
     "encode": "encoding",
@@ -40,7 +42,15 @@ _HOMES = {
     "search": "exhaustive",
 }
 
-__all__ = ["BSAError", "BSALoss", "BinaryCodes", "BinarySparsityAlignment", "CosineReconstructionLoss", "DistillSettings"]
+__all__ = [
+    "BSAError",
+    "BSALoss",
+    "BinaryCodes",
+    "BinarySparsityAlignment",
+    "CosineReconstructionLoss",
+    "DistillSettings",
+    "Index",
+]
 __all__ += ["SoftTopKCosineLoss", "distill", "encode", "encode_embeddings", "load", "save", "search"]
 
 
