@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sentence_transformers import SentenceTransformer
 
 import bsa_st
 from bsa_st import BinaryCodes, BSAError, Index, scoring
@@ -19,7 +25,7 @@ WIDTH = 12
 @pytest.fixture(params=["numba", "numpy"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(store, "HAS_NUMBA", request.param == "numba")
-    yield request.param
+    return request.param
 
 
 def random_codes(rng: np.random.Generator, count: int, hidden_dim: int, rate: float, fixed: bool, scale: bool) -> BinaryCodes:
@@ -157,3 +163,194 @@ def test_numba_numpy_threads_and_batches_give_identical_hits(monkeypatch: pytest
     whole = index.search(queries, 12, scoring="jaccard")
     for row in range(len(queries)):
         assert np.array_equal(index.search(queries[row], 12, scoring="jaccard").ids[0], whole.ids[row])
+
+
+def small(count: int = 20) -> tuple[Index, BinaryCodes]:
+    codes = random_codes(np.random.default_rng(0), count, 64, 0.2, fixed=True, scale=False)
+    return Index.build(codes), codes
+
+
+def test_add_delete_update_and_compact_equal_a_new_index(path: str) -> None:
+    rng = np.random.default_rng(5)
+    codes = random_codes(rng, 40_000, 40, 0.2, fixed=False, scale=True)
+    decoder = rng.standard_normal((40, WIDTH)).astype(np.float32), rng.standard_normal(WIDTH).astype(np.float32)
+    index = Index.build(codes[:10], decoder=decoder)
+    kept = {name: name for name in range(10)}
+    dense = rng.standard_normal((3, WIDTH)).astype(np.float32)
+    for start, stop in ((10, 11), (11, 32_768), (32_768, 39_000)):
+        assert np.array_equal(index.add(codes[start:stop], ids=np.arange(start, stop) + 100), np.arange(start, stop) + 100)
+        kept |= {place + 100: place for place in range(start, stop)}
+        index.search(dense)
+    assert index.add(codes[39_000:39_001]).tolist() == [39_100]
+    kept[39_100] = 39_000
+    gone = rng.choice(list(kept), 500, replace=False)
+    index.delete(gone)
+    kept = {name: place for name, place in kept.items() if name not in set(gone.tolist())}
+    changed = np.array(list(kept))[[5, 700, 30_000]]
+    index.update(changed, codes[39_500:39_503])
+    for name in changed.tolist():
+        del kept[name]
+    kept |= dict(zip(changed.tolist(), range(39_500, 39_503), strict=True))
+    index.add(codes[gone[:1] % 39_000], ids=gone[:1])
+    kept[int(gone[0])] = int(gone[0]) % 39_000
+    fresh = Index.build(codes[list(kept.values())], ids=list(kept), decoder=decoder)
+    for _ in range(2):
+        assert index.ids.tolist() == list(kept)
+        assert len(index) == len(kept)
+        for kind in ("asymmetric", "two-stage"):
+            left, right = index.search(dense, scoring=kind), fresh.search(dense, scoring=kind)
+            assert np.array_equal(left.ids, right.ids)
+        left, right = index.search(codes[:5], scoring="cosine"), fresh.search(codes[:5], scoring="cosine")
+        assert np.array_equal(left.ids, right.ids)
+        assert changed[0] in index
+        assert gone[1] not in index
+        index.compact()
+        assert index.stats().deleted == 0
+
+
+def test_equal_scores_are_ordered_by_decoded_score_then_id(path: str) -> None:
+    documents = BinaryCodes([0, 1, 0, 2, 0, 1, 0, 3], [0, 2, 4, 6, 8], 4)
+    query = BinaryCodes([0], [0, 1], 4)
+    plain = Index.build(documents, ids=[7, 5, 3, 9])
+    assert plain.search(query, 4, scoring="overlap").ids.tolist() == [[3, 5, 7, 9]]
+    weight = np.array([[1, 0], [0.5, 0.5], [0.9, 0.1], [-1, 2]], np.float32)
+    index = Index.build(documents, ids=[7, 5, 3, 9], decoder=(weight, np.zeros(2, np.float32)))
+    assert index.search(query, 4, scoring="overlap").ids.tolist() == [[5, 3, 7, 9]]
+    assert index.search(query, 3, scoring="overlap").ids.tolist() == [[5, 3, 7]]
+    assert index.search(query, 4, scoring="overlap", break_ties=False).ids.tolist() == [[3, 5, 7, 9]]
+
+
+def test_queries_that_find_little(path: str) -> None:
+    index, codes = small()
+    hits = index.search(codes[:2], 50)
+    assert hits.ids.shape == (2, 50)
+    assert (hits.ids[:, -1] == -1).all()
+    nothing = BinaryCodes([], [0, 0], 64)
+    assert (index.search(nothing, 3, scoring="jaccard").ids == -1).all()
+    assert index.search(BinaryCodes([], [0], 64), 3).ids.shape == (0, 3)
+    empty = Index.build(BinaryCodes([], [0], 64), decoder=(np.ones((64, 3)), np.ones(3)))
+    for queries in (codes[:2], np.ones((2, 3))):
+        hits = empty.search(queries, 4)
+        assert hits.ids.tolist() == [[-1] * 4] * 2
+        assert np.isneginf(hits.scores).all()
+    assert empty.search(np.ones((0, 3))).ids.shape == (0, 10)
+    assert (index.search(codes[:1], filter=np.zeros(len(index), bool)).ids == -1).all()
+    assert (index.search(codes[:1], filter=[]).ids == -1).all()
+    assert Index.build(BinaryCodes([], [0, 0, 0], 64)).search(codes[:1]).ids.tolist() == [[-1] * 10]
+
+
+def test_bad_input_is_named() -> None:
+    index, codes = small()
+    with pytest.raises(BSAError, match="the index has 64 features, the queries 8"):
+        index.search(BinaryCodes([0], [0, 1], 8))
+    with pytest.raises(BSAError, match="two-stage scores need a decoder"):
+        index.search(np.ones((1, 3)))
+    with pytest.raises(BSAError, match="scoring must be one of overlap"):
+        index.search(codes, scoring="dot")  # type: ignore[arg-type]
+    with pytest.raises(BSAError, match="top_k must be a whole number of at least 1, got 0"):
+        index.search(codes, 0)
+    with pytest.raises(BSAError, match="threads must be"):
+        index.search(codes, threads=0)
+    with pytest.raises(BSAError, match="id 3 is given more than once"):
+        Index.build(codes[:3], ids=[3, 1, 3])
+    with pytest.raises(BSAError, match="3 documents need 3 ids, got 2"):
+        Index.build(codes[:3], ids=[3, 1])
+    with pytest.raises(BSAError, match="ids must lie between 0"):
+        Index.build(codes[:1], ids=[-1])
+    with pytest.raises(BSAError, match="ids must be a one-dimensional list of integers"):
+        Index.build(codes[:1], ids=[0.5])
+    with pytest.raises(BSAError, match="id 19 is already in the index"):
+        index.add(codes[:2], ids=[40, 19])
+    with pytest.raises(BSAError, match="id 77 is not in the index"):
+        index.delete([1, 77])
+    with pytest.raises(BSAError, match="id 5 is given more than once"):
+        index.delete([5, 5])
+    with pytest.raises(BSAError, match="id 20 is not in the index"):
+        index.update([20], codes[:1])
+    with pytest.raises(BSAError, match="the index has 64 features, the codes 8"):
+        index.add(BinaryCodes([0], [0, 1], 8))
+    with pytest.raises(BSAError, match="the codes carry the scale byte"):
+        index.add(BinaryCodes([0], [0, 1], 64, [3]))
+    with pytest.raises(BSAError, match="adding texts needs the model"):
+        index.add(["text"])
+    with pytest.raises(BSAError, match="searching texts needs the model"):
+        index.search("text")
+    with pytest.raises(BSAError, match="a mask must have one entry for each of the 20 documents"):
+        index.search(codes[:1], filter=[True])
+    with pytest.raises(BSAError, match="filter must be a boolean mask or a list of ids"):
+        index.search(codes[:1], filter=[0.5])
+    with pytest.raises(BSAError, match="the codes have 64 features, the decoder 3"):
+        Index.build(codes, decoder=(np.ones((3, 2)), np.ones(2)))
+    with pytest.raises(BSAError, match="NaN"):
+        Index.build(codes, decoder=(np.full((64, 2), np.nan), np.ones(2)))
+    with_decoder = Index.build(codes, decoder=(np.ones((64, 2)), np.ones(2)))
+    with pytest.raises(BSAError, match=r"dense queries must have shape \(n, 2\), got \(1, 5\)"):
+        with_decoder.search(np.ones((1, 5)))
+    with pytest.raises(BSAError, match="the queries hold NaN"):
+        with_decoder.search(np.full((1, 2), np.nan))
+    with pytest.raises(BSAError, match="cosine scores need codes as queries"):
+        with_decoder.search(np.ones((1, 2)), scoring="cosine")
+    with pytest.raises(BSAError, match="asymmetric scores need dense queries"):
+        with_decoder.search(codes[:1], scoring="asymmetric")
+    assert len(index) == 20
+    assert index.search(codes[:1], 1).ids[0, 0] == 0
+
+
+def test_texts_in_and_documents_out(threshold_model: SentenceTransformer, texts: list[str], tmp_path: Path) -> None:
+    index = Index.build(threshold_model, texts[:200])
+    assert (index.search(texts[:20], 3).ids[:, 0] == np.arange(20)).mean() > 0.9
+    for kind in ("overlap", "idf", "decoded", "asymmetric"):
+        assert (index.search(texts[:20], 3, scoring=kind).ids[:, 0] == np.arange(20)).mean() > 0.8  # type: ignore[arg-type]
+    documents = bsa_st.encode(threshold_model, texts[:200], refine=True)
+    expected = bsa_st.search(threshold_model, texts[:20], documents, top_k=5)
+    found = index.search(texts[:20], 5, scoring="asymmetric")
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    index.save(tmp_path / "a.index")
+    again = Index.open(tmp_path / "a.index", model=threshold_model)
+    again.add(texts[200:203])
+    assert again.search(texts[201], 1).ids.tolist() == [[201]]
+    with pytest.raises(BSAError, match="the decoder"):
+        other = bsa_st.Index.build(documents, decoder=(np.ones((documents.hidden_dim, 384)), np.ones(384)))
+        other.save(tmp_path / "b.index")
+        Index.open(tmp_path / "b.index", model=threshold_model)
+
+
+def test_memory_is_what_stats_say() -> None:
+    program = """
+import numpy as np, resource
+from bsa_st import BinaryCodes, Index
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+rng = np.random.default_rng(0)
+def codes(count):
+    ids = np.sort(np.argpartition(rng.random((count, 512), dtype=np.float32), 40, axis=1)[:, :40], axis=1)
+    return BinaryCodes(ids.ravel(), np.arange(count + 1) * 40, 512)
+warm = Index.build(codes(3000)); warm.search(codes(2)); del warm
+parts = [codes(20_000) for _ in range(12)]
+many = BinaryCodes.concatenate(parts); del parts
+queries = codes(3)
+before = resident()
+index = Index.build(many)
+index.search(queries)
+print(resident() - before, index.nbytes)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    grown, stated = map(int, result.stdout.split())
+    assert stated == pytest.approx(grown, rel=0.2)
+
+
+def test_searches_while_another_thread_adds_and_deletes() -> None:
+    index, codes = small(2000)
+    expected = index.search(codes[:3], 5, filter=np.arange(1000))
+    with ThreadPoolExecutor(2) as pool:
+        def change() -> None:
+            for number in range(40):
+                index.add(codes[:50], ids=np.arange(50) + 10_000 + 100 * number)
+                index.delete([1000 + number])
+
+        job = pool.submit(change)
+        while not job.done():
+            hits = index.search(codes[:3], 5, filter=np.arange(1000))
+            assert np.array_equal(hits.ids, expected.ids)
+        job.result()
+    assert len(index) == 2000 + 40 * 49

@@ -12,6 +12,9 @@ import numpy as np
 from bsa_st.index.bits import popcount, trailing_zeros
 from bsa_st.index.store import BYTES, COUNT_BITS, COUNTS_BYTES, IDS, LEAST, OFFSET, REMAINDER_BYTES, RICE, STRIDE, TEXTS
 
+GROUP = 32
+"""Documents that are fetched from memory together."""
+
 ZERO = np.uint64(0)
 ONE = np.uint64(1)
 
@@ -157,7 +160,7 @@ def weigh_documents(
     weights: np.ndarray,
     ids: np.ndarray,
     sums: np.ndarray,
-) -> None:
+) -> int:
     """Sum of the weights of each document's active features, added in the order of the ids.
 
     Args:
@@ -169,15 +172,40 @@ def weigh_documents(
         weights: float64 (D,).
         ids: Room for the ids of one document, int32.
         sums: Written: float64 (m,).
+
+    Returns:
+        Nothing of meaning: what was read ahead.
     """
-    for number in range(len(documents)):
-        block = documents[number] >> shift
-        inside = documents[number] - (block << shift)
-        count = decode_document(raw, table[block], skips[block], inside, ids)
-        total = 0.0
-        for place in range(count):
-            total += weights[ids[place]]
-        sums[number] = total
+    touched = np.uint8(0)
+    for start in range(0, len(documents), GROUP):
+        stop = min(start + GROUP, len(documents))
+        for number in range(start, stop):
+            touched |= _touch(raw, table, skips, shift, documents[number])
+        for number in range(start, stop):
+            block = documents[number] >> shift
+            inside = documents[number] - (block << shift)
+            count = decode_document(raw, table[block], skips[block], inside, ids)
+            total = 0.0
+            for place in range(count):
+                total += weights[ids[place]]
+            sums[number] = total
+    return touched
+
+
+@numba.njit(cache=True, nogil=True)
+def _touch(raw: np.ndarray, table: np.ndarray, skips: np.ndarray, shift: int, document: int) -> int:
+    """Read a byte of each section near a document, so that the waits of many documents for memory overlap."""
+    block = document >> shift
+    inside = document - (block << shift)
+    entry = table[block]
+    skip = skips[block, inside // STRIDE]
+    place = np.int64(skip[0]) + (inside % STRIDE) * (entry[IDS] // entry[TEXTS])
+    at = entry[OFFSET] + entry[COUNTS_BYTES]
+    size = (entry[IDS] + 7) >> 3
+    touched = raw[at + entry[REMAINDER_BYTES] + (np.int64(skip[1]) >> 3)]
+    for plane in range(entry[RICE]):
+        touched |= raw[at + plane * size + min(place >> 3, size - 1)]
+    return touched
 
 
 @numba.njit(cache=True, nogil=True)

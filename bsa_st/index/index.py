@@ -25,8 +25,8 @@ from bsa_st.scoring import Hits
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-PROBES = 192
-CANDIDATES = 400
+PROBES = 128
+CANDIDATES = 1500
 
 
 class Index:
@@ -122,7 +122,7 @@ class Index:
     # -- the documents ----------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return int(self._live.sum())
+        return int(np.count_nonzero(self._live))
 
     @property
     def hidden_dim(self) -> int:
@@ -243,7 +243,7 @@ class Index:
                 raise BSAError(f"{name} must be a whole number of at least 1, got {value!r}")
         view, ids, allowed = self._snapshot(filter)
         kind, prepared = encode_queries(queries, scoring, self.model, view.decoder, self.hidden_dim, prompt_name)
-        found = int((view.live if allowed is None else allowed).sum())
+        found = view.count if allowed is None else int(np.count_nonzero(allowed))
         if found == 0:
             return searching.no_hits(len(prepared), top_k)
         depth = min(top_k, found)
@@ -254,7 +254,7 @@ class Index:
         elif kind == "asymmetric":
             hits = searching.exhaustive(view, prepared, depth, ids, allowed)
         else:
-            frequency = (view.frequency / max(1, int(view.live.sum()))).astype(np.float32)
+            frequency = (view.frequency / max(1, view.count)).astype(np.float32)
             hits = searching.two_stage(view, prepared, depth, ids, probes, candidates, frequency, allowed, threads)
         if depth == top_k:
             return hits
@@ -368,7 +368,7 @@ class Index:
 
 
 def _idf(view: View) -> np.ndarray:
-    return np.log((view.live.sum() + 1) / (view.frequency + 1)).astype(np.float32)
+    return np.log((view.count + 1) / (view.frequency + 1)).astype(np.float32)
 
 
 def _same(left: Decoder, right: Decoder) -> bool:

@@ -2,8 +2,7 @@
 
 A block holds 2^15 documents: 512 words of 64 bits. Every active feature of a query contributes one bitmap, stored or scattered from a
 list of offsets; bit-sliced counters add eight bitmaps at a time with carry-save adders, so that a word of 64 documents costs about
-six instructions per feature. Weighted features are added at the planes of their weight's bits; a negative weight is added to
-the documents that lack the feature. Comparison with the score needed is bit-sliced too; only the few documents that pass are unpacked.
+six instructions per feature. A weighted feature is added at the planes of its weight's bits. Comparison with the score needed is bit-sliced too; only the few documents that pass are unpacked.
 
 Source: carry-save adder trees after R. Harley and D. Seal, as in W. Mula, N. Kurz and D. Lemire, "Faster population counts using AVX2
 instructions" (2018).
@@ -203,7 +202,7 @@ def scan(
         class_low: float32 (blocks, classes), smallest size in a class.
         class_high: float32 (blocks, classes), largest size in a class.
         features: int32, features of all queries.
-        weights: int32, their weights, not 0.
+        weights: int32, their weights, at least 1.
         indptr: int64 (queries + 1,), where each query's features start.
         measure: One of the constants above.
         own: float32 (queries,), sizes of the queries.
@@ -224,16 +223,9 @@ def scan(
     dimensions = slots.shape[1]
     classes = class_masks.shape[1]
 
-    used_features = np.zeros(dimensions, np.int32)
-    needs_complement = False
-    for place in range(len(features)):
-        used_features[features[place]] |= 1 if weights[place] > 0 else 2
-    distinct = 0
-    for feature in range(dimensions):
-        if used_features[feature] & 2:
-            needs_complement = True
-        if used_features[feature]:
-            distinct += 1
+    used_features = np.zeros(dimensions, np.bool_)
+    used_features[features] = True
+    distinct = np.count_nonzero(used_features)
     union = np.empty(distinct, np.int32)
     rank = np.full(dimensions, -1, np.int32)
     at = 0
@@ -243,7 +235,6 @@ def scan(
             rank[feature] = at
             at += 1
     scattered = np.zeros((distinct + 1, tile), np.uint64)  # the last row stays empty
-    complements = np.zeros((distinct if needs_complement else 1, tile), np.uint64)
     cursors = np.zeros(distinct, np.int64)
 
     tops = np.zeros(queries, np.int64)
@@ -251,7 +242,7 @@ def scan(
     for query in range(queries):
         largest, heaviest = np.int64(0), np.int64(0)
         for place in range(indptr[query], indptr[query + 1]):
-            weight = abs(np.int64(weights[place]))
+            weight = np.int64(weights[place])
             largest += weight
             heaviest = max(heaviest, weight)
         while heaviest >> most_bits[query]:
@@ -268,7 +259,7 @@ def scan(
     addresses = np.empty(len(features), np.int64)
     rows = np.empty(8, np.int64)
     bitmap_start, scatter_start = bitmaps.ctypes.data, scattered.ctypes.data
-    complement_start, nothing_start = complements.ctypes.data, scatter_start + distinct * 8 * tile
+    nothing_start = scatter_start + distinct * 8 * tile
 
     heaps = np.empty((queries, max(want, 1)), np.float64)
     filled = np.zeros(queries, np.int64)
@@ -303,11 +294,6 @@ def scan(
                         row[inside >> 6] |= ONE << np.uint64(inside & 63)
                         cursor += 1
                     cursors[number] = cursor
-                if busy and used_features[feature] & 2:
-                    source = row if slot < 0 else bitmaps[slot, tile_start:tile_stop]
-                    opposite = complements[number]
-                    for w in range(tile):
-                        opposite[w] = ~source[w]
             if not busy:
                 continue
             for query in range(queries):
@@ -320,16 +306,14 @@ def scan(
                 for place in range(begin, end):
                     feature = features[place]
                     slot = slots[block, feature]
-                    if weights[place] < 0:
-                        addresses[place] = complement_start + rank[feature] * 8 * tile
-                    elif slot < 0:
+                    if slot < 0:
                         addresses[place] = scatter_start + rank[feature] * 8 * tile
                     else:
                         addresses[place] = bitmap_start + (np.int64(slot) * words + tile_start) * 8
                 for bit in range(most_bits[query]):
                     taken = 0
                     for place in range(begin, end):
-                        if (abs(weights[place]) >> bit) & 1:
+                        if (weights[place] >> bit) & 1:
                             rows[taken] = addresses[place]
                             taken += 1
                             if taken == 8:

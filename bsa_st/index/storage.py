@@ -8,7 +8,7 @@ Layout (little endian)::
     header    JSON: hidden_dim, documents, first_id (null where ids are listed), has_scale, input_dim (null without decoder),
               blocks (the rows of the table of :mod:`bsa_st.index.store`, without offset), crc32 (one number per part)
     4 bytes   CRC-32 of everything above
-    parts     one per block of codes; then scale, uint8 (n,); ids, int64 (n,); live, one bit each; decoder, float32 (D + 1, d)
+    parts     decoder, float32 (D + 1, d); one per block of codes; scale, uint8 (n,); ids, int64 (n,); live, one bit each
     8 bytes   zeros
 
 Parts that the header rules out are left out: ids that count up from ``first_id``, live bits where nothing is deleted. The inverted
@@ -27,11 +27,26 @@ import numpy as np
 
 from bsa_st.atomic import atomic_file, remove_leftovers
 from bsa_st.errors import BSAError
-from bsa_st.index.store import BLOCK, BYTES, COUNT_BITS, COUNTS_BYTES, FIELDS, IDS, LEAST, OFFSET, PADDING, REMAINDER_BYTES
-from bsa_st.index.store import RICE, TEXTS, CodeStore
+from bsa_st.index.store import (
+    BLOCK,
+    BYTES,
+    COUNT_BITS,
+    COUNTS_BYTES,
+    FIELDS,
+    IDS,
+    LEAST,
+    OFFSET,
+    PADDING,
+    REMAINDER_BYTES,
+    RICE,
+    TEXTS,
+    CodeStore,
+)
 from bsa_st.index.view import Decoder
 
 MAGIC = b"BSAINDEX"
+ALIGNMENT = 64
+"""The first part starts at a multiple of this, so that a mapped decoder can be used where it is."""
 VERSION = 1
 KINDS: dict[str, tuple[type, ...]] = {
     "hidden_dim": (int,),
@@ -57,7 +72,10 @@ class Content(NamedTuple):
 def write(path: Path, content: Content) -> int:
     """Write an index file, atomically; returns its bytes."""
     store = content.store
-    parts: list[np.ndarray] = [store.raw[row[OFFSET] : row[OFFSET] + row[BYTES]] for row in store.table]
+    parts: list[np.ndarray] = []
+    if content.decoder is not None:
+        parts.append(np.concatenate([content.decoder.weight, content.decoder.offset[None]]).astype("<f4"))
+    parts += [store.raw[row[OFFSET] : row[OFFSET] + row[BYTES]] for row in store.table]
     consecutive = bool(len(content.ids) == 0 or np.array_equal(content.ids, content.ids[0] + np.arange(len(content.ids))))
     if store.scale is not None:
         parts.append(store.scale)
@@ -65,8 +83,6 @@ def write(path: Path, content: Content) -> int:
         parts.append(content.ids.astype("<i8"))
     if not content.live.all():
         parts.append(np.packbits(content.live, bitorder="little"))
-    if content.decoder is not None:
-        parts.append(np.concatenate([content.decoder.weight, content.decoder.offset[None]]).astype("<f4"))
     header = {
         "hidden_dim": store.hidden_dim,
         "documents": len(store),
@@ -78,6 +94,7 @@ def write(path: Path, content: Content) -> int:
         "crc32": [zlib.crc32(np.ascontiguousarray(part)) for part in parts],
     }
     text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(len(text) + 20) % ALIGNMENT)
     head = MAGIC + struct.pack("<II", VERSION, len(text)) + text
     remove_leftovers(path)
     with atomic_file(path) as file:
@@ -115,14 +132,15 @@ def _parse(raw: np.ndarray) -> Content:
     for number, row in enumerate(header["blocks"]):
         _check_row(row, number, last=number == len(table) - 1)
         table[number, 1:] = row
-    table[:, OFFSET] = at + np.cumsum(table[:, BYTES]) - table[:, BYTES]
+    decoder_bytes = 0 if width is None else 4 * (dimensions + 1) * width
+    table[:, OFFSET] = at + decoder_bytes + np.cumsum(table[:, BYTES]) - table[:, BYTES]
     if table[:, TEXTS].sum() != documents:
         raise BSAError(f"header promises {documents} documents, blocks hold {table[:, TEXTS].sum()}")
-    sizes = [(f"block {number} of {len(table)}", int(size)) for number, size in enumerate(table[:, BYTES])]
+    sizes = [("the decoder", decoder_bytes)] if width is not None else []
+    sizes += [(f"block {number} of {len(table)}", int(size)) for number, size in enumerate(table[:, BYTES])]
     sizes += [("the scale", documents)] if header["has_scale"] else []
     sizes += [("the list of ids", 8 * documents)] if header["first_id"] is None else []
     sizes += [("the list of deletions", -(-documents // 8))] if header["has_deleted"] else []
-    sizes += [("the decoder", 4 * (dimensions + 1) * width)] if width is not None else []
     if len(header["crc32"]) != len(sizes):
         raise BSAError("the header has another number of checksums than parts")
     parts = {}

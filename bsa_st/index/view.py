@@ -113,6 +113,7 @@ class View:
         decoder: For asymmetric scores.
 
     Attributes:
+        count: Live documents.
         frequency: Live documents of each feature, int64 (D,).
     """
 
@@ -122,7 +123,8 @@ class View:
         self.live = live
         self.decoder = decoder
         self.frequency = sum((part.frequency for part in parts), np.zeros(store.hidden_dim, np.int64))
-        if not live.all():
+        self.count = int(np.count_nonzero(live))
+        if self.count < len(live):
             self.frequency = self.frequency - np.bincount(store.take(np.flatnonzero(~live)).ids, minlength=store.hidden_dim)
         self._live_words = _all_words(live, store.blocks)
 
@@ -229,10 +231,9 @@ class View:
         weights = np.zeros((self.store.hidden_dim, queries))
         owner = np.repeat(np.arange(queries), np.diff(counting.indptr))
         weights[counting.features, owner] = counting.weights
-        lacking = -np.minimum(weights, 0).sum(axis=0)
         for block, codes in enumerate(part.codes):
             start = (part.first + block) * BLOCK
-            values = codes.to_scipy().astype(np.float64) @ weights + lacking
+            values = codes.to_scipy().astype(np.float64) @ weights
             size = sizes[block * BLOCK : block * BLOCK + len(codes), None]
             scores = scores_of(counting, values, size)
             scores[(values < counting.least_value) | ~allowed[start : start + len(codes), None]] = -np.inf
