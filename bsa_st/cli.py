@@ -12,6 +12,7 @@ import typer
 
 from bsa_st import __version__
 from bsa_st.errors import BSAError
+from bsa_st.index import cli as index_cli
 from bsa_st.settings import DistillSettings, help_texts
 
 app = typer.Typer(
@@ -150,6 +151,10 @@ def export(
     content = BinaryCodes.load(codes)
     export_codes(content, target)
     typer.echo(f"{len(content)} texts in {target}: {target.stat().st_size} bytes")
+
+
+app.add_typer(index_cli.app, name="index")
+app.command()(index_cli.search)
 
 
 def _version(wanted: bool) -> None:

@@ -91,7 +91,7 @@ def write(path: Path, content: Content) -> int:
         "has_deleted": not bool(content.live.all()),
         "input_dim": None if content.decoder is None else content.decoder.weight.shape[1],
         "blocks": store.table[:, 1:].tolist(),
-        "crc32": [zlib.crc32(np.ascontiguousarray(part)) for part in parts],
+        "crc32": [zlib.crc32(np.ascontiguousarray(part).data) for part in parts],
     }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(len(text) + 20) % ALIGNMENT)
@@ -100,7 +100,7 @@ def write(path: Path, content: Content) -> int:
     with atomic_file(path) as file:
         file.write(head + struct.pack("<I", zlib.crc32(head)))
         for part in parts:
-            file.write(np.ascontiguousarray(part))
+            file.write(np.ascontiguousarray(part).data)
         file.write(bytes(PADDING))
         return file.tell()
 
@@ -147,7 +147,7 @@ def _parse(raw: np.ndarray) -> Content:
     for (name, size), checksum in zip(sizes, header["crc32"], strict=True):
         parts[name] = raw[at : at + size]
         at += size
-        if len(parts[name]) != size or zlib.crc32(parts[name]) != checksum:
+        if len(parts[name]) != size or zlib.crc32(parts[name].data) != checksum:
             raise BSAError(f"{name} is damaged or cut short")
     if len(raw) != at + PADDING:
         raise BSAError("the file is cut short or has bytes after its end")
@@ -176,7 +176,7 @@ def _read_header(raw: np.ndarray) -> tuple[dict[str, Any], int]:
     if version > VERSION:
         raise BSAError(f"format version {version} is newer than this bsa_st reads ({VERSION}); update bsa_st")
     end = 16 + length
-    if len(raw) < end + 4 or struct.unpack("<I", raw[end : end + 4].tobytes())[0] != zlib.crc32(raw[:end]):
+    if len(raw) < end + 4 or struct.unpack("<I", raw[end : end + 4].tobytes())[0] != zlib.crc32(raw[:end].data):
         raise BSAError("the header is damaged or cut short")
     try:
         header = json.loads(raw[16:end].tobytes())
