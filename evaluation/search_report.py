@@ -97,7 +97,7 @@ def _plot(rows: list[Row], path: Path, size: int) -> None:
         own = [row for row in rows if row["group"] == group and row["bytes"]]
         for mine, marker in ((True, "o"), (False, "x")):
             part = [row for row in own if row["name"].startswith("bsa_st") == mine]
-            x: list[float] = [row.get("disk", row["bytes"]) for row in part]
+            x = [float(row.get("disk") or row["bytes"]) for row in part]
             axes.scatter(
                 x,
                 [row["single_ms"] for row in part],
