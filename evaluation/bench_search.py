@@ -52,6 +52,9 @@ def bench(
     train_limit: Annotated[int, typer.Option(help="Short texts drawn from --data.")] = 150_000,
     work: Annotated[Path, typer.Option(help="Folder of trained heads and codes, for resuming.")] = Path("build/search"),
     output: Annotated[Path, typer.Option(help="Results.")] = RESULTS,
+    scans_only: Annotated[
+        bool, typer.Option("--scans-only", help="Leave out what takes minutes to build: IVF-PQ, HNSW, usearch, bm25s, Seismic.")
+    ] = False,
     report_only: Annotated[bool, typer.Option("--report-only", help="Only write SEARCH.md and the plots.")] = False,
     prepare_only: Annotated[bool, typer.Option("--prepare-only", help="Only train and encode.")] = False,
 ) -> None:
@@ -72,7 +75,7 @@ def bench(
             "rounds": ROUNDS,
         }
         for size in map(int, documents.split(",")):
-            rows = measure(dense, pairs, size, steps, real, work)
+            rows = measure(dense, pairs, size, steps, real, work, scans_only)
             result["rows"] = [row for row in result["rows"] if row["documents"] != size] + rows
             with atomic_file(output) as file:
                 file.write((json.dumps(result, indent=1) + "\n").encode())
@@ -80,7 +83,7 @@ def bench(
 
 
 def measure(
-    dense: np.ndarray, pairs: list[tuple[int, int]], size: int, steps: int, real: int, work: Path
+    dense: np.ndarray, pairs: list[tuple[int, int]], size: int, steps: int, real: int, work: Path, scans_only: bool
 ) -> list[dict[str, Any]]:
     """All contenders on sets of one size: one row each."""
     with one_thread():
@@ -90,12 +93,14 @@ def measure(
             data = sample(dense, *pair, steps, real, work)
             queries = data.dense
             LOG.info("building %s for %d documents", pair, size)
-            contenders += code_contenders(data, grow_codes(data.documents, size))
+            contenders += code_contenders(data, grow_codes(data.documents, size), scans_only)
         if queries is None:
             raise BSAError("no configuration given")
         order = np.random.default_rng(0).permutation(len(dense))
         LOG.info("building the dense contenders for %d documents", size)
-        contenders += dense_contenders(grow_embeddings(dense[np.sort(order[QUERIES : QUERIES + real])], size), queries)
+        contenders += dense_contenders(
+            grow_embeddings(dense[np.sort(order[QUERIES : QUERIES + real])], size), queries, scans_only
+        )
         return _timed(contenders, size)
 
 

@@ -38,13 +38,20 @@ class Contender(NamedTuple):
     facts: dict[str, Any]
 
 
-def dense_contenders(documents: np.ndarray, queries: np.ndarray) -> Iterator[Contender]:
-    """faiss on floats, on product-quantised floats and on sign bits; HNSW and usearch on up to 100,000 documents."""
+def dense_contenders(documents: np.ndarray, queries: np.ndarray, scans_only: bool) -> Iterator[Contender]:
+    """faiss on floats and on sign bits; unless ``scans_only`` also IVF-PQ, and HNSW on up to 100,000 documents."""
     count, width = documents.shape
     flat = faiss.IndexFlatIP(width)
     flat.add(documents)
     yield Contender("faiss IndexFlatIP", "dense", 4 * width, lambda a, b: flat.search(queries[a:b], TOP_K)[1], "", {})
 
+    signs, asked = np.packbits(documents > 0, axis=1), np.packbits(queries > 0, axis=1)
+    bits = faiss.IndexBinaryFlat(8 * signs.shape[1])
+    bits.add(signs)
+    name = f"faiss IndexBinaryFlat, {signs.shape[1]} bytes of sign bits"
+    yield Contender(name, "dense", signs.shape[1], lambda a, b: bits.search(asked[a:b], TOP_K)[1], "faiss IndexFlatIP", {})
+    if scans_only:
+        return
     pq: Any = faiss.index_factory(width, "IVF1024,PQ48", faiss.METRIC_INNER_PRODUCT)
     pq.train(documents[:: max(1, count // 50_000)])
     pq.add(documents)
@@ -56,11 +63,6 @@ def dense_contenders(documents: np.ndarray, queries: np.ndarray) -> Iterator[Con
 
         yield Contender(f"faiss IVF1024,PQ48 nprobe {probe}", "dense", 48 + 8, ivf, "faiss IndexFlatIP", {})
 
-    signs, asked = np.packbits(documents > 0, axis=1), np.packbits(queries > 0, axis=1)
-    bits = faiss.IndexBinaryFlat(8 * signs.shape[1])
-    bits.add(signs)
-    name = f"faiss IndexBinaryFlat, {signs.shape[1]} bytes of sign bits"
-    yield Contender(name, "dense", signs.shape[1], lambda a, b: bits.search(asked[a:b], TOP_K)[1], "faiss IndexFlatIP", {})
     if count > SLOW_LIMIT:
         return
     graph = faiss.IndexHNSWFlat(width, 16, faiss.METRIC_INNER_PRODUCT)
@@ -75,8 +77,8 @@ def dense_contenders(documents: np.ndarray, queries: np.ndarray) -> Iterator[Con
         yield Contender(f"faiss HNSW16 ef {ef}", "dense", 4 * width + 8 * 16, hnsw, "faiss IndexFlatIP", {})
 
 
-def code_contenders(sample: Sample, documents: BinaryCodes) -> Iterator[Contender]:
-    """Our index by every scoring, then others on the same codes."""
+def code_contenders(sample: Sample, documents: BinaryCodes, scans_only: bool) -> Iterator[Contender]:
+    """Our index by every scoring, then others on the same codes; with ``scans_only`` the packed-bit scan alone."""
     group = f"D={documents.hidden_dim} k={int(sample.queries.counts.max())}"
     index = Index.build(documents, decoder=sample.decoder).prepare()
     with tempfile.TemporaryDirectory() as folder:
@@ -111,7 +113,7 @@ def code_contenders(sample: Sample, documents: BinaryCodes) -> Iterator[Contende
     scan.add(packed)
     name = "faiss IndexBinaryFlat on packed codes"
     yield Contender(name, group, packed.shape[1], lambda a, b: scan.search(asked[a:b], TOP_K)[1], "", {})
-    if len(documents) <= SLOW_LIMIT:
+    if len(documents) <= SLOW_LIMIT and not scans_only:
         yield from _other_engines(codes, documents, packed, asked, group)
 
 

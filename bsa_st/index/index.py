@@ -35,6 +35,8 @@ class Index:
     Make one with :meth:`build` or :meth:`open`. Codes are kept compressed, and are searched through an inverted index of bitmaps and
     short lists that is made in memory when it is first needed. Searching from several threads is safe, also while another thread adds or
     deletes: a search sees the documents of the moment it started. Several processes may open the same file; they share its pages.
+
+    With numba the kernels are compiled at their first use, once per installation; without it everything works the same, slowly.
     """
 
     def __init__(self, content: storage.Content, model: SentenceTransformer | None = None) -> None:

@@ -3,9 +3,6 @@
 A block holds 2^15 documents: 512 words of 64 bits. Every active feature of a query contributes one bitmap, stored or scattered from a
 list of offsets; bit-sliced counters add eight bitmaps at a time with carry-save adders, so that a word of 64 documents costs about
 six instructions per feature. A weighted feature is added at the planes of its weight's bits. Comparison with the score needed is bit-sliced too; only the few documents that pass are unpacked.
-
-Source: carry-save adder trees after R. Harley and D. Seal, as in W. Mula, N. Kurz and D. Lemire, "Faster population counts using AVX2
-instructions" (2018).
 """
 
 from __future__ import annotations
@@ -13,12 +10,12 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from bsa_st.index.bits import load_word, popcount, trailing_zeros
+from bsa_st.index.bits import trailing_zeros
+from bsa_st.index.counter_kernel import add_eight, mask_at_least, value_of_rank
 
 OVERLAP, COSINE, JACCARD, SCALED = range(4)
 ZERO = np.uint64(0)
 ONE = np.uint64(1)
-ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -43,91 +40,6 @@ def score_of(measure: int, value: int, size: float, own: float, step: float, bas
     if measure == COSINE:
         return float(shared / np.sqrt(np.float32(own) * np.float32(size)))
     return float(shared / (np.float32(own) + np.float32(size) - shared))
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _add_eight(planes: np.ndarray, shift: int, top: int, carry: np.ndarray, rows: np.ndarray) -> None:
-    """Add the eight bitmaps at the addresses ``rows``, each worth ``2^shift``, to the counters in ``planes[:top]``."""
-    words = planes.shape[1]
-    a, b, c, d, e, f, g, h = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7]
-    for w in range(words):
-        ones, twos, fours = planes[shift, w], planes[shift + 1, w], planes[shift + 2, w]
-        x, y = load_word(a, w), load_word(b, w)
-        u = ones ^ x
-        p = (ones & x) | (u & y)
-        ones = u ^ y
-        x, y = load_word(c, w), load_word(d, w)
-        u = ones ^ x
-        q = (ones & x) | (u & y)
-        ones = u ^ y
-        u = twos ^ p
-        r = (twos & p) | (u & q)
-        twos = u ^ q
-        x, y = load_word(e, w), load_word(f, w)
-        u = ones ^ x
-        p = (ones & x) | (u & y)
-        ones = u ^ y
-        x, y = load_word(g, w), load_word(h, w)
-        u = ones ^ x
-        q = (ones & x) | (u & y)
-        ones = u ^ y
-        u = twos ^ p
-        s = (twos & p) | (u & q)
-        twos = u ^ q
-        u = fours ^ r
-        carry[w] = (fours & r) | (u & s)
-        planes[shift, w], planes[shift + 1, w], planes[shift + 2, w] = ones, twos, u ^ s
-    for level in range(shift + 3, top):
-        for w in range(words):
-            x = planes[level, w]
-            planes[level, w] = x ^ carry[w]
-            carry[w] = x & carry[w]
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _mask_at_least(planes: np.ndarray, top: int, least: int, within: np.ndarray, out: np.ndarray) -> None:
-    """``out`` = documents of ``within`` whose counter is at least ``least``."""
-    words = len(within)
-    if least <= 0:
-        out[:] = within
-        return
-    if least >= 1 << top:
-        out[:] = ZERO
-        return
-    bound = least - 1
-    for w in range(words):
-        out[w] = ZERO
-    equal = within.copy()
-    for level in range(top - 1, -1, -1):
-        plane = planes[level]
-        if (bound >> level) & 1:
-            for w in range(words):
-                equal[w] &= plane[w]
-        else:
-            for w in range(words):
-                out[w] |= equal[w] & plane[w]
-                equal[w] &= ~plane[w]
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _value_of_rank(planes: np.ndarray, top: int, rank: int, within: np.ndarray) -> int:
-    """Largest value that at least ``rank`` documents of ``within`` reach; 0 if there are fewer."""
-    candidates = within.copy()
-    value = np.int64(0)
-    for level in range(top - 1, -1, -1):
-        plane = planes[level]
-        count = np.int64(0)
-        for w in range(len(within)):
-            count += np.int64(popcount(candidates[w] & plane[w]))
-        if count >= rank:
-            value |= np.int64(1) << level
-            for w in range(len(within)):
-                candidates[w] &= plane[w]
-        else:
-            rank -= count
-            for w in range(len(within)):
-                candidates[w] &= ~plane[w]
-    return value
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -317,11 +229,11 @@ def scan(
                             rows[taken] = addresses[place]
                             taken += 1
                             if taken == 8:
-                                _add_eight(planes, bit, top, carry, rows)
+                                add_eight(planes, bit, top, carry, rows)
                                 taken = 0
                     if taken:
                         rows[taken:] = nothing_start
-                        _add_eight(planes, bit, top, carry, rows)
+                        add_eight(planes, bit, top, carry, rows)
                 full = want > 0 and filled[query] == want
                 for w in range(tile):
                     seen[w] = ZERO
@@ -330,8 +242,8 @@ def scan(
                     passes = 2
                 for attempt in range(passes):
                     if attempt == 0 and passes == 2:
-                        bound = _value_of_rank(planes, top, want - filled[query], live)
-                        _mask_at_least(planes, top, max(bound, least_value), live, mask)
+                        bound = value_of_rank(planes, top, want - filled[query], live)
+                        mask_at_least(planes, top, max(bound, least_value), live, mask)
                     else:
                         full = want > 0 and filled[query] == want
                         limit_score = floors[query]
@@ -358,7 +270,7 @@ def scan(
                             members = class_masks[block, group, tile_start:tile_stop]
                             for w in range(tile):
                                 carry[w] = members[w] & live[w]
-                            _mask_at_least(planes, top, need, carry, part)
+                            mask_at_least(planes, top, need, carry, part)
                             for w in range(tile):
                                 mask[w] |= part[w]
                         for w in range(tile):
