@@ -60,6 +60,7 @@ def bench(
 ) -> None:
     """Measure queries per second, recall and bytes; write search.json, SEARCH.md and plots."""
     if not report_only:
+        output.parent.mkdir(parents=True, exist_ok=True)
         source, dense = _embeddings(data, embeddings, train_limit)
         pairs = [_pair(entry) for entry in configurations.split(",") if entry]
         for pair in pairs:
