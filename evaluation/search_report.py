@@ -29,7 +29,7 @@ def write_report(results: Path) -> Path:
         "time. Compare them within a table only: the machine was shared. Documents: "
         f"{content['source']}; {content['real']:,} of them encoded by heads trained for {content['steps']} steps, refined. Sets larger than "
         "that are grown from the real ones: codes by copying a random document and replacing 15 % of its active features by those of another, "
-        "embeddings by adding noise of length 0.3. Recall@10 is against the exact answer to the same question (in brackets): it tells "
+        "embeddings by adding noise of length 0.3. Recall@10 is against the exact answer to the same question: it tells "
         "what an approximation loses, not how good the score is; for that see RESULTS.md.",
         "",
         _left_out(rows),
