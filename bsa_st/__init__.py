@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bsa_st.explain import Explanation, explain
     from bsa_st.explain.labels import label_features
     from bsa_st.hub import load, save
+    from bsa_st.index import Index
     from bsa_st.losses import BSALoss, CosineReconstructionLoss, SoftTopKCosineLoss
     from bsa_st.module import BinarySparsityAlignment
     from bsa_st.remote import push_to_hub
@@ -36,6 +37,7 @@ _HOMES = {
     "CosineReconstructionLoss": "losses",
     "DistillSettings": "settings",
     "Explanation": "explain",
+    "Index": "index",
     "SoftTopKCosineLoss": "losses",
     "distill": "distill",
     "encode": "encoding",
@@ -50,7 +52,17 @@ _HOMES = {
 }
 
 __all__ = ["BSAError", "BSALoss", "BinaryCodes", "BinarySparsityAlignment", "CosineReconstructionLoss", "DistillSettings"]
-__all__ += ["Explanation", "SoftTopKCosineLoss", "distill", "encode", "encode_embeddings", "explain", "label_features", "load"]
+__all__ += [
+    "Explanation",
+    "Index",
+    "SoftTopKCosineLoss",
+    "distill",
+    "encode",
+    "encode_embeddings",
+    "explain",
+    "label_features",
+    "load",
+]
 __all__ += ["push_to_hub", "save", "search", "truncate"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 from collections.abc import Iterator
@@ -30,3 +31,21 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         raise BSAError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what writers of ``path`` that were killed have left beside it; those that are still at work are left alone."""
+    for aside in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
+        writer = aside.name.removeprefix(f".{path.name}.").split(".")[0]
+        if writer.isdigit() and not _is_running(int(writer)):
+            aside.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

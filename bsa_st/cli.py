@@ -13,6 +13,7 @@ import typer
 from bsa_st import __version__
 from bsa_st.errors import BSAError
 from bsa_st.feature_commands import explain, explore
+from bsa_st.index import cli as index_cli
 from bsa_st.settings import DistillSettings, help_texts, parse_nested
 
 app = typer.Typer(
@@ -194,6 +195,8 @@ def push(
 
 app.command()(explain)
 app.command()(explore)
+app.add_typer(index_cli.app, name="index")
+app.command()(index_cli.search)
 
 
 def _version(wanted: bool) -> None:

@@ -71,7 +71,7 @@ def encode(ids: np.ndarray, indptr: np.ndarray, hidden_dim: int, scale: np.ndarr
     for start in range(0, texts, BLOCK_TEXTS):
         stop = min(texts, start + BLOCK_TEXTS)
         part = ids[indptr[start] : indptr[stop]]
-        entry, body = _encode_block(part, np.diff(indptr[start : stop + 1]))
+        entry, body = encode_block(part, np.diff(indptr[start : stop + 1]))
         if scale is not None:
             body += scale[start:stop].tobytes()
         entries.append({**entry, "bytes": len(body), "crc32": zlib.crc32(body)})
@@ -96,7 +96,7 @@ def decode(data: bytes) -> Arrays:
             raise BSAError(f"block {number} of {len(header['blocks'])} is damaged or cut short")
         tail = entry["texts"] if header["has_scale"] else 0
         scales.append(np.frombuffer(body[len(body) - tail :], dtype=np.uint8))
-        part, lengths = _decode_block(entry, body[: len(body) - tail])
+        part, lengths = decode_block(entry, body[: len(body) - tail])
         ids.append(part)
         counts.append(lengths)
     if offset != len(data):
@@ -151,7 +151,7 @@ def _check_entry(entry: Any, number: int) -> None:
         raise BSAError(f"block {number} has a header entry with impossible sizes")
 
 
-def _encode_block(ids: np.ndarray, counts: np.ndarray) -> tuple[dict[str, int], bytes]:
+def encode_block(ids: np.ndarray, counts: np.ndarray) -> tuple[dict[str, int], bytes]:
     gaps = _to_gaps(ids.astype(np.int32), counts)
     rice = _best_rice(gaps)
     least = int(counts.min()) if len(counts) else 0
@@ -169,7 +169,7 @@ def _encode_block(ids: np.ndarray, counts: np.ndarray) -> tuple[dict[str, int], 
     return entry, b"".join(sections)
 
 
-def _decode_block(entry: dict[str, int], body: bytes) -> tuple[np.ndarray, np.ndarray]:
+def decode_block(entry: dict[str, int], body: bytes) -> tuple[np.ndarray, np.ndarray]:
     raw = np.frombuffer(body, dtype=np.uint8)
     first, second = entry["counts_bytes"], entry["counts_bytes"] + entry["remainder_bytes"]
     counts = unpack_bits(raw[:first], entry["count_bits"], entry["texts"]).astype(np.int64) + entry["least"]

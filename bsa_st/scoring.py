@@ -121,7 +121,7 @@ def asymmetric_scores(queries: np.ndarray, documents: BinaryCodes, decoder: np.n
             f"queries {queries.shape} and decoder {decoder.shape} do not fit codes of {documents.hidden_dim} features"
         )
     codes = documents.to_scipy()
-    factor = decode_scale(documents.scale) if documents.scale is not None else 1 / _norms(codes, decoder, offset)
+    factor = decode_scale(documents.scale) if documents.scale is not None else inverse_norms(documents, decoder, offset)
     out = np.empty((len(queries), len(documents)), dtype=np.float32)
     for rows in _blocks(len(queries), max(len(documents), documents.hidden_dim)):
         block = queries[rows]
@@ -163,6 +163,15 @@ def unbiased_scale(dense: np.ndarray, decoded: np.ndarray) -> np.ndarray:
 def decode_scale(scale: np.ndarray) -> np.ndarray:
     """The factors behind the bytes of :func:`unbiased_scale`: float32 (n,)."""
     return (SCALE_FLOOR * np.exp2(scale * np.float32(SCALE_OCTAVES / 255))).astype(np.float32)
+
+
+def inverse_norms(codes: BinaryCodes, decoder: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """``1 / |x_hat|`` of each code: float32 (n,). Arguments as in :func:`decode`."""
+    norms = np.empty(len(codes), dtype=np.float32)
+    matrix = codes.to_scipy()
+    for rows in _blocks(len(codes), decoder.shape[1]):
+        norms[rows] = np.linalg.norm(matrix[rows] @ decoder + offset, axis=1)
+    return 1 / np.maximum(norms, np.float32(1e-12))
 
 
 def top_k(matrix: np.ndarray, k: int) -> Hits:
@@ -212,13 +221,6 @@ def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 def _sizes(codes: BinaryCodes, weights: np.ndarray) -> np.ndarray:
     return codes.to_scipy() @ weights
-
-
-def _norms(codes: sparse.csr_matrix, decoder: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    norms = np.empty(codes.shape[0], dtype=np.float32)
-    for rows in _blocks(codes.shape[0], decoder.shape[1]):
-        norms[rows] = np.linalg.norm(codes[rows] @ decoder + offset, axis=1)
-    return np.maximum(norms, 1e-12)
 
 
 def _blocks(rows: int, width: int) -> Iterator[slice]:

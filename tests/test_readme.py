@@ -24,7 +24,7 @@ def test_python_snippets_run_one_after_the_other(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("BSA_ST_CACHE", str(tmp_path / "cache"))
     packaged_teacher().save_pretrained(str(tmp_path / "teacher"), create_model_card=False)
     programs = snippets("python")
-    assert len(programs) == 4
+    assert len(programs) == 5
     for program in programs:
         result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
@@ -33,7 +33,7 @@ def test_python_snippets_run_one_after_the_other(tmp_path: Path, monkeypatch: py
 
 def test_commands_and_options_exist() -> None:
     commands = re.findall(r"^bsa-st (\w+) (.*)$", README, flags=re.MULTILINE)
-    assert {name for name, _ in commands} == {"distill", "encode", "explain", "explore", "export", "push"}
+    assert {name for name, _ in commands} == {"distill", "encode", "explain", "explore", "export", "index", "push", "search"}
     for name, rest in commands:
         text = subprocess.run([sys.executable, "-m", "bsa_st.cli", name, "--help"], capture_output=True, text=True, check=True)
         assert all(option in text.stdout for option in re.findall(r"--[a-z-]+", rest))

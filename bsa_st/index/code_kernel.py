@@ -1,0 +1,314 @@
+"""numba: encode and decode blocks of :mod:`bsa_st.codefile`, and single codes out of a block.
+
+The bytes and ids are those of :func:`bsa_st.codefile.encode_block` and :func:`~bsa_st.codefile.decode_block`; a row of ``table`` describes a
+block by the columns of :mod:`bsa_st.index.store`.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from bsa_st.index.bits import popcount, trailing_zeros
+from bsa_st.index.store import BYTES, COUNT_BITS, COUNTS_BYTES, IDS, LEAST, OFFSET, REMAINDER_BYTES, RICE, STRIDE, TEXTS
+
+GROUP = 32
+"""Documents that are fetched from memory together."""
+
+ZERO = np.uint64(0)
+ONE = np.uint64(1)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _word(raw: np.ndarray, place: int) -> np.uint64:
+    """64 bits from byte ``place`` on."""
+    word = ZERO
+    for byte in range(8):
+        word |= np.uint64(raw[place + byte]) << np.uint64(8 * byte)
+    return word
+
+
+@numba.njit(cache=True, nogil=True)
+def count_of(raw: np.ndarray, entry: np.ndarray, document: int) -> int:
+    """Active features of one document of a block."""
+    count = entry[LEAST]
+    size = (entry[TEXTS] + 7) >> 3
+    place = entry[OFFSET] + (document >> 3)
+    for plane in range(entry[COUNT_BITS]):
+        count += ((np.int64(raw[place + plane * size]) >> (document & 7)) & 1) << plane
+    return count
+
+
+@numba.njit(cache=True, nogil=True)
+def _remainder(raw: np.ndarray, entry: np.ndarray, place: int) -> int:
+    size = (entry[IDS] + 7) >> 3
+    at = entry[OFFSET] + entry[COUNTS_BYTES] + (place >> 3)
+    value = np.int64(0)
+    for plane in range(entry[RICE]):
+        value |= ((np.int64(raw[at + plane * size]) >> (place & 7)) & 1) << plane
+    return value
+
+
+@numba.njit(cache=True, nogil=True)
+def decode_block(raw: np.ndarray, entry: np.ndarray, ids: np.ndarray, counts: np.ndarray, skips: np.ndarray) -> bool:
+    """All ids of a block, and its skip table.
+
+    Args:
+        raw: Bytes of all blocks, uint8, padded behind the last block.
+        entry: The block's row, int64 (9,).
+        ids: Written: active ids, int32 (IDS,).
+        counts: Written: active features of each document, int32 (TEXTS,).
+        skips: Written: uint32 (ceil(TEXTS / STRIDE), 2), number of ids and of quotient bits before every STRIDE-th document.
+
+    Returns:
+        Whether the block was well-formed.
+    """
+    total = np.int64(0)
+    for document in range(entry[TEXTS]):
+        counts[document] = count_of(raw, entry, document)
+        total += counts[document]
+    if total != entry[IDS]:
+        return False
+    size = (entry[IDS] + 7) >> 3
+    remainders = entry[OFFSET] + entry[COUNTS_BYTES]
+    for start in range(0, entry[IDS], 8):
+        stop = min(8, entry[IDS] - start)
+        for place in range(stop):
+            ids[start + place] = 0
+        for plane in range(entry[RICE]):
+            byte = np.int32(raw[remainders + plane * size + (start >> 3)])
+            for place in range(stop):
+                ids[start + place] |= ((byte >> place) & 1) << plane
+    base = remainders + entry[REMAINDER_BYTES]
+    end = entry[OFFSET] + entry[BYTES]
+    at = base
+    word = ZERO
+    word_bit = np.int64(-64)
+    next_bit = np.int64(0)
+    place = np.int64(0)
+    for document in range(entry[TEXTS]):
+        if document % STRIDE == 0:
+            skips[document // STRIDE, 0] = place
+            skips[document // STRIDE, 1] = next_bit
+        previous = np.int64(-1)
+        for _ in range(counts[document]):
+            while word == ZERO:
+                if at >= end:
+                    return False
+                word = _word(raw, at)
+                if at + 8 > end:
+                    word &= (ONE << np.uint64(8 * (end - at))) - ONE
+                word_bit += 64
+                at += 8
+            bit = word_bit + np.int64(trailing_zeros(word))
+            word &= word - ONE
+            previous += ((bit - next_bit) << entry[RICE]) + ids[place] + 1
+            next_bit = bit + 1
+            ids[place] = previous
+            place += 1
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def decode_document(raw: np.ndarray, entry: np.ndarray, skips: np.ndarray, document: int, ids: np.ndarray) -> int:
+    """Ids of one document into ``ids``, int32; returns their number."""
+    start = document // STRIDE
+    place, bit = np.int64(skips[start, 0]), np.int64(skips[start, 1])
+    skipped = np.int64(0)
+    if entry[COUNT_BITS] == 0:
+        skipped = (document % STRIDE) * entry[LEAST]
+    else:
+        for before in range(start * STRIDE, document):
+            skipped += count_of(raw, entry, before)
+    place += skipped
+    base = entry[OFFSET] + entry[COUNTS_BYTES] + entry[REMAINDER_BYTES]
+    at = base + (bit >> 3)
+    word = _word(raw, at) & ~((ONE << np.uint64(bit & 7)) - ONE)
+    word_bit = (bit >> 3) << 3
+    ones = np.int64(popcount(word))
+    while ones < skipped:
+        skipped -= ones
+        at += 8
+        word_bit += 64
+        word = _word(raw, at)
+        ones = np.int64(popcount(word))
+    for _ in range(skipped):
+        bit = word_bit + np.int64(trailing_zeros(word)) + 1
+        word &= word - ONE
+    count = count_of(raw, entry, document)
+    previous = np.int64(-1)
+    for number in range(count):
+        while word == ZERO:
+            at += 8
+            word_bit += 64
+            word = _word(raw, at)
+        end = word_bit + np.int64(trailing_zeros(word))
+        word &= word - ONE
+        previous += ((end - bit) << entry[RICE]) + _remainder(raw, entry, place + number) + 1
+        bit = end + 1
+        ids[number] = previous
+    return count
+
+
+@numba.njit(cache=True, nogil=True)
+def weigh_documents(
+    raw: np.ndarray,
+    table: np.ndarray,
+    skips: np.ndarray,
+    shift: int,
+    documents: np.ndarray,
+    weights: np.ndarray,
+    ids: np.ndarray,
+    sums: np.ndarray,
+) -> int:
+    """Sum of the weights of each document's active features, added in the order of the ids.
+
+    Args:
+        raw: Bytes of all blocks.
+        table: int64 (blocks, 9).
+        skips: uint32 (blocks, entries, 2), the skip tables of all blocks.
+        shift: log2 of the documents per block.
+        documents: Positions, int64 (m,).
+        weights: float64 (D,).
+        ids: Room for the ids of one document, int32.
+        sums: Written: float64 (m,).
+
+    Returns:
+        Nothing of meaning: what was read ahead.
+    """
+    touched = np.uint8(0)
+    for start in range(0, len(documents), GROUP):
+        stop = min(start + GROUP, len(documents))
+        for number in range(start, stop):
+            touched |= _touch(raw, table, skips, shift, documents[number])
+        for number in range(start, stop):
+            block = documents[number] >> shift
+            inside = documents[number] - (block << shift)
+            count = decode_document(raw, table[block], skips[block], inside, ids)
+            total = 0.0
+            for place in range(count):
+                total += weights[ids[place]]
+            sums[number] = total
+    return touched
+
+
+@numba.njit(cache=True, nogil=True)
+def _touch(raw: np.ndarray, table: np.ndarray, skips: np.ndarray, shift: int, document: int) -> int:
+    """Read a byte of each section near a document, so that the waits of many documents for memory overlap."""
+    block = document >> shift
+    inside = document - (block << shift)
+    entry = table[block]
+    skip = skips[block, inside // STRIDE]
+    place = np.int64(skip[0]) + (inside % STRIDE) * (entry[IDS] // entry[TEXTS])
+    at = entry[OFFSET] + entry[COUNTS_BYTES]
+    size = (entry[IDS] + 7) >> 3
+    touched = raw[at + entry[REMAINDER_BYTES] + (np.int64(skip[1]) >> 3)]
+    for plane in range(entry[RICE]):
+        touched |= raw[at + plane * size + min(place >> 3, size - 1)]
+    return touched
+
+
+@numba.njit(cache=True, nogil=True)
+def decode_documents(
+    raw: np.ndarray,
+    table: np.ndarray,
+    skips: np.ndarray,
+    shift: int,
+    documents: np.ndarray,
+    indptr: np.ndarray,
+    ids: np.ndarray,
+) -> None:
+    """Ids of many documents.
+
+    Args:
+        raw: Bytes of all blocks.
+        table: int64 (blocks, 9).
+        skips: uint32 (blocks, entries, 2).
+        shift: log2 of the documents per block.
+        documents: Positions, int64 (m,).
+        indptr: Written: int64 (m + 1,), where each document's ids start.
+        ids: Written: int32, at least as long as all ids together.
+    """
+    indptr[0] = 0
+    for number in range(len(documents)):
+        block = documents[number] >> shift
+        inside = documents[number] - (block << shift)
+        count = decode_document(raw, table[block], skips[block], inside, ids[indptr[number] :])
+        indptr[number + 1] = indptr[number] + count
+
+
+@numba.njit(cache=True, nogil=True)
+def weigh_block(ids: np.ndarray, counts: np.ndarray, weights: np.ndarray, sums: np.ndarray) -> None:
+    """Sums of many weightings over the active features of all documents of a block, added in the order of the ids.
+
+    Args:
+        ids: int32 (nnz,).
+        counts: int32 (documents,).
+        weights: float64 (D, queries).
+        sums: Written: float64 (documents, queries).
+    """
+    place = 0
+    for document in range(len(counts)):
+        for query in range(sums.shape[1]):
+            sums[document, query] = 0.0
+        for _ in range(counts[document]):
+            feature = ids[place]
+            place += 1
+            for query in range(sums.shape[1]):
+                sums[document, query] += weights[feature, query]
+
+
+@numba.njit(cache=True, nogil=True)
+def encode_block(ids: np.ndarray, indptr: np.ndarray, rice: int, least: int, count_bits: int, body: np.ndarray) -> int:
+    """Write the sections of a block into ``body``, zeroed uint8 and large enough; returns the bytes of the block.
+
+    Args:
+        ids: Active ids of the block's documents.
+        indptr: int64 (documents + 1,), from 0.
+        rice: Rice parameter.
+        least: Smallest count.
+        count_bits: Bits per count above it.
+        body: Written.
+    """
+    documents = len(indptr) - 1
+    size = (documents + 7) >> 3
+    for document in range(documents):
+        above = indptr[document + 1] - indptr[document] - least
+        for plane in range(count_bits):
+            body[plane * size + (document >> 3)] |= ((above >> plane) & 1) << (document & 7)
+    remainders = count_bits * size
+    size = (len(ids) + 7) >> 3
+    quotients = remainders + rice * size
+    bit = np.int64(-1)
+    for document in range(documents):
+        previous = np.int64(-1)
+        for place in range(indptr[document], indptr[document + 1]):
+            gap = np.int64(ids[place]) - previous - 1
+            previous = np.int64(ids[place])
+            for plane in range(rice):
+                body[remainders + plane * size + (place >> 3)] |= ((gap >> plane) & 1) << (place & 7)
+            bit += (gap >> rice) + 1
+            body[quotients + (bit >> 3)] |= 1 << (bit & 7)
+    return quotients + ((bit + 8) >> 3)
+
+
+@numba.njit(cache=True, nogil=True)
+def quotient_bits(ids: np.ndarray, indptr: np.ndarray, rice: int) -> int:
+    """Bits of the quotients of a block: one for every id and one for every ``2^rice`` in its gap."""
+    bits = len(ids)
+    for document in range(len(indptr) - 1):
+        previous = np.int64(-1)
+        for place in range(indptr[document], indptr[document + 1]):
+            bits += (np.int64(ids[place]) - previous - 1) >> rice
+            previous = np.int64(ids[place])
+    return bits
+
+
+def choose_rice(ids: np.ndarray, indptr: np.ndarray) -> int:
+    """The Rice parameter that :mod:`bsa_st.codefile` takes."""
+    if len(ids) == 0:
+        return 0
+    mean = (quotient_bits(ids, indptr, 0) - len(ids)) / len(ids)
+    guess = max(0, int(np.log2(mean + 1)))
+    candidates = range(max(0, guess - 2), guess + 2)
+    return min(candidates, key=lambda rice: rice * len(ids) + quotient_bits(ids, indptr, rice))

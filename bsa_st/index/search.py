@@ -1,0 +1,275 @@
+"""The scorings of an index: symmetric ones by counting, asymmetric ones by counting and then decoding, or by decoding everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from bsa_st.codes import BinaryCodes
+from bsa_st.index import store as store_module
+from bsa_st.index.store import BLOCK
+from bsa_st.index.view import COSINE, JACCARD, OVERLAP, SCALED, Counting, Found, View, only_best
+from bsa_st.scoring import Hits, decode
+
+Symmetric = Literal["overlap", "cosine", "jaccard", "idf"]
+Asymmetric = Literal["two-stage", "asymmetric"]
+Scoring = Literal["overlap", "cosine", "jaccard", "idf", "decoded", "two-stage", "asymmetric"]
+
+MEASURES = {"overlap": OVERLAP, "cosine": COSINE, "jaccard": JACCARD}
+CHUNK = 64
+"""Queries that go through the blocks together."""
+PROBE_LEVELS = 3
+"""Levels of a weight in the first stage: two bits; a third bit raised the recall less than a few more candidates."""
+IDF_LEVELS = 31
+IDF_CANDIDATES = 4
+"""Times ``top_k`` documents are weighed exactly before it is known whether that was enough."""
+SLACK = 1e-6
+"""Relative allowance for the rounding of float32 scores."""
+
+Ids = Callable[[np.ndarray], np.ndarray]
+"""From positions to the documents' ids."""
+
+
+def symmetric(
+    view: View,
+    queries: BinaryCodes,
+    scoring: Symmetric,
+    top_k: int,
+    ids: Ids,
+    weights: np.ndarray | None,
+    break_ties: bool,
+    allowed: np.ndarray | None,
+    threads: int,
+) -> Hits:
+    """Best documents by a symmetric score, exactly.
+
+    Args:
+        view: The documents.
+        queries: n codes.
+        scoring: Which score.
+        top_k: Hits per query.
+        ids: Documents' ids, for the order among equals.
+        weights: float32 (D,), the features' weights for ``"idf"``.
+        break_ties: Put equal scores in the order of the decoded query against the documents.
+        allowed: Documents that may be found, bool (documents,).
+        threads: Threads.
+    """
+    parts = []
+    for start in range(0, len(queries), CHUNK):
+        chunk = queries[start : start + CHUNK]
+        if scoring == "idf":
+            assert weights is not None
+            found = _idf(view, chunk, weights, top_k, allowed, threads)
+        else:
+            found = view.best(_counts(chunk, MEASURES[scoring]), top_k, allowed, threads)
+        second = _decoded_scores(view, chunk, found) if break_ties else None
+        parts.append(_ranked(found, second, len(chunk), top_k, ids))
+    return _joined(parts, top_k)
+
+
+def two_stage(
+    view: View,
+    queries: np.ndarray,
+    top_k: int,
+    ids: Ids,
+    probes: int,
+    candidates: int,
+    frequency: np.ndarray,
+    allowed: np.ndarray | None,
+    threads: int,
+) -> Hits:
+    """Best of the documents that the query's heaviest features find, by the score of :func:`bsa_st.scoring.asymmetric_scores`.
+
+    First stage: the ``probes`` largest weights ``(V q)_i``, rounded to three levels, are counted over the index; the other
+    features count with their mean. Second stage: the ``candidates`` best are scored exactly from their stored codes.
+
+    Args:
+        view: The documents, with a decoder.
+        queries: float32 (n, d).
+        top_k: Hits per query.
+        ids: Documents' ids, for the order among equals.
+        probes: Features of the first stage, T.
+        candidates: Documents of the second stage, C; all that are as good as the last are taken too.
+        frequency: float32 (D,), share of the documents in which each feature is active.
+        allowed: Documents that may be found, bool (documents,).
+        threads: Threads.
+    """
+    assert view.decoder is not None
+    parts = []
+    for start in range(0, len(queries), CHUNK):
+        chunk = queries[start : start + CHUNK]
+        weights = chunk @ view.decoder.weight.T
+        bases = chunk @ view.decoder.offset
+        found = view.best(_probes(weights, bases, probes, frequency), max(candidates, top_k), allowed, threads)
+        parts.append(_ranked(_rescored(view, weights, bases, found), None, len(chunk), top_k, ids))
+    return _joined(parts, top_k)
+
+
+def exhaustive(view: View, queries: np.ndarray, top_k: int, ids: Ids, allowed: np.ndarray | None) -> Hits:
+    """Best documents by :func:`bsa_st.scoring.asymmetric_scores`, all of them decoded. Arguments as in :func:`two_stage`."""
+    assert view.decoder is not None
+    allowed = view.live if allowed is None else allowed
+    factors = np.concatenate([view.factors(number) for number in range(len(view.parts))])
+    parts = []
+    for start in range(0, len(queries), CHUNK):
+        chunk = queries[start : start + CHUNK]
+        weights = np.ascontiguousarray((chunk @ view.decoder.weight.T).T, dtype=np.float64)
+        bases = (chunk @ view.decoder.offset).astype(np.float64)
+        found = []
+        for block in range(view.store.blocks):
+            rows = slice(block * BLOCK, min((block + 1) * BLOCK, len(view.store)))
+            scores = ((_weigh_block(view, block, weights) + bases) * factors[rows, None].astype(np.float64)).astype(np.float32)
+            scores[~allowed[rows]] = -np.inf
+            least = -np.finfo(np.float32).max
+            if top_k < len(scores):
+                wanted = scores >= np.maximum(np.partition(scores, len(scores) - top_k, axis=0)[len(scores) - top_k], least)
+            else:
+                wanted = scores >= least
+            documents, owners = np.nonzero(wanted)
+            found.append(Found(owners, documents + rows.start, scores[documents, owners].astype(np.float64)))
+        merged = Found(*(np.concatenate([getattr(entry, name) for entry in found]) for name in Found._fields))
+        parts.append(_ranked(only_best(merged, len(chunk), top_k), None, len(chunk), top_k, ids))
+    return _joined(parts, top_k)
+
+
+def no_hits(queries: int, top_k: int) -> Hits:
+    """Nothing found: ids -1, scores minus infinity."""
+    return Hits(np.full((queries, top_k), -1, np.int64), np.full((queries, top_k), -np.inf, np.float32))
+
+
+def _counts(codes: BinaryCodes, measure: int) -> Counting:
+    queries = len(codes)
+    return Counting(
+        features=codes.ids.astype(np.int32),
+        weights=np.ones(len(codes.ids), np.int32),
+        indptr=codes.indptr,
+        measure=measure,
+        own=codes.counts.astype(np.float32),
+        steps=np.ones(queries),
+        bases=np.zeros(queries),
+        floors=np.full(queries, -np.inf),
+        least_value=1,
+    )
+
+
+def _idf(view: View, codes: BinaryCodes, weights: np.ndarray, top_k: int, allowed: np.ndarray | None, threads: int) -> Found:
+    """Counted with weights rounded up, which gives an upper bound; exact sums then tell what that bound must reach."""
+    step = max(float(weights.max(initial=0)), 1e-12) / IDF_LEVELS
+    levels = np.ceil(weights[codes.ids].astype(np.float64) / step - SLACK).astype(np.int32)
+    levels[weights[codes.ids] > 0] = np.maximum(levels[weights[codes.ids] > 0], 1)
+    heavy = levels > 0
+    indptr = np.concatenate([[0], np.cumsum(heavy)])[codes.indptr].astype(np.int64)
+    counting = _counts(codes, OVERLAP)._replace(
+        features=codes.ids[heavy].astype(np.int32), weights=levels[heavy], indptr=indptr
+    )
+    queries = len(codes)
+    first = view.best(counting, IDF_CANDIDATES * top_k, allowed, threads)
+    exact = _idf_sums(view, codes, weights, first)
+    least = _kth_best(exact, queries, top_k)
+    bound = np.full(queries, np.inf)
+    np.minimum.at(bound, first.queries, first.scores)
+    complete = np.bincount(first.queries, minlength=queries) < IDF_CANDIDATES * top_k
+    sure = complete | (least > (bound - 1) * step * (1 + SLACK))
+    if sure.all():
+        return exact
+    floors = np.where(sure, np.inf, least * (1 - SLACK) / step - SLACK)
+    second = view.best(counting._replace(floors=floors), 0, allowed, threads)
+    again = _idf_sums(view, codes, weights, second)
+    keep = sure[exact.queries]
+    return Found(*(np.concatenate([old[keep], new]) for old, new in zip(exact, again, strict=True)))
+
+
+def _kth_best(found: Found, queries: int, k: int) -> np.ndarray:
+    """Score of the k-th best entry of each query, minus infinity where there are fewer: float64 (queries,)."""
+    order = np.lexsort((-found.scores, found.queries))
+    starts = np.searchsorted(found.queries[order], np.arange(queries + 1))
+    least = np.full(queries, -np.inf)
+    enough = starts[1:] - starts[:-1] >= k
+    least[enough] = found.scores[order][starts[:-1][enough] + k - 1]
+    return least
+
+
+def _idf_sums(view: View, codes: BinaryCodes, weights: np.ndarray, found: Found) -> Found:
+    scores = np.empty(len(found.scores))
+    for query in np.unique(found.queries):
+        own = np.zeros(codes.hidden_dim)
+        features = codes.ids[codes.indptr[query] : codes.indptr[query + 1]]
+        own[features] = weights[features]
+        places = np.flatnonzero(found.queries == query)
+        scores[places] = view.store.weigh(found.documents[places], own)
+    return found._replace(scores=scores.astype(np.float32).astype(np.float64))
+
+
+def _probes(weights: np.ndarray, bases: np.ndarray, probes: int, frequency: np.ndarray) -> Counting:
+    """The heaviest features of each query in whole steps; the others enter the base with their mean."""
+    queries, dimensions = weights.shape
+    if probes < dimensions:
+        chosen = np.sort(np.argpartition(-weights, probes - 1, axis=1)[:, :probes], axis=1)
+    else:
+        chosen = np.broadcast_to(np.arange(dimensions), weights.shape)
+    values = np.take_along_axis(weights, chosen, axis=1).astype(np.float64)
+    steps = np.maximum(values.max(axis=1), 1e-30) / PROBE_LEVELS
+    levels = np.maximum(np.rint(values / steps[:, None]), 0).astype(np.int32)
+    used = levels > 0
+    rest = weights @ frequency - (np.where(used, values, 0) * frequency[chosen]).sum(axis=1)
+    return Counting(
+        features=chosen[used].astype(np.int32),
+        weights=levels[used],
+        indptr=np.concatenate([[0], np.cumsum(used.sum(axis=1))]).astype(np.int64),
+        measure=SCALED,
+        own=np.zeros(queries, np.float32),
+        steps=steps,
+        bases=bases.astype(np.float64) + rest,
+        floors=np.full(queries, -np.inf),
+        least_value=0,
+    )
+
+
+def _rescored(view: View, weights: np.ndarray, bases: np.ndarray, found: Found) -> Found:
+    scores = np.empty(len(found.scores))
+    for query in np.unique(found.queries):
+        places = np.flatnonzero(found.queries == query)
+        documents = found.documents[places]
+        sums = view.store.weigh(documents, weights[query].astype(np.float64))
+        scores[places] = (sums + float(bases[query])) * view.factors_of(documents)
+    return found._replace(scores=scores.astype(np.float32).astype(np.float64))
+
+
+def _decoded_scores(view: View, codes: BinaryCodes, found: Found) -> np.ndarray:
+    """Scores of the decoded queries against the entries' documents: float64."""
+    assert view.decoder is not None
+    dense = decode(codes, *view.decoder)
+    return _rescored(view, dense @ view.decoder.weight.T, dense @ view.decoder.offset, found).scores
+
+
+def _weigh_block(view: View, block: int, weights: np.ndarray) -> np.ndarray:
+    if not store_module.HAS_NUMBA:
+        return np.asarray(view.store.block_codes(block).to_scipy().astype(np.float64) @ weights)
+    from bsa_st.index.code_kernel import weigh_block
+
+    ids, counts = view.store.decode(block)
+    sums = np.empty((len(counts), weights.shape[1]))
+    weigh_block(ids, counts, weights, sums)
+    return sums
+
+
+def _ranked(found: Found, second: np.ndarray | None, queries: int, top_k: int, ids: Ids) -> Hits:
+    """The first ``top_k`` of each query by score, then by the second score, then by id."""
+    hits = no_hits(queries, top_k)
+    names = ids(found.documents)
+    keys = (names, -found.scores, found.queries) if second is None else (names, -second, -found.scores, found.queries)
+    order = np.lexsort(keys)
+    owners = found.queries[order]
+    rank = np.arange(len(order)) - np.searchsorted(owners, owners)
+    kept = rank < top_k
+    hits.ids[owners[kept], rank[kept]] = names[order][kept]
+    hits.scores[owners[kept], rank[kept]] = found.scores[order][kept]
+    return hits
+
+
+def _joined(parts: list[Hits], top_k: int) -> Hits:
+    if not parts:
+        return no_hits(0, top_k)
+    return Hits(np.concatenate([part.ids for part in parts]), np.concatenate([part.scores for part in parts]))

@@ -1,0 +1,106 @@
+"""Codes and embeddings for the search benchmark: real ones, and larger sets grown from them by resampling with noise."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from safetensors.numpy import load_file, save
+
+from bsa_st import BinaryCodes, DistillSettings, encode_embeddings
+from bsa_st.atomic import atomic_file
+from bsa_st.training import train_head
+from evaluation.embeddings import unit_rows
+
+LOG = logging.getLogger(__name__)
+QUERIES = 500
+REPLACED = 0.15
+"""Share of a copied document's active features that are replaced by those of another document."""
+NOISE = 0.3
+"""Length of the noise added to a copied document's embedding."""
+TRAINING = 100_000
+
+
+class Sample(NamedTuple):
+    """One configuration's data.
+
+    Attributes:
+        documents: Refined codes with scale.
+        queries: Plain codes.
+        dense: Query embeddings, float32 (n, d).
+        decoder: V and c.
+    """
+
+    documents: BinaryCodes
+    queries: BinaryCodes
+    dense: np.ndarray
+    decoder: tuple[np.ndarray, np.ndarray]
+
+
+def sample(embeddings: np.ndarray, hidden_dim: int, k: int, steps: int, real: int, work: Path) -> Sample:
+    """Codes of ``real`` documents and 500 further texts as queries; kept in ``work``, so that it is done once.
+
+    Args:
+        embeddings: float (n, d).
+        hidden_dim: D.
+        k: Active features per text.
+        steps: Training steps.
+        real: Documents.
+        work: Folder.
+    """
+    name = f"{hidden_dim}-{k}-{steps}-{min(real, len(embeddings) - QUERIES)}"
+    order = np.random.default_rng(0).permutation(len(embeddings))
+    dense = unit_rows(embeddings[np.sort(order[:QUERIES])])
+    paths = [work / f"{name}.{part}" for part in ("documents.codes", "queries.codes", "decoder.safetensors")]
+    if not all(path.is_file() for path in paths):
+        work.mkdir(parents=True, exist_ok=True)
+        LOG.info("training D=%d k=%d", hidden_dim, k)
+        training = np.asarray(embeddings[np.sort(order[QUERIES : QUERIES + TRAINING])])
+        settings = DistillSettings(hidden_dim=hidden_dim, k=k, selection="topk", steps=steps)
+        head = train_head(training, settings, show_progress_bar=False)
+        rows = unit_rows(embeddings[np.sort(order[QUERIES : QUERIES + real])])
+        LOG.info("encoding %d documents", len(rows))
+        encode_embeddings(head, rows, refine=True).save(paths[0])
+        encode_embeddings(head, dense, with_scale=False).save(paths[1])
+        arrays = {"weight": head.decoder_weight.detach().numpy(), "offset": head.decoder_bias.detach().numpy()}
+        with atomic_file(paths[2]) as file:
+            file.write(save(arrays))
+    arrays = load_file(paths[2])
+    return Sample(BinaryCodes.load(paths[0]), BinaryCodes.load(paths[1]), dense, (arrays["weight"], arrays["offset"]))
+
+
+def grow_codes(codes: BinaryCodes, count: int, seed: int = 0) -> BinaryCodes:
+    """``count`` codes: the given ones, then copies of random ones in which 15 % of the active features come from another document."""
+    if count <= len(codes):
+        return codes[:count]
+    rng = np.random.default_rng(seed)
+    assert codes.scale is not None
+    width = int(codes.counts.min())
+    table = codes.ids.reshape(len(codes), width) if (codes.counts == width).all() else None
+    assert table is not None, "a top-k head gives every document the same number of active features"
+    parts = [codes]
+    for start in range(len(codes), count, 1 << 17):
+        rows = rng.integers(0, len(codes), min(1 << 17, count - start))
+        others = table[rng.integers(0, len(codes), len(rows))]
+        mixed = np.sort(np.where(rng.random(others.shape) < REPLACED, others, table[rows]), axis=1)
+        first = np.concatenate([np.ones((len(mixed), 1), bool), mixed[:, 1:] != mixed[:, :-1]], axis=1)
+        indptr = np.concatenate([[0], np.cumsum(first.sum(axis=1))])
+        parts.append(BinaryCodes(mixed[first], indptr, codes.hidden_dim, codes.scale[rows]))
+    return BinaryCodes.concatenate(parts)
+
+
+def grow_embeddings(embeddings: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """``count`` unit rows, float32: the given ones, then copies of random ones with noise of length 0.3."""
+    rows = unit_rows(embeddings[: min(count, len(embeddings))])
+    if count <= len(rows):
+        return rows
+    rng = np.random.default_rng(seed)
+    out = np.empty((count, rows.shape[1]), np.float32)
+    out[: len(rows)] = rows
+    for start in range(len(rows), count, 1 << 16):
+        part = rows[rng.integers(0, len(rows), min(1 << 16, count - start))]
+        noise = rng.standard_normal(part.shape, dtype=np.float32) * np.float32(NOISE / np.sqrt(part.shape[1]))
+        out[start : start + len(part)] = unit_rows(part + noise)
+    return out
