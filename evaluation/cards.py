@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ from bsa_st import BSAError, DistillSettings
 from bsa_st.atomic import atomic_file
 from bsa_st.card import Active, CardFacts, Table, TableRow, figures_of, render, training_lines
 from bsa_st.demo.run import BASE_MODEL, LANGUAGE, LICENSE
+from evaluation.console import run_command
 from evaluation.methods import VARIANTS
 from evaluation.methods.bsa import Variant
 from evaluation.report import EXPLAINED, TITLES
@@ -214,12 +214,8 @@ def _demo_facts(demo: dict[str, Any]) -> CardFacts:
 
 
 def main() -> None:
-    """Entry point: print a :class:`BSAError` as one line and exit with status 2."""
-    try:
-        app(prog_name="python -m evaluation.cards")
-    except BSAError as error:
-        sys.stderr.write(f"evaluation.cards: {error}\n")
-        sys.exit(2)
+    """Entry point."""
+    run_command(app, "evaluation.cards")
 
 
 if __name__ == "__main__":

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bsa_st import BSAError
-from evaluation.console import set_up_console
+from evaluation.console import run_command
 
 HERE = Path(__file__).parent
 DATA_VARIABLE = "BSA_ST_DATA"
@@ -125,13 +123,5 @@ def _split(names: str) -> list[str]:
 
 
 def main() -> None:
-    """Entry point: run; print a :class:`BSAError` as one line and exit with status 2."""
-    set_up_console()
-    try:
-        app(prog_name="python -m evaluation")
-    except BSAError as error:
-        sys.stderr.write(f"evaluation: {error}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("evaluation: interrupted; run the same command again to continue\n")
-        sys.exit(130)
+    """Entry point."""
+    run_command(app, "evaluation")

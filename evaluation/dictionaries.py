@@ -26,6 +26,7 @@ from bsa_st.atomic import atomic_file
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import code_statistics
 from bsa_st.settings import Selection
+from evaluation.console import run_command
 from evaluation.dictionaries_report import write_report
 from evaluation.embeddings import EmbeddingStore, unit_rows
 from evaluation.encoders import load_encoder
@@ -39,10 +40,13 @@ QUERIES, DOCUMENTS, FIRING_TEXTS = 1000, 20_000, 100_000
 REFERENCES = ("sign-centered", "pq-48", "opq-48", "pq-64", "opq-64", "rabitq")
 SCORINGS = ("symmetric", "decoded", "asymmetric")
 HEADS: tuple[tuple[Selection, int, int], ...] = (
-    *(("topk", hidden_dim, 64) for hidden_dim in (512, 768, 1024, 2048, 4096, 8192, 16384)),
-    *(("threshold", hidden_dim, 64) for hidden_dim in (1024, 4096, 16384)),
-    *(("topk", hidden_dim, 48) for hidden_dim in (768, 2048, 4096)),
-    *(("topk", hidden_dim, 110) for hidden_dim in (768, 1536, 4096)),
+    *(("topk", hidden_dim, 64) for hidden_dim in (512, 768, 2048, 4096)),
+    *(("threshold", hidden_dim, 64) for hidden_dim in (1024, 4096)),
+    *(("topk", hidden_dim, 48) for hidden_dim in (768, 4096)),
+    *(("topk", hidden_dim, 110) for hidden_dim in (1536, 4096)),
+    ("topk", 1024, 64),
+    ("topk", 16384, 64),
+    ("threshold", 16384, 64),
 )
 """Selection, D and bytes per text, scale byte included, of the heads that are compared."""
 
@@ -108,9 +112,13 @@ def split(embeddings: np.ndarray, rows: Path, training_texts: int) -> None:
         np.savez(file, queries=queries, documents=documents, training=training.astype(np.float16))
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
 def study(
     data: Annotated[Path, typer.Option(help="Folder with the general texts: text_mix and retrieval_medquad.")],
-    steps: Annotated[int, typer.Option(help="Training steps.")] = 1000,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
     training_texts: Annotated[int, typer.Option(help="Texts that heads learn from.")] = 120_000,
     model: Annotated[str, typer.Option(help="Encoder, as in python -m evaluation.")] = "all-MiniLM-L6-v2",
     work: Annotated[Path, typer.Option(help="Folder of finished heads.")] = Path("build/dictionaries"),
@@ -150,4 +158,4 @@ def _kept(method: Method, rows: Path, work: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    typer.run(study)
+    run_command(app, "evaluation.dictionaries")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +11,7 @@ import typer
 
 from bsa_st import BSAError, DistillSettings
 from evaluation.cli import DATA_VARIABLE
+from evaluation.console import run_command
 from evaluation.interpretability.document import write_document
 
 HERE = Path(__file__).parent.parent
@@ -55,14 +54,8 @@ def interpretability(
 
 
 def main() -> None:
-    """Entry point: run; print a :class:`BSAError` as one line and exit with status 2."""
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("evaluation").setLevel(logging.INFO)
-    try:
-        app(prog_name="python -m evaluation.interpretability")
-    except BSAError as error:
-        sys.stderr.write(f"evaluation: {error}\n")
-        sys.exit(2)
+    """Entry point."""
+    run_command(app, "evaluation.interpretability")
 
 
 if __name__ == "__main__":
