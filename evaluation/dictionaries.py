@@ -9,7 +9,6 @@ heads are kept: an interrupted run continues. Writes ``dictionaries.json`` and, 
 from __future__ import annotations
 
 import json
-import math
 import multiprocessing
 import resource
 import time
@@ -50,21 +49,19 @@ HEADS: tuple[tuple[Selection, int, int], ...] = (
 )
 """Selection, D and bytes per text, scale byte included, of the heads that are compared."""
 
-FILE_OVERHEAD = 1.016
-"""Stored bytes of the code file relative to the floor ``log2 C(D, k) / 8``, without the byte of the scale."""
-
 
 def k_for_bytes(hidden_dim: int, budget: float) -> int:
     """The largest k whose codes, with their scale byte, fit into so many bytes per text."""
     k = 1
-    while k < hidden_dim // 2 and FILE_OVERHEAD * _floor(hidden_dim, k + 1) + 1 <= budget:
+    while k < hidden_dim // 2 and rice_bytes(hidden_dim, k + 1) + 1 <= budget:
         k += 1
     return k
 
 
-def _floor(hidden_dim: int, k: int) -> float:
-    log_choices = math.lgamma(hidden_dim + 1) - math.lgamma(k + 1) - math.lgamma(hidden_dim - k + 1)
-    return log_choices / math.log(2) / 8
+def rice_bytes(hidden_dim: int, k: int) -> float:
+    """Expected bytes of k ids drawn at random, as :mod:`bsa_st.codefile` writes them: gaps are geometric."""
+    stays = 1 - k / hidden_dim
+    return min(k * (rice + 1 + stays**2**rice / (1 - stays**2**rice)) for rice in range(16)) / 8
 
 
 def recalls(method: Method, queries: np.ndarray, documents: np.ndarray, truth: np.ndarray) -> dict[str, float]:
