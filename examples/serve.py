@@ -1,8 +1,8 @@
-"""Search over HTTP with the standard library: ``python examples/serve.py MODEL CODES TEXTS``, then
+"""Search over HTTP with the standard library: ``python examples/serve.py MODEL INDEX TEXTS``, then
 
     curl 'http://127.0.0.1:8000/search?q=height+below+average&top_k=3'
 
-MODEL is a folder or a name on the Hub, CODES a file written by ``bsa-st encode MODEL TEXTS CODES``. For a few users on one machine; put a real
+MODEL is a folder or a name on the Hub, INDEX a file written by ``bsa-st index build MODEL TEXTS INDEX``. For a few users on one machine; put a real
 server in front of anything that faces the internet.
 """
 
@@ -23,23 +23,23 @@ MOST_HITS = 100
 
 
 class Searcher:
-    """A model and the codes of its texts."""
+    """An index and the texts in it."""
 
-    def __init__(self, model: str, codes: Path, texts: Path) -> None:
-        self.model = bsa_st.load(model)
-        self.codes = bsa_st.BinaryCodes.load(codes)
+    def __init__(self, model: str, index: Path, texts: Path) -> None:
+        self.index = bsa_st.Index.open(index, model=bsa_st.load(model)).prepare()
         self.texts = read_texts(texts)
-        if len(self.texts) != len(self.codes):
-            raise bsa_st.BSAError(f"{codes} holds {len(self.codes)} codes, {texts} {len(self.texts)} texts")
+        if self.index.ids.tolist() != list(range(len(self.texts))):
+            raise bsa_st.BSAError(f"{index} was not built from the {len(self.texts)} texts in {texts}")
         self.lock = threading.Lock()  # tokenizers are not safe to share between threads
 
     def __call__(self, query: str, top_k: int) -> list[dict[str, object]]:
         """The best texts with their scores."""
         with self.lock:
-            hits = bsa_st.search(self.model, [query], self.codes, top_k=top_k)  # the line to change for an index
+            hits = self.index.search(query, top_k)
         return [
             {"id": int(place), "score": round(float(score), 4), "text": self.texts[place]}
             for place, score in zip(hits.ids[0], hits.scores[0], strict=True)
+            if place >= 0
         ]
 
 
@@ -74,14 +74,14 @@ def make_server(searcher: Searcher, port: int) -> ThreadingHTTPServer:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Serve search over the codes of a text file.")
+    parser = argparse.ArgumentParser(description="Serve search over an index of a text file.")
     parser.add_argument("model", help="folder or name on the Hub of a BSA model")
-    parser.add_argument("codes", type=Path, help="codes file of the texts")
+    parser.add_argument("index", type=Path, help="index of the texts")
     parser.add_argument("texts", type=Path, help="the texts: .txt, .jsonl or .parquet")
     parser.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1; 0 takes a free one (default: 8000)")
     arguments = parser.parse_args()
     try:
-        searcher = Searcher(arguments.model, arguments.codes, arguments.texts)
+        searcher = Searcher(arguments.model, arguments.index, arguments.texts)
     except bsa_st.BSAError as error:
         sys.exit(f"serve: {error}")
     server = make_server(searcher, arguments.port)

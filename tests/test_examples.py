@@ -25,18 +25,18 @@ TEXTS = [f"{first} {second}" for first in WORDS[:6] for second in WORDS[6:12]]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model, texts and their codes."""
+    """A model, texts and their index."""
     folder = tmp_path_factory.mktemp("served")
     model = small_model(tmp_path_factory.mktemp("encoder"))
     bsa_st.save(model, folder / "model")
     (folder / "texts.txt").write_text("\n".join(TEXTS) + "\n")
-    bsa_st.encode(model, TEXTS, refine=True).save(folder / "texts.codes")
+    bsa_st.Index.build(model, TEXTS).save(folder / "texts.index")
     return folder
 
 
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
-    command = [sys.executable, str(SERVE), "model", "texts.codes", "texts.txt", "--port", "0"]
+    command = [sys.executable, str(SERVE), "model", "texts.index", "texts.txt", "--port", "0"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         try:
@@ -55,7 +55,8 @@ def ask(address: str, path: str) -> tuple[int, dict[str, object]]:
 
 def test_the_server_finds_what_search_finds(address: str, folder: Path) -> None:
     queries = ["short seizure", "hearing", "tall cleft lip", "heart", "left hand"]
-    hits = bsa_st.search(bsa_st.load(folder / "model"), queries, bsa_st.BinaryCodes.load(folder / "texts.codes"), top_k=3)
+    model = bsa_st.load(folder / "model")
+    hits = bsa_st.search(model, queries, bsa_st.encode(model, TEXTS, refine=True), top_k=3)
     with ThreadPoolExecutor(5) as pool:
         answers = list(pool.map(lambda query: ask(address, f"/search?q={quote(query)}&top_k=3"), queries))
     for place, (status, answer) in enumerate(answers):
@@ -80,8 +81,8 @@ def test_bad_requests_are_answered(address: str, path: str, status: int, message
     assert message in str(ask(address, path)[1]["error"])
 
 
-def test_codes_and_texts_that_do_not_belong_together_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_an_index_and_texts_that_do_not_belong_together_are_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_text("one\n")
     searcher = runpy.run_path(str(SERVE))["Searcher"]
-    with pytest.raises(BSAError, match=r"texts\.codes holds 36 codes, .*other\.txt 1 texts"):
-        searcher(str(folder / "model"), folder / "texts.codes", tmp_path / "other.txt")
+    with pytest.raises(BSAError, match=r"texts\.index was not built from the 1 texts in .*other\.txt"):
+        searcher(str(folder / "model"), folder / "texts.index", tmp_path / "other.txt")
