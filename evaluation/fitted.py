@@ -15,6 +15,7 @@ from bsa_st.atomic import atomic_file
 from bsa_st.cache import encoder_fingerprint, texts_fingerprint
 from evaluation.heads import head_figures
 from evaluation.methods.base import Method
+from evaluation.methods.bsa import BSA
 from evaluation.prepare import Plan
 from evaluation.training import adaptation_texts, training_embeddings
 
@@ -50,14 +51,14 @@ class Fitter:
 
     def __call__(self, setting: str, method: Method) -> Fitted:
         """The fitted method."""
-        path = self.folder("fitted", setting, method) / f"{method.name}-{self.key(setting, method)}.pickle"
+        path = self._path(setting, method)
         if path.is_file():
-            fitted: Fitted = pickle.loads(path.read_bytes())
-            return fitted
+            return _read(path)
         training = self._embeddings(setting)
+        shared = self._share_head(setting, method)
         began = time.perf_counter()
         method.fit(training)
-        fitted = Fitted(method, time.perf_counter() - began)
+        fitted = Fitted(method, time.perf_counter() - began if shared is None else shared)
         if method.figures:
             method.figures |= head_figures(method, training) | {"seconds_to_fit": round(fitted.seconds, 1)}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,11 +66,32 @@ class Fitter:
             pickle.dump(fitted, file)
         return fitted
 
+    def _path(self, setting: str, method: Method) -> Path:
+        return self.folder("fitted", setting, method) / f"{method.name}-{self.key(setting, method)}.pickle"
+
+    def _share_head(self, setting: str, method: Method) -> float | None:
+        """Give a BSA method the head that another budget of it has trained; the seconds that this took, ``None`` if there is none."""
+        if not isinstance(method, BSA):
+            return None
+        for other in self.plan.methods:
+            if isinstance(other, BSA) and other.variant.settings == method.variant.settings:
+                path = self._path(setting, other)
+                if path.is_file():
+                    fitted = _read(path)
+                    method.whole_head = getattr(fitted.method, "whole_head", None)
+                    return fitted.seconds if method.whole_head is not None else None
+        return None
+
     def _embeddings(self, setting: str) -> np.ndarray:
         if setting not in self._training:
             plan = self.plan
             self._training = {setting: training_embeddings(plan.store, setting, plan.general, plan.tasks)}  # one at a time
         return self._training[setting]
+
+
+def _read(path: Path) -> Fitted:
+    fitted: Fitted = pickle.loads(path.read_bytes())
+    return fitted
 
 
 def digest(*parts: str) -> str:

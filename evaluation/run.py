@@ -13,6 +13,7 @@ from pathlib import Path
 from evaluation.compare import write_details
 from evaluation.console import set_up_console
 from evaluation.fitted import Fitter
+from evaluation.methods.bsa import BSA
 from evaluation.pairs import Finished, missing_pairs, read_pairs, run_method
 from evaluation.prepare import Plan, Request, prepare
 from evaluation.rows import merge_rows, rows_path
@@ -38,13 +39,22 @@ def run(plan: Plan) -> list[Path]:
     ]
     if plan.request.workers > 1 and len(left) > 1:
         _fill_cache(plan)
-        _in_processes(plan.request, left)
+        _in_processes(plan.request, _budgets_apart(plan, left))
     else:
         started = time.perf_counter()
         for place, job in enumerate(left, start=1):
             _run_job(fitter, job)
             _log(place, len(left), job, started)
     return [_write(fitter, setting) for setting in plan.request.settings]
+
+
+def _budgets_apart(plan: Plan, jobs: Sequence[Job]) -> list[Job]:
+    """The first budget of every trained head, then all others: those find the head trained instead of training it at the same time."""
+    variants = {method.name: method.variant for method in plan.methods if isinstance(method, BSA)}
+    firsts: dict[object, Job] = {}
+    for setting, name in jobs:
+        firsts.setdefault((setting, variants[name].settings if name in variants else name), (setting, name))
+    return [*firsts.values(), *(job for job in jobs if job not in firsts.values())]
 
 
 def _fill_cache(plan: Plan) -> None:

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from bsa_st import BinaryCodes, BSAError, DistillSettings, encode_embeddings
 from bsa_st.elastic import truncate_head
+from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import code_statistics
 from bsa_st.scoring import asymmetric_scores, decode_scale, idf, scores
 from bsa_st.training import train_head
@@ -48,7 +49,10 @@ class Variant:
 
 
 class BSA(Method):
-    """A head of :func:`bsa_st.distill.train_head`; documents of ``asymmetric`` and ``two-stage`` carry the byte for unbiased scores."""
+    """A head of :func:`bsa_st.training.train_head`; documents of ``asymmetric`` and ``two-stage`` carry the byte for unbiased scores.
+
+    ``whole_head`` is the head before it is cut to the variant's budget; where it is set before :meth:`fit`, nothing is trained.
+    """
 
     family = "bsa"
 
@@ -57,6 +61,7 @@ class BSA(Method):
         more += ("decoded",) if variant.encode_options else ()
         super().__init__(variant.name, ("symmetric", *more, "idf", "asymmetric", "two-stage"))
         self.variant = variant
+        self.whole_head: BinarySparsityAlignment | None = None
         self._check_options()
 
     def settings(self) -> dict[str, Any]:
@@ -70,9 +75,9 @@ class BSA(Method):
             raise BSAError(f"{self.name}: bsa_st.encode_embeddings has no option {', '.join(unknown)}")
 
     def fit(self, training: np.ndarray) -> None:
-        self.head = truncate_head(
-            train_head(training, self.variant.settings, show_progress_bar=False), *(self.variant.budget or ())
-        )
+        if self.whole_head is None:
+            self.whole_head = train_head(training, self.variant.settings, show_progress_bar=False)
+        self.head = truncate_head(self.whole_head, *(self.variant.budget or ()))
         self.decoder = self.head.decoder_weight.detach().numpy()
         self.offset = self.head.decoder_bias.detach().numpy()
         sample = sample_rows(training, 20_000)
