@@ -39,13 +39,8 @@ QUERIES, DOCUMENTS, FIRING_TEXTS = 1000, 20_000, 100_000
 REFERENCES = ("sign-centered", "pq-48", "opq-48", "pq-64", "opq-64", "rabitq")
 SCORINGS = ("symmetric", "decoded", "asymmetric")
 HEADS: tuple[tuple[Selection, int, int], ...] = (
-    *(("topk", hidden_dim, 64) for hidden_dim in (512, 768, 2048, 4096)),
-    *(("threshold", hidden_dim, 64) for hidden_dim in (1024, 4096)),
-    *(("topk", hidden_dim, 48) for hidden_dim in (768, 4096)),
-    *(("topk", hidden_dim, 110) for hidden_dim in (1536, 4096)),
-    ("topk", 1024, 64),
-    ("topk", 16384, 64),
-    ("threshold", 16384, 64),
+    *(("topk", hidden_dim, 64) for hidden_dim in (512, 768, 1024, 4096)),
+    ("threshold", 1024, 64),
 )
 """Selection, D and bytes per text, scale byte included, of the heads that are compared."""
 
