@@ -25,7 +25,7 @@ from evaluation.cli import HERE
 from evaluation.embeddings import EmbeddingStore
 from evaluation.encoders import MINILM, load_encoder
 from evaluation.search_contenders import TOP_K, Contender, code_contenders, dense_contenders
-from evaluation.search_data import QUERIES, grow_codes, grow_embeddings, sample
+from evaluation.search_data import QUERIES, grow_codes, grow_embeddings, quality, sample
 from evaluation.search_report import write_report
 from evaluation.speed import one_thread
 from evaluation.tasks import hpo_task
@@ -91,18 +91,18 @@ def measure(
     with one_thread():
         contenders: list[Contender] = []
         queries = None
+        order = np.random.default_rng(0).permutation(len(dense))
+        rows = dense[np.sort(order[QUERIES : QUERIES + real])]
         for pair in pairs:
             data = sample(dense, *pair, steps, real, work)
             queries = data.dense
             LOG.info("building %s for %d documents", pair, size)
-            contenders += code_contenders(data, grow_codes(data.documents, size), scans_only)
+            found = quality(data, rows)
+            contenders += code_contenders(data, grow_codes(data.documents, size), found, scans_only)
         if queries is None:
             raise BSAError("no configuration given")
-        order = np.random.default_rng(0).permutation(len(dense))
         LOG.info("building the dense contenders for %d documents", size)
-        contenders += dense_contenders(
-            grow_embeddings(dense[np.sort(order[QUERIES : QUERIES + real])], size), queries, scans_only
-        )
+        contenders += dense_contenders(grow_embeddings(rows, size), queries, scans_only)
         return _timed(contenders, size)
 
 

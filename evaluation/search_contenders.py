@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,14 +78,18 @@ def dense_contenders(documents: np.ndarray, queries: np.ndarray, scans_only: boo
         yield Contender(f"faiss HNSW16 ef {ef}", "dense", 4 * width + 8 * 16, hnsw, "faiss IndexFlatIP", {})
 
 
-def code_contenders(sample: Sample, documents: BinaryCodes, scans_only: bool) -> Iterator[Contender]:
-    """Our index by every scoring, then others on the same codes; with ``scans_only`` the packed-bit scan alone."""
+def code_contenders(sample: Sample, documents: BinaryCodes, quality: float, scans_only: bool) -> Iterator[Contender]:
+    """Our index by every scoring, then others on the same codes. ``quality`` is noted with them; with ``scans_only`` the packed-bit scan alone."""
     group = f"D={documents.hidden_dim} k={int(sample.queries.counts.max())}"
+    Index.build(documents[:1000], decoder=sample.decoder).prepare()
+    started = time.process_time()
     index = Index.build(documents, decoder=sample.decoder).prepare()
+    building = time.process_time() - started
     with tempfile.TemporaryDirectory() as folder:
         disk = index.save(Path(folder) / "index") / len(documents)
     stats = index.stats()
     facts = {"disk": disk, "ideal": stats.ideal_code_bytes / len(documents), "codes": stats.code_bytes / len(documents)}
+    facts |= {"quality": quality, "build_docs_per_second": len(documents) / building}
     memory = stats.memory_bytes / len(documents)
     codes, dense = sample.queries, sample.dense
     symmetric: list[tuple[str, dict[str, Any]]] = [
@@ -99,7 +104,7 @@ def code_contenders(sample: Sample, documents: BinaryCodes, scans_only: bool) ->
             return index.search(codes[a:b], TOP_K, **options).ids
 
         yield Contender(name, group, memory, count, "", facts)
-    for probes, candidates in ((64, 500), (128, 1000), (128, 1500), (128, 3000)):
+    for probes, candidates in ((64, 1500), (64, 3000), (96, 3000), (128, 3000), (128, 5000)):
 
         def staged(a: int, b: int, probes: int = probes, candidates: int = candidates) -> np.ndarray:
             return index.search(dense[a:b], TOP_K, probes=probes, candidates=candidates).ids

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from safetensors.numpy import load_file, save
 
-from bsa_st import BinaryCodes, DistillSettings, encode_embeddings
+from bsa_st import BinaryCodes, DistillSettings, Index, encode_embeddings
 from bsa_st.atomic import atomic_file
 from bsa_st.training import train_head
 from evaluation.embeddings import unit_rows
@@ -69,6 +69,22 @@ def sample(embeddings: np.ndarray, hidden_dim: int, k: int, steps: int, real: in
             file.write(save(arrays))
     arrays = load_file(paths[2])
     return Sample(BinaryCodes.load(paths[0]), BinaryCodes.load(paths[1]), dense, (arrays["weight"], arrays["offset"]))
+
+
+def quality(data: Sample, embeddings: np.ndarray, top_k: int = 10, queries: int = 100) -> float:
+    """Share of the floats' own best ten, among the real documents, that asymmetric scores find too.
+
+    Args:
+        data: Codes of the documents.
+        embeddings: Of the same documents, float (n, d).
+        top_k: Ten.
+        queries: Queries asked.
+    """
+    floats = unit_rows(embeddings)
+    found = Index.build(data.documents, decoder=data.decoder).search(data.dense[:queries], top_k, scoring="asymmetric").ids
+    scores = data.dense[:queries] @ floats.T
+    best = np.argpartition(-scores, top_k - 1, axis=1)[:, :top_k]
+    return float(np.mean([len(set(a) & set(b)) / top_k for a, b in zip(found.tolist(), best.tolist(), strict=True)]))
 
 
 def grow_codes(codes: BinaryCodes, count: int, seed: int = 0) -> BinaryCodes:

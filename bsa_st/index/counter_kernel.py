@@ -11,7 +11,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from bsa_st.index.bits import load_word, popcount
+from bsa_st.index.bits import LANES, add_eight_words, compare_eight_words, popcount
 
 ZERO = np.uint64(0)
 
@@ -20,34 +20,11 @@ ZERO = np.uint64(0)
 def add_eight(planes: np.ndarray, shift: int, top: int, carry: np.ndarray, rows: np.ndarray) -> None:
     """Add the eight bitmaps at the addresses ``rows``, each worth ``2^shift``, to the counters in ``planes[:top]``."""
     words = planes.shape[1]
-    a, b, c, d, e, f, g, h = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7]
-    for w in range(words):
-        ones, twos, fours = planes[shift, w], planes[shift + 1, w], planes[shift + 2, w]
-        x, y = load_word(a, w), load_word(b, w)
-        u = ones ^ x
-        p = (ones & x) | (u & y)
-        ones = u ^ y
-        x, y = load_word(c, w), load_word(d, w)
-        u = ones ^ x
-        q = (ones & x) | (u & y)
-        ones = u ^ y
-        u = twos ^ p
-        r = (twos & p) | (u & q)
-        twos = u ^ q
-        x, y = load_word(e, w), load_word(f, w)
-        u = ones ^ x
-        p = (ones & x) | (u & y)
-        ones = u ^ y
-        x, y = load_word(g, w), load_word(h, w)
-        u = ones ^ x
-        q = (ones & x) | (u & y)
-        ones = u ^ y
-        u = twos ^ p
-        s = (twos & p) | (u & q)
-        twos = u ^ q
-        u = fours ^ r
-        carry[w] = (fours & r) | (u & s)
-        planes[shift, w], planes[shift + 1, w], planes[shift + 2, w] = ones, twos, u ^ s
+    start, size = planes.ctypes.data, 8 * words
+    three = (start + shift * size, start + (shift + 1) * size, start + (shift + 2) * size)
+    table, carried = rows.ctypes.data, carry.ctypes.data
+    for w in range(0, words, LANES):
+        add_eight_words(table, three, carried, w)
     for level in range(shift + 3, top):
         for w in range(words):
             x = planes[level, w]
@@ -66,18 +43,14 @@ def mask_at_least(planes: np.ndarray, top: int, least: int, within: np.ndarray, 
         out[:] = ZERO
         return
     bound = least - 1
-    for w in range(words):
-        out[w] = ZERO
+    out[:] = ZERO
     equal = within.copy()
+    equal_start, out_start = equal.ctypes.data, out.ctypes.data
     for level in range(top - 1, -1, -1):
-        plane = planes[level]
-        if (bound >> level) & 1:
-            for w in range(words):
-                equal[w] &= plane[w]
-        else:
-            for w in range(words):
-                out[w] |= equal[w] & plane[w]
-                equal[w] &= ~plane[w]
+        plane_start, bit = planes.ctypes.data + level * 8 * words, (bound >> level) & 1
+        for w in range(0, words, LANES):
+            compare_eight_words(plane_start, equal_start, out_start, bit, w)
+    equal[0] = ZERO  # keeps the array, of which numba sees only the address in use, until here
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

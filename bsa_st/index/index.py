@@ -14,19 +14,22 @@ from bsa_st.codes import BinaryCodes
 from bsa_st.errors import BSAError
 from bsa_st.index import search as searching
 from bsa_st.index import storage
+from bsa_st.index.counting import Decoder
 from bsa_st.index.documentids import DocumentIds, check_ids
 from bsa_st.index.models import as_decoder, encode_documents, encode_queries
+from bsa_st.index.part import Part
+from bsa_st.index.ranking import Ids, no_hits
 from bsa_st.index.search import Scoring
 from bsa_st.index.stats import IndexStats, measure
 from bsa_st.index.store import BLOCK, CodeStore
-from bsa_st.index.view import Decoder, Part, View
+from bsa_st.index.view import View
 from bsa_st.scoring import Hits
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 PROBES = 128
-CANDIDATES = 1500
+CANDIDATES = 3000
 
 
 class Index:
@@ -247,7 +250,7 @@ class Index:
         kind, prepared = encode_queries(queries, scoring, self.model, view.decoder, self.hidden_dim, prompt_name)
         found = view.count if allowed is None else int(np.count_nonzero(allowed))
         if found == 0:
-            return searching.no_hits(len(prepared), top_k)
+            return no_hits(len(prepared), top_k)
         depth = min(top_k, found)
         if isinstance(prepared, BinaryCodes):
             weights = _idf(view) if kind == "idf" else None
@@ -260,7 +263,7 @@ class Index:
             hits = searching.two_stage(view, prepared, depth, ids, probes, candidates, frequency, allowed, threads)
         if depth == top_k:
             return hits
-        padded = searching.no_hits(len(hits.ids), top_k)
+        padded = no_hits(len(hits.ids), top_k)
         padded.ids[:, :depth], padded.scores[:, :depth] = hits.ids, hits.scores
         return padded
 
@@ -331,7 +334,7 @@ class Index:
         """The view is of an earlier state; full blocks that are inverted stay so."""
         self._view = None
 
-    def _snapshot(self, filter: npt.ArrayLike | None) -> tuple[View, searching.Ids, np.ndarray | None]:
+    def _snapshot(self, filter: npt.ArrayLike | None) -> tuple[View, Ids, np.ndarray | None]:
         with self._lock:
             if self._view is None:
                 self._parts = self._inverted()
@@ -341,15 +344,15 @@ class Index:
 
     def _inverted(self) -> list[Part]:
         store = self._store
-        full = len(store) // BLOCK
+        full, scored = len(store) // BLOCK, self._decoder is not None
         sealed = [part for part in self._parts if part.last <= full and part.sealed]
         done = sealed[0].last if sealed else 0
         if done < full:
-            more = Part.build(store, done, full, sealed=True)
+            more = Part.build(store, done, full, sealed[0] if sealed else None, sealed=True, with_rows=scored)
             sealed = [sealed[0].extend(more)] if sealed else [more]
         tail = [part for part in self._parts if not part.sealed and part.documents == len(store) and part.first == full]
         if not tail and full < store.blocks:
-            tail = [Part.build(store, full, store.blocks, sealed=False)]
+            tail = [Part.build(store, full, store.blocks, None, sealed=False, with_rows=scored)]
         return [*sealed, *tail]
 
     def _allowed(self, filter: npt.ArrayLike | None) -> np.ndarray | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bsa_st.codes import BinaryCodes
 from bsa_st.errors import BSAError
-from bsa_st.index.view import Decoder
+from bsa_st.index.counting import Decoder
 from bsa_st.scoring import decode
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from bsa_st.index.store import BLOCK, CodeStore
+from bsa_st.index.rows import Rows
+from bsa_st.index.store import BLOCK, IDS, TEXTS, CodeStore
 
 WORDS = BLOCK // 64
 DENSE = 512
@@ -73,6 +74,7 @@ class Postings:
         bases: int64 (blocks,).
         counts: int32 (documents,), active features of each document.
         frequency: int64 (D,), documents of each feature.
+        rows: The codes document by document, where there is a decoder to score them with.
     """
 
     bitmaps: np.ndarray
@@ -82,13 +84,22 @@ class Postings:
     bases: np.ndarray
     counts: np.ndarray
     frequency: np.ndarray
+    rows: Rows | None
 
     @classmethod
-    def build(cls, store: CodeStore, first: int, last: int) -> Postings:
-        """Invert the blocks ``first`` to ``last - 1`` of a store."""
+    def build(cls, store: CodeStore, first: int, last: int, like: Postings | None, *, with_rows: bool) -> Postings:
+        """Invert the blocks ``first`` to ``last - 1`` of a store.
+
+        Args:
+            store: The codes.
+            first: First block.
+            last: Behind the last block.
+            like: What the result is going to extend, so that its rows are of the same kind.
+            with_rows: Whether documents are going to be scored one by one.
+        """
         from bsa_st.index.postings_kernel import invert
 
-        total = int(store.table[first:last, 2].sum())
+        total = int(store.table[first:last, IDS].sum())
         blocks = last - first
         bitmaps = np.empty((total // DENSE, WORDS), np.uint64)  # upper bounds; pages that are not written take no memory
         postings = np.empty(total, np.uint16)
@@ -97,18 +108,27 @@ class Postings:
         bases = np.zeros(blocks, np.int64)
         counts = []
         frequency = np.zeros(store.hidden_dim, np.int64)
-        rows, used = 0, 0
+        by_document = None
+        if with_rows:
+            by_document = Rows.empty(
+                store.hidden_dim, int(store.table[first:last, TEXTS].sum()), total, like.rows if like else None
+            )
+        rows, used, document, place = 0, 0, 0, 0
         for number in range(blocks):
             ids, lengths = store.decode(first + number)
             bases[number] = used
             rows = invert(ids, lengths, DENSE, bitmaps, rows, slots[number], postings[used:], starts[number], frequency)
             used += int(starts[number, -1])
+            if by_document is not None:
+                by_document.fill(ids, lengths, document, place)
+            document += len(lengths)
+            place += len(ids)
             counts.append(lengths)
-        return cls(bitmaps[:rows], slots, postings[:used], starts, bases, np.concatenate(counts), frequency)
+        return cls(bitmaps[:rows], slots, postings[:used], starts, bases, np.concatenate(counts), frequency, by_document)
 
     @property
     def nbytes(self) -> int:
-        return sum(getattr(self, entry.name).nbytes for entry in fields(self))
+        return sum(0 if (value := getattr(self, entry.name)) is None else value.nbytes for entry in fields(self))
 
     def extend(self, more: Postings) -> Postings:
         """These blocks followed by ``more``."""
@@ -121,6 +141,7 @@ class Postings:
             np.concatenate([self.bases, more.bases + len(self.postings)]),
             np.concatenate([self.counts, more.counts]),
             self.frequency + more.frequency,
+            self.rows.extend(more.rows) if self.rows and more.rows else None,
         )
 
 

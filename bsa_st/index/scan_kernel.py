@@ -10,68 +10,17 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from bsa_st.index.bits import trailing_zeros
+from bsa_st.index.best_kernel import SCALED, prune, replace_least, score_of
+from bsa_st.index.bits import popcount, prefetch, trailing_zeros
 from bsa_st.index.counter_kernel import add_eight, mask_at_least, value_of_rank
 
-OVERLAP, COSINE, JACCARD, SCALED = range(4)
 ZERO = np.uint64(0)
 ONE = np.uint64(1)
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def score_of(measure: int, value: int, size: float, own: float, step: float, base: float) -> float:
-    """Score of a document from its counter.
-
-    Args:
-        measure: One of the constants above.
-        value: The counter.
-        size: Active features of the document; for ``SCALED`` its factor.
-        own: Active features of the query.
-        step: Worth of 1 in the counter (``SCALED``).
-        base: Worth of 0 in the counter (``SCALED``).
-    """
-    if measure == OVERLAP:
-        return float(value)
-    if measure == SCALED:
-        return (value * step + base) * size
-    if value == 0:
-        return 0.0
-    shared = np.float32(value)
-    if measure == COSINE:
-        return float(shared / np.sqrt(np.float32(own) * np.float32(size)))
-    return float(shared / (np.float32(own) + np.float32(size) - shared))
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _replace_least(heap: np.ndarray, size: int, score: float) -> None:
-    """Put ``score`` in the place of the smallest of a min-heap of ``size`` entries."""
-    hole = 0
-    while True:
-        child = 2 * hole + 1
-        if child >= size:
-            break
-        if child + 1 < size and heap[child + 1] < heap[child]:
-            child += 1
-        if heap[child] >= score:
-            break
-        heap[hole] = heap[child]
-        hole = child
-    heap[hole] = score
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _prune(
-    owners: np.ndarray, documents: np.ndarray, scores: np.ndarray, used: int, heaps: np.ndarray, filled: np.ndarray
-) -> int:
-    """Drop entries that are no longer among the best of their query; returns how many are left."""
-    kept = 0
-    want = heaps.shape[1]
-    for entry in range(used):
-        owner = owners[entry]
-        if filled[owner] < want or scores[entry] >= heaps[owner, 0]:
-            owners[kept], documents[kept], scores[kept] = owner, documents[entry], scores[entry]
-            kept += 1
-    return kept
+AHEAD = 8
+"""Bitmaps and lists between the one that is asked for and the one that is used."""
+GUESS_MARGIN = 2
+GUESS_LEAST = 64
+"""The score needed is guessed so that about twice as many documents as wanted have it, and so many of the first tile."""
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -95,11 +44,14 @@ def scan(
     base_scores: np.ndarray,
     floors: np.ndarray,
     least_value: int,
+    lowest: np.ndarray,
+    levels: int,
     want: int,
+    total: int,
     tile: int,
     first_block: int,
     last_block: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
     """Documents whose score is among the ``want`` best of their query, ties included, over a range of blocks.
 
     Args:
@@ -116,19 +68,24 @@ def scan(
         features: int32, features of all queries.
         weights: int32, their weights, at least 1.
         indptr: int64 (queries + 1,), where each query's features start.
-        measure: One of the constants above.
+        measure: One of the constants of :mod:`bsa_st.index.best_kernel`.
         own: float32 (queries,), sizes of the queries.
         steps: float64 (queries,), worth of 1 in the counter.
         base_scores: float64 (queries,), worth of 0 in the counter.
         floors: float64 (queries,), scores below it are not wanted.
         least_value: Documents whose counter is smaller are not wanted.
+        lowest: int64 (queries,), least score that a document may have (``SCALED``).
+        levels: Number of different scores (``SCALED``).
         want: Best documents per query, 0 for all that reach the floor.
+        total: Documents that may be found in these blocks: the score needed is then guessed from the first of them (``SCALED``);
+            0 not to guess.
         tile: Words that are counted at a time; a divisor of 512.
         first_block: First block.
         last_block: Behind the last block.
 
     Returns:
-        Query of each entry, int32; position of its document, int64; its score, float64.
+        Query of each entry, int32; position of its document, int64; its score, float64; whether a guess was too
+        high for a query, so that its documents are too few.
     """
     queries = len(indptr) - 1
     words = bitmaps.shape[1]
@@ -146,8 +103,11 @@ def scan(
             union[at] = feature
             rank[feature] = at
             at += 1
+    together = tile < words
     scattered = np.zeros((distinct + 1, tile), np.uint64)  # the last row stays empty
+    block_slots = np.zeros(distinct, np.int64)
     cursors = np.zeros(distinct, np.int64)
+    ends = np.zeros(distinct, np.int64)
 
     tops = np.zeros(queries, np.int64)
     most_bits = np.zeros(queries, np.int64)
@@ -171,10 +131,16 @@ def scan(
     addresses = np.empty(len(features), np.int64)
     rows = np.empty(8, np.int64)
     bitmap_start, scatter_start = bitmaps.ctypes.data, scattered.ctypes.data
+    postings_start = postings.ctypes.data
     nothing_start = scatter_start + distinct * 8 * tile
 
-    heaps = np.empty((queries, max(want, 1)), np.float64)
+    counted = measure == SCALED and want > 0
+    heaps = np.empty((queries, 1 if counted else max(want, 1)), np.float64)
     filled = np.zeros(queries, np.int64)
+    histogram = np.zeros((queries if counted else 0, levels), np.int32)
+    least_level = np.zeros(queries, np.int64)
+    guessed = np.zeros(queries, np.bool_)
+    heaps[:, 0] = -np.inf
     capacity = 1024
     owners = np.empty(capacity, np.int32)
     documents = np.empty(capacity, np.int64)
@@ -182,7 +148,10 @@ def scan(
     used = 0
     for block in range(first_block, last_block):
         for number in range(distinct):
-            cursors[number] = bases[block] + starts[block, union[number]]
+            feature = union[number]
+            block_slots[number] = slots[block, feature]
+            cursors[number] = bases[block] + starts[block, feature]
+            ends[number] = bases[block] + starts[block, feature + 1]
         for tile_start in range(0, words, tile):
             tile_stop = tile_start + tile
             live = allowed[block, tile_start:tile_stop]
@@ -190,12 +159,27 @@ def scan(
             for w in range(tile):
                 busy |= live[w] != ZERO
             for number in range(distinct):
-                feature = union[number]
-                slot = slots[block, feature]
+                after = number + AHEAD
+                if after < distinct and busy:
+                    slot = block_slots[after]
+                    if slot >= 0:
+                        line = bitmap_start + (slot * words + tile_start) * 8
+                        until = line + tile * 8
+                    else:
+                        line = postings_start + 2 * cursors[after]
+                        until = min(postings_start + 2 * ends[after], line + 2 * tile)
+                    while line < until:
+                        prefetch(line)
+                        line += 64
+                slot = block_slots[number]
                 row = scattered[number]
-                if slot < 0:
+                if slot >= 0:
+                    if together and busy:
+                        for w in range(tile):
+                            row[w] = bitmaps[slot, tile_start + w]
+                else:
                     cursor = cursors[number]
-                    end = bases[block] + starts[block, feature + 1]
+                    end = ends[number]
                     if busy:
                         for w in range(tile):
                             row[w] = ZERO
@@ -216,12 +200,12 @@ def scan(
                         plane[w] = ZERO
                 begin, end = indptr[query], indptr[query + 1]
                 for place in range(begin, end):
-                    feature = features[place]
-                    slot = slots[block, feature]
-                    if slot < 0:
-                        addresses[place] = scatter_start + rank[feature] * 8 * tile
+                    number = rank[features[place]]
+                    slot = block_slots[number]
+                    if slot < 0 or together:
+                        addresses[place] = scatter_start + number * 8 * tile
                     else:
-                        addresses[place] = bitmap_start + (np.int64(slot) * words + tile_start) * 8
+                        addresses[place] = bitmap_start + (slot * words + tile_start) * 8
                 for bit in range(most_bits[query]):
                     taken = 0
                     for place in range(begin, end):
@@ -234,20 +218,39 @@ def scan(
                     if taken:
                         rows[taken:] = nothing_start
                         add_eight(planes, bit, top, carry, rows)
-                full = want > 0 and filled[query] == want
+                full = want > 0 and filled[query] >= want
                 for w in range(tile):
                     seen[w] = ZERO
                 passes = 1
-                if want > 0 and not full:
+                if want > 0 and not full and not (total > 0 and guessed[query]):
                     passes = 2
+                missing = want - filled[query]
+                guess = 0
+                if counted and total > 0 and not guessed[query]:
+                    guessed[query] = True
+                    share = np.int64(0)
+                    for w in range(tile):
+                        share += np.int64(popcount(live[w]))
+                    guess = GUESS_MARGIN * want * share // total + GUESS_LEAST
+                    missing = min(missing, guess)
                 for attempt in range(passes):
+                    if attempt == 1 and guess > 0:
+                        level = levels - 1
+                        reached = np.int64(histogram[query, level])
+                        while level > 0 and reached < guess:
+                            level -= 1
+                            reached += histogram[query, level]
+                        if level > least_level[query]:
+                            least_level[query] = level
+                            filled[query] = reached
+                            heaps[query, 0] = level + lowest[query]
                     if attempt == 0 and passes == 2:
-                        bound = value_of_rank(planes, top, want - filled[query], live)
+                        bound = value_of_rank(planes, top, missing, live)
                         mask_at_least(planes, top, max(bound, least_value), live, mask)
                     else:
-                        full = want > 0 and filled[query] == want
+                        full = want > 0 and filled[query] >= want
                         limit_score = floors[query]
-                        if full and heaps[query, 0] > limit_score:
+                        if (full or counted) and heaps[query, 0] > limit_score:
                             limit_score = heaps[query, 0]
                         for w in range(tile):
                             mask[w] = ZERO
@@ -291,7 +294,17 @@ def scan(
                             score = score_of(measure, value, size, own[query], steps[query], base_scores[query])
                             if score < floors[query]:
                                 continue
-                            if want > 0:
+                            if counted:
+                                level = min(max(np.int64(score) - lowest[query], 0), levels - 1)
+                                if level < least_level[query]:
+                                    continue
+                                histogram[query, level] += 1
+                                filled[query] += 1
+                                while filled[query] - histogram[query, least_level[query]] >= want:
+                                    filled[query] -= histogram[query, least_level[query]]
+                                    least_level[query] += 1
+                                heaps[query, 0] = least_level[query] + lowest[query] if least_level[query] else -np.inf
+                            elif want > 0:
                                 if filled[query] < want:
                                     hole = filled[query]
                                     filled[query] += 1
@@ -302,10 +315,10 @@ def scan(
                                 elif score < heaps[query, 0]:
                                     continue
                                 elif score > heaps[query, 0]:
-                                    _replace_least(heaps[query], want, score)
+                                    replace_least(heaps[query], want, score)
                             if used == capacity:
                                 if want > 0:
-                                    used = _prune(owners, documents, found, used, heaps, filled)
+                                    used = prune(owners, documents, found, used, heaps, filled, want)
                                 if used > capacity // 2:
                                     capacity *= 2
                                     wider_owners = np.empty(capacity, np.int32)
@@ -322,5 +335,6 @@ def scan(
                             found[used] = score
                             used += 1
     if want > 0:
-        used = _prune(owners, documents, found, used, heaps, filled)
-    return owners[:used], documents[:used], found[:used]
+        used = prune(owners, documents, found, used, heaps, filled, want)
+    short = total > 0 and counted and bool((filled < want).any())
+    return owners[:used], documents[:used], found[:used], short

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 
 from bsa_st.codes import BinaryCodes
 from bsa_st.index import store as store_module
+from bsa_st.index.counting import COSINE, JACCARD, OVERLAP, SCALED, Counting, Found, only_best
+from bsa_st.index.ranking import Ids, joined, ranked
 from bsa_st.index.store import BLOCK
-from bsa_st.index.view import COSINE, JACCARD, OVERLAP, SCALED, Counting, Found, View, only_best
+from bsa_st.index.view import View
 from bsa_st.scoring import Hits, decode
 
 Symmetric = Literal["overlap", "cosine", "jaccard", "idf"]
@@ -27,9 +28,6 @@ IDF_CANDIDATES = 4
 """Times ``top_k`` documents are weighed exactly before it is known whether that was enough."""
 SLACK = 1e-6
 """Relative allowance for the rounding of float32 scores."""
-
-Ids = Callable[[np.ndarray], np.ndarray]
-"""From positions to the documents' ids."""
 
 
 def symmetric(
@@ -65,8 +63,8 @@ def symmetric(
         else:
             found = view.best(_counts(chunk, MEASURES[scoring]), top_k, allowed, threads)
         second = _decoded_scores(view, chunk, found) if break_ties else None
-        parts.append(_ranked(found, second, len(chunk), top_k, ids))
-    return _joined(parts, top_k)
+        parts.append(ranked(found, second, len(chunk), top_k, ids))
+    return joined(parts, top_k)
 
 
 def two_stage(
@@ -103,8 +101,8 @@ def two_stage(
         weights = chunk @ view.decoder.weight.T
         bases = chunk @ view.decoder.offset
         found = view.best(_probes(weights, bases, probes, frequency), max(candidates, top_k), allowed, threads)
-        parts.append(_ranked(_rescored(view, weights, bases, found), None, len(chunk), top_k, ids))
-    return _joined(parts, top_k)
+        parts.append(ranked(_rescored(view, weights, bases, found, top_k), None, len(chunk), top_k, ids))
+    return joined(parts, top_k)
 
 
 def exhaustive(view: View, queries: np.ndarray, top_k: int, ids: Ids, allowed: np.ndarray | None) -> Hits:
@@ -130,13 +128,8 @@ def exhaustive(view: View, queries: np.ndarray, top_k: int, ids: Ids, allowed: n
             documents, owners = np.nonzero(wanted)
             found.append(Found(owners, documents + rows.start, scores[documents, owners].astype(np.float64)))
         merged = Found(*(np.concatenate([getattr(entry, name) for entry in found]) for name in Found._fields))
-        parts.append(_ranked(only_best(merged, len(chunk), top_k), None, len(chunk), top_k, ids))
-    return _joined(parts, top_k)
-
-
-def no_hits(queries: int, top_k: int) -> Hits:
-    """Nothing found: ids -1, scores minus infinity."""
-    return Hits(np.full((queries, top_k), -1, np.int64), np.full((queries, top_k), -np.inf, np.float32))
+        parts.append(ranked(only_best(merged, len(chunk), top_k), None, len(chunk), top_k, ids))
+    return joined(parts, top_k)
 
 
 def _counts(codes: BinaryCodes, measure: int) -> Counting:
@@ -198,7 +191,7 @@ def _idf_sums(view: View, codes: BinaryCodes, weights: np.ndarray, found: Found)
         features = codes.ids[codes.indptr[query] : codes.indptr[query + 1]]
         own[features] = weights[features]
         places = np.flatnonzero(found.queries == query)
-        scores[places] = view.store.weigh(found.documents[places], own)
+        scores[places] = view.weigh(found.documents[places], own)
     return found._replace(scores=scores.astype(np.float32).astype(np.float64))
 
 
@@ -227,14 +220,19 @@ def _probes(weights: np.ndarray, bases: np.ndarray, probes: int, frequency: np.n
     )
 
 
-def _rescored(view: View, weights: np.ndarray, bases: np.ndarray, found: Found) -> Found:
+def _rescored(view: View, weights: np.ndarray, bases: np.ndarray, found: Found, top_k: int | None = None) -> Found:
+    """Entries with exact scores; only the ``top_k`` best of each query and those that equal the last."""
     scores = np.empty(len(found.scores))
+    keep = np.ones(len(found.scores), bool)
     for query in np.unique(found.queries):
         places = np.flatnonzero(found.queries == query)
         documents = found.documents[places]
-        sums = view.store.weigh(documents, weights[query].astype(np.float64))
-        scores[places] = (sums + float(bases[query])) * view.factors_of(documents)
-    return found._replace(scores=scores.astype(np.float32).astype(np.float64))
+        sums = view.weigh(documents, weights[query].astype(np.float64))
+        own = ((sums + float(bases[query])) * view.factors_of(documents)).astype(np.float32)
+        scores[places] = own
+        if top_k is not None and len(own) > top_k:
+            keep[places] = own >= np.partition(own, len(own) - top_k)[len(own) - top_k]
+    return Found(found.queries[keep], found.documents[keep], scores[keep])
 
 
 def _decoded_scores(view: View, codes: BinaryCodes, found: Found) -> np.ndarray:
@@ -253,23 +251,3 @@ def _weigh_block(view: View, block: int, weights: np.ndarray) -> np.ndarray:
     sums = np.empty((len(counts), weights.shape[1]))
     weigh_block(ids, counts, weights, sums)
     return sums
-
-
-def _ranked(found: Found, second: np.ndarray | None, queries: int, top_k: int, ids: Ids) -> Hits:
-    """The first ``top_k`` of each query by score, then by the second score, then by id."""
-    hits = no_hits(queries, top_k)
-    names = ids(found.documents)
-    keys = (names, -found.scores, found.queries) if second is None else (names, -second, -found.scores, found.queries)
-    order = np.lexsort(keys)
-    owners = found.queries[order]
-    rank = np.arange(len(order)) - np.searchsorted(owners, owners)
-    kept = rank < top_k
-    hits.ids[owners[kept], rank[kept]] = names[order][kept]
-    hits.scores[owners[kept], rank[kept]] = found.scores[order][kept]
-    return hits
-
-
-def _joined(parts: list[Hits], top_k: int) -> Hits:
-    if not parts:
-        return no_hits(0, top_k)
-    return Hits(np.concatenate([part.ids for part in parts]), np.concatenate([part.scores for part in parts]))

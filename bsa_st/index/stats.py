@@ -7,9 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from bsa_st.codes import log2_binomial
+from bsa_st.index.counting import Decoder
 from bsa_st.index.documentids import DocumentIds
+from bsa_st.index.part import Part
 from bsa_st.index.store import CodeStore
-from bsa_st.index.view import Decoder, Part, View
+from bsa_st.index.view import View
 
 
 class IndexStats(NamedTuple):
@@ -25,7 +27,8 @@ class IndexStats(NamedTuple):
         ideal_code_bytes: ``sum log2 C(D, active) / 8`` over all documents.
         id_bytes: Ids and live marks, in memory.
         decoder_bytes: The decoder.
-        inverted_bytes: Bitmaps, offset lists and tables of the inverted index; 0 before the first search.
+        inverted_bytes: Bitmaps, offset lists and tables of the inverted index, and where there is a decoder the codes once more,
+            uncompressed, for scoring candidates; 0 before the first search.
         helper_bytes: Tables that find single documents and group them by size.
         memory_bytes: All of these in memory, memory-mapped codes included.
     """

@@ -27,6 +27,7 @@ import numpy as np
 
 from bsa_st.atomic import atomic_file, remove_leftovers
 from bsa_st.errors import BSAError
+from bsa_st.index.counting import Decoder
 from bsa_st.index.store import (
     BLOCK,
     BYTES,
@@ -42,7 +43,6 @@ from bsa_st.index.store import (
     TEXTS,
     CodeStore,
 )
-from bsa_st.index.view import Decoder
 
 MAGIC = b"BSAINDEX"
 ALIGNMENT = 64

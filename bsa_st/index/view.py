@@ -3,104 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
-from bsa_st.codes import BinaryCodes
-from bsa_st.index import store as store_module
+from bsa_st.index.counting import COSINE, JACCARD, SCALED, Counting, Decoder, Found, only_best, scores_of
+from bsa_st.index.part import Part
 from bsa_st.index.postings import WORDS, Classes, Postings, to_words
 from bsa_st.index.store import BLOCK, CodeStore
 from bsa_st.scoring import decode_scale, inverse_norms
-
-OVERLAP, COSINE, JACCARD, SCALED = range(4)
-"""What a counter is turned into, see :func:`bsa_st.index.scan_kernel.score_of`."""
-
-
-class Decoder(NamedTuple):
-    """The decoder of a head: ``weight`` V, float32 (D, d), and ``offset`` c, float32 (d,)."""
-
-    weight: np.ndarray
-    offset: np.ndarray
-
-
-class Counting(NamedTuple):
-    """Weighted features of some queries, and what the sum of the weights is worth; see :func:`bsa_st.index.scan_kernel.scan`."""
-
-    features: np.ndarray
-    weights: np.ndarray
-    indptr: np.ndarray
-    measure: int
-    own: np.ndarray
-    steps: np.ndarray
-    bases: np.ndarray
-    floors: np.ndarray
-    least_value: int
-
-
-class Found(NamedTuple):
-    """Entries: the query, int, the document's position, int64, and its score, float64."""
-
-    queries: np.ndarray
-    documents: np.ndarray
-    scores: np.ndarray
-
-
-@dataclass
-class Part:
-    """Some consecutive blocks, inverted with numba; without it, their decoded codes.
-
-    Attributes:
-        first: First block.
-        last: Behind the last block.
-        sealed: Whether all blocks are full.
-        documents: Documents of the index up to the last block.
-        frequency: Documents of each feature, int64 (D,).
-        postings: With numba.
-        codes: Without numba.
-        classes: Its documents grouped by size, for each measure that was asked for.
-        factors: See :meth:`View.factors`; None until they are needed.
-    """
-
-    first: int
-    last: int
-    sealed: bool
-    documents: int
-    frequency: np.ndarray
-    postings: Postings | None = None
-    codes: list[BinaryCodes] = field(default_factory=list)
-    classes: dict[int, Classes] = field(default_factory=dict)
-    factors: np.ndarray | None = None
-
-    @classmethod
-    def build(cls, store: CodeStore, first: int, last: int, *, sealed: bool) -> Part:
-        documents = last * BLOCK if sealed else len(store)
-        if store_module.HAS_NUMBA:
-            postings = Postings.build(store, first, last)
-            return cls(first, last, sealed, documents, postings.frequency, postings)
-        codes = [store.block_codes(block) for block in range(first, last)]
-        frequency = sum((np.bincount(part.ids, minlength=store.hidden_dim) for part in codes), np.zeros(store.hidden_dim, int))
-        return cls(first, last, sealed, documents, frequency, codes=codes)
-
-    def extend(self, more: Part) -> Part:
-        postings = self.postings.extend(more.postings) if self.postings and more.postings else None
-        frequency = self.frequency + more.frequency
-        return Part(self.first, more.last, more.sealed, more.documents, frequency, postings, [*self.codes, *more.codes])
-
-    def counts(self) -> np.ndarray:
-        """Active features of each document."""
-        if self.postings is not None:
-            return self.postings.counts
-        return np.concatenate([np.zeros(0, np.int64), *(codes.counts for codes in self.codes)])
-
-    @property
-    def nbytes(self) -> int:
-        return (
-            (self.postings.nbytes if self.postings else 0)
-            + sum(codes.nbytes_as("memory") for codes in self.codes)
-            + sum(classes.nbytes for classes in self.classes.values())
-        )
 
 
 class View:
@@ -127,6 +37,7 @@ class View:
         if self.count < len(live):
             self.frequency = self.frequency - np.bincount(store.take(np.flatnonzero(~live)).ids, minlength=store.hidden_dim)
         self._live_words = _all_words(live, store.blocks)
+        self._factor_range: tuple[float, float] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -157,8 +68,25 @@ class View:
         assert self.decoder is not None
         return inverse_norms(self.store.take(documents), *self.decoder)
 
+    def weigh(self, documents: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Sum of ``weights`` over each document's active features, added in the order of the ids: float64 (m,).
+
+        Args:
+            documents: Positions, int64 (m,).
+            weights: float64 (D,).
+        """
+        rows = [part.postings.rows if part.postings is not None else None for part in self.parts]
+        if any(entry is None for entry in rows):
+            return self.store.weigh(documents, weights)
+        sums = np.empty(len(documents))
+        for part, entry in zip(self.parts, rows, strict=True):
+            assert entry is not None
+            inside = (documents >= part.first * BLOCK) & (documents < part.documents)
+            sums[inside] = entry.weigh(documents[inside] - part.first * BLOCK, weights)
+        return sums
+
     def classes(self, number: int, measure: int) -> Classes:
-        """A part's documents in groups by what :func:`bsa_st.index.scan_kernel.score_of` calls their size."""
+        """A part's documents in groups by what :func:`bsa_st.index.best_kernel.score_of` calls their size."""
         part = self.parts[number]
         if measure not in part.classes:
             part.classes[measure] = Classes.of(self._sizes(number, measure))
@@ -172,6 +100,22 @@ class View:
             return self.factors(number)
         return np.ones(part.documents - part.first * BLOCK, np.float32)
 
+    def _in_levels(self, counting: Counting) -> tuple[Counting, np.ndarray, int]:
+        """``SCALED`` scores as whole numbers: their counting, the least of each query, and how many there are."""
+        if self._factor_range is None:
+            sizes = [self._sizes(number, SCALED) for number in range(len(self.parts))]
+            self._factor_range = min(part.min() for part in sizes), max(part.max() for part in sizes)
+        factors = np.array(self._factor_range, np.float64)
+        owner = np.repeat(np.arange(len(counting.own)), np.diff(counting.indptr))
+        most = np.bincount(owner, counting.weights, minlength=len(counting.own))
+        ends = np.stack([counting.bases, counting.bases + most * counting.steps])[:, None] * factors[None, :, None]
+        lowest, highest = ends.min(axis=(0, 1)), ends.max(axis=(0, 1))
+        unit = np.maximum(counting.steps * factors[1] / FINENESS, (highest - lowest) / MOST_LEVELS)
+        unit = np.where(unit > 0, unit, 1)
+        first = np.floor(lowest / unit).astype(np.int64)
+        levels = int((np.floor(highest / unit).astype(np.int64) - first).max(initial=0)) + 1
+        return counting._replace(steps=counting.steps / unit, bases=counting.bases / unit), first, levels
+
     def best(self, counting: Counting, want: int, allowed: np.ndarray | None, threads: int) -> Found:
         """Documents whose score is among the ``want`` best of their query, ties included; all above the floor if ``want`` is 0.
 
@@ -182,17 +126,28 @@ class View:
             threads: Threads.
         """
         allowed = self.live if allowed is None else allowed
+        lowest, levels = np.zeros(len(counting.own), np.int64), 1
+        if counting.measure == SCALED:
+            counting, lowest, levels = self._in_levels(counting)
         found = []
         for number, part in enumerate(self.parts):
             if part.postings is None:
                 found += self._scan_numpy(number, counting, want, allowed)
             else:
-                found += self._scan_numba(number, part.postings, counting, want, allowed, threads)
+                found += self._scan_numba(number, part.postings, counting, lowest, levels, want, allowed, threads)
         merged = Found(*(np.concatenate([getattr(entry, name) for entry in found]) for name in Found._fields))
         return merged if len(found) == 1 or not want else only_best(merged, len(counting.own), want)
 
     def _scan_numba(
-        self, number: int, postings: Postings, counting: Counting, want: int, allowed: np.ndarray, threads: int
+        self,
+        number: int,
+        postings: Postings,
+        counting: Counting,
+        lowest: np.ndarray,
+        levels: int,
+        want: int,
+        allowed: np.ndarray,
+        threads: int,
     ) -> list[Found]:
         from bsa_st.index.scan_kernel import scan
 
@@ -202,13 +157,19 @@ class View:
         tile = WORDS if len(counting.own) < BATCH else TILE
 
         def run(first: int, last: int) -> Found:
-            queries, documents, scores = scan(
+            total = int(np.count_nonzero(allowed[(part.first + first) * BLOCK : (part.first + last) * BLOCK]))
+            *entries, short = scan_blocks(first, last, total if total > GUESS_FROM * want else 0)
+            if short:
+                *entries, _ = scan_blocks(first, last, 0)
+            return Found(entries[0], entries[1] + part.first * BLOCK, entries[2])
+
+        def scan_blocks(first: int, last: int, total: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+            return scan(
                 postings.bitmaps, postings.slots, postings.postings, postings.starts, postings.bases, words,
                 classes.sizes, classes.masks, classes.low, classes.high, counting.features, counting.weights, counting.indptr,
                 counting.measure, counting.own, counting.steps, counting.bases, counting.floors, counting.least_value,
-                want, tile, first, last,
+                lowest, levels, want, total, tile, first, last,
             )  # fmt: skip
-            return Found(queries, documents + part.first * BLOCK, scores)
 
         blocks = part.last - part.first
         pieces = min(threads, blocks)
@@ -247,30 +208,12 @@ class View:
 
 BATCH = 8
 """Queries from which on words are counted in tiles that stay in the cache from query to query."""
-TILE = 256
-
-
-def scores_of(counting: Counting, values: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """:func:`bsa_st.index.scan_kernel.score_of` on arrays: float64 (documents, queries), the same numbers bit by bit."""
-    if counting.measure == OVERLAP:
-        return values.astype(np.float64)
-    if counting.measure == SCALED:
-        return (values * counting.steps + counting.bases) * size.astype(np.float64)
-    shared, own = values.astype(np.float32), counting.own
-    under = np.sqrt(own * size) if counting.measure == COSINE else own + size - shared
-    return np.divide(shared, under, out=np.zeros_like(shared), where=shared > 0).astype(np.float64)
-
-
-def only_best(found: Found, queries: int, want: int) -> Found:
-    """Entries among the ``want`` best of their query, ties included."""
-    order = np.lexsort((-found.scores, found.queries))
-    starts = np.searchsorted(found.queries[order], np.arange(queries + 1))
-    places = np.minimum(starts[:-1] + want, starts[1:]) - 1
-    least = np.full(queries, -np.inf)
-    filled = starts[1:] > starts[:-1]
-    least[filled] = found.scores[order][places[filled]]
-    keep = found.scores >= least[found.queries]
-    return Found(found.queries[keep], found.documents[keep], found.scores[keep])
+TILE = 128
+FINENESS = 4
+"""Levels of a document's score in the first stage for each step of its counter."""
+MOST_LEVELS = 1 << 14
+GUESS_FROM = 32
+"""Documents for each one that is wanted from which on the score needed is guessed."""
 
 
 def _all_words(allowed: np.ndarray, blocks: int) -> np.ndarray:
