@@ -19,7 +19,7 @@ from evaluation.methods import VARIANTS
 from evaluation.methods.bsa import Variant
 from evaluation.report import EXPLAINED, TITLES
 from evaluation.rows import Row, details_path, read_json, read_rows, rows_path
-from evaluation.table import Line, table
+from evaluation.table import Line, mean_tasks, table
 from evaluation.training import SETTINGS
 
 HERE = Path(__file__).parent
@@ -104,7 +104,7 @@ def _facts(
         tasks, lines = table(rows, metric)
         shown = [line for name in (*REFERENCES, *own) for line in lines if line.method == name]
         if shown:
-            title = f"{TITLES.get(metric, metric)}, mean over {', '.join(tasks)}."
+            title = f"{TITLES.get(metric, metric)}, mean over {', '.join(mean_tasks(tasks))}."
             tables.append(Table(title, TITLES.get(metric, metric).split(", ")[-1], [_row(line, own) for line in shown]))
     figures = {name: details["figures"][name] for name in own}
     first = next(iter(own))

@@ -104,10 +104,10 @@ def test_figures_of_a_card_are_in_the_results_files(name: str) -> None:
         assert any(
             row["score"] == result.metric_value
             and (row["task"], row["scoring"], row["metric"]) == (result.dataset_type, scoring, result.metric_type)
-            and row["method"].startswith(f"bsa-{match[2]}")
+            and row["method"].startswith(f"bsa-{match[2].split('-')[0]}")
             for row in rows
         )
-    retrieval = [row for row in rows if row["metric"] == "ndcg_at_10"]
+    retrieval = [row for row in rows if row["metric"] == "ndcg_at_10" and row["task"] != "hpo"]
     for method, scoring in (("float32", "symmetric"), ("sign", "asymmetric")):
         scores = [row["score"] for row in retrieval if (row["method"], row["scoring"]) == (method, scoring)]
         assert re.search(rf"^\| {method} \| {scoring} \| [\d.]+ \| {np.mean(scores):.4f} ", card.text, flags=re.MULTILINE)

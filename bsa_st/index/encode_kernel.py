@@ -7,7 +7,7 @@ import numpy as np
 
 
 @numba.njit(cache=True, nogil=True)
-def encode_block(ids: np.ndarray, indptr: np.ndarray, rice: int, least: int, count_bits: int, body: np.ndarray) -> int:
+def encode_block(ids: np.ndarray, indptr: np.ndarray, rice: int, least: int, count_bits: int, body: np.ndarray) -> np.int64:
     """Write the sections of a block into ``body``, zeroed uint8 and large enough; returns the bytes of the block.
 
     Args:
@@ -41,9 +41,9 @@ def encode_block(ids: np.ndarray, indptr: np.ndarray, rice: int, least: int, cou
 
 
 @numba.njit(cache=True, nogil=True)
-def quotient_bits(ids: np.ndarray, indptr: np.ndarray, rice: int) -> int:
+def quotient_bits(ids: np.ndarray, indptr: np.ndarray, rice: int) -> np.int64:
     """Bits of the quotients of a block: one for every id and one for every ``2^rice`` in its gap."""
-    bits = len(ids)
+    bits = np.int64(len(ids))
     for document in range(len(indptr) - 1):
         previous = np.int64(-1)
         for place in range(indptr[document], indptr[document + 1]):

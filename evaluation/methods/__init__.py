@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import replace
 
 from bsa_st import BSAError, DistillSettings
@@ -92,7 +93,7 @@ def choose_methods(names: list[str], steps: int | None = None, width: int = WIDT
         found = [name for name, method in methods.items() if wanted in (name, method.family)]
         found = found or [name for name in methods if name.startswith(f"{wanted}-")]
         if not found:
-            known = [*methods, CORE, *dict.fromkeys(method.family for method in methods.values())]
+            known = [*methods, CORE, *dict.fromkeys(re.sub(r"-\d.*", "", name) for name in methods)]
             near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise BSAError(f"unknown method {wanted!r}{hint} (all: {', '.join(methods)})")
