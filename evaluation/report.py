@@ -26,7 +26,9 @@ HEADER = """\
 Written by `python -m evaluation --report-only` from `results/*.json`; do not edit. `make evaluate DATA=DIR` makes the results of
 all-MiniLM-L6-v2 again and `make evaluate-encoders DATA=DIR` those of the other encoders, where `DIR` holds task folders,
 `text_mix/mix.txt.gz` (short training texts) and `retrieval_medquad` (long ones); both continue an interrupted run.
-[NOTES.md](NOTES.md) says what was tried, [LEADERBOARD.md](LEADERBOARD.md) how scores get onto mteb's leaderboard."""
+[NOTES.md](NOTES.md) says what was tried, [LEADERBOARD.md](LEADERBOARD.md) how scores get onto mteb's leaderboard. Elsewhere:
+[SEARCH.md](SEARCH.md) times the index, [DICTIONARIES.md](DICTIONARIES.md) compares D and k at equal bytes,
+[INTERPRETABILITY.md](INTERPRETABILITY.md) measures how well features can be read."""
 GLANCE = """\
 The BSA methods are the ones that `evaluation/budgets.py` recommends for each budget of bytes, whatever they score here. *Strongest other*
 is the baseline of the same budget with the best score on these very tasks, a choice in its favour; every baseline of the budget
