@@ -109,7 +109,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def study(
-    data: Annotated[Path, typer.Option(help="Folder with the general texts: text_mix and retrieval_medquad.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with the general texts: text_mix and retrieval_medquad.  [default: none]")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
     training_texts: Annotated[int, typer.Option(help="Texts that heads learn from.")] = 120_000,
     model: Annotated[str, typer.Option(help="Encoder, as in python -m evaluation.")] = "all-MiniLM-L6-v2",
