@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from bsa_st import BSAError
 from bsa_st.atomic import atomic_file
 from bsa_st.distill import ready_embeddings
 from evaluation.cli import HERE
+from evaluation.console import run_command
 from evaluation.embeddings import EmbeddingStore
 from evaluation.encoders import MINILM, load_encoder
 from evaluation.search_contenders import TOP_K, Contender, code_contenders, dense_contenders
@@ -31,7 +31,7 @@ from evaluation.speed import one_thread
 from evaluation.tasks import hpo_task
 from evaluation.training import adaptation_texts, general_texts
 
-LOG = logging.getLogger(__name__)
+LOG = logging.getLogger("evaluation.bench_search")
 RESULTS = HERE / "search.json"
 BATCH = 64
 ROUNDS = 3
@@ -173,17 +173,5 @@ def _embeddings(data: Path | None, path: Path | None, limit: int) -> tuple[str, 
     return f"{len(texts)} texts, {MINILM}", store.training(texts)
 
 
-def main() -> None:
-    """Entry point: run; print a :class:`BSAError` as one line and exit with status 2."""
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("evaluation").setLevel(logging.INFO)
-    logging.getLogger("__main__").setLevel(logging.INFO)
-    try:
-        app(prog_name="python -m evaluation.bench_search")
-    except BSAError as error:
-        sys.stderr.write(f"bench_search: {error}\n")
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(app, "evaluation.bench_search")
