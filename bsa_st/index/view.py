@@ -63,10 +63,14 @@ class View:
         """:meth:`factors` of some documents, by position."""
         if self.store.scale is not None:
             return decode_scale(np.asarray(self.store.scale[documents]))
-        if all(part.factors is not None for part in self.parts):
-            return np.concatenate([self.factors(number) for number in range(len(self.parts))])[documents]
-        assert self.decoder is not None
-        return inverse_norms(self.store.take(documents), *self.decoder)
+        if any(part.factors is None for part in self.parts):
+            assert self.decoder is not None
+            return inverse_norms(self.store.take(documents), *self.decoder)
+        factors = np.empty(len(documents), np.float32)
+        for number, part in enumerate(self.parts):
+            inside = self._inside(part, documents)
+            factors[inside] = self.factors(number)[documents[inside] - part.first * BLOCK]
+        return factors
 
     def weigh(self, documents: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Sum of ``weights`` over each document's active features, added in the order of the ids: float64 (m,).
@@ -81,9 +85,13 @@ class View:
         sums = np.empty(len(documents))
         for part, entry in zip(self.parts, rows, strict=True):
             assert entry is not None
-            inside = (documents >= part.first * BLOCK) & (documents < part.documents)
+            inside = self._inside(part, documents)
             sums[inside] = entry.weigh(documents[inside] - part.first * BLOCK, weights)
         return sums
+
+    @staticmethod
+    def _inside(part: Part, documents: np.ndarray) -> np.ndarray:
+        return np.asarray((documents >= part.first * BLOCK) & (documents < part.documents))
 
     def classes(self, number: int, measure: int) -> Classes:
         """A part's documents in groups by what :func:`bsa_st.index.best_kernel.score_of` calls their size."""
