@@ -27,8 +27,8 @@ from evaluation.encoders import MINILM, load_encoder
 from evaluation.search_contenders import TOP_K, Contender, code_contenders, dense_contenders
 from evaluation.search_data import QUERIES, grow_codes, grow_embeddings, quality, sample
 from evaluation.search_report import write_report
-from evaluation.speed import one_thread
 from evaluation.tasks import hpo_task
+from evaluation.threads import one_thread
 from evaluation.training import adaptation_texts, general_texts
 
 LOG = logging.getLogger("evaluation.bench_search")

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import faiss
-import torch
 
 from bsa_st import BSAError
 from evaluation.embeddings import EmbeddingStore
@@ -18,9 +14,8 @@ from evaluation.encoders import MINILM, load_encoder, short_name
 from evaluation.methods import QUICK_METHODS, QUICK_STEPS, choose_methods
 from evaluation.methods.base import Method
 from evaluation.tasks import QUICK_CONCEPTS, EvaluationTask, hpo_task, resolve_tasks
+from evaluation.threads import set_threads
 from evaluation.training import SETTINGS, check_settings, general_texts
-
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -122,12 +117,10 @@ def prepare(request: Request) -> Plan:
 
 
 def limit_threads(request: Request) -> None:
-    """Set the number of threads of this process and of those that it starts."""
+    """As many threads as asked for, one if several processes share the processor; those do the same when they prepare."""
     threads = request.threads or (1 if request.workers > 1 else None)
     if threads is not None:
-        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-        torch.set_num_threads(threads)
-        faiss.omp_set_num_threads(threads)
+        set_threads(threads)
 
 
 def _command() -> str:

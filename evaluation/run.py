@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -83,16 +85,22 @@ def _in_processes(request: Request, jobs: Sequence[Job]) -> None:
 
 def _start_worker(request: Request) -> None:
     global _worker
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     set_up_console()
     _worker = Fitter(prepare(request))
 
 
 def _in_worker(job: Job) -> None:
     assert _worker is not None, "the initializer makes it"
-    parent = multiprocessing.parent_process()
-    if parent is None or not parent.is_alive():
-        raise SystemExit("the run was stopped")
     _run_job(_worker, job)
+
+
+def _end_with_parent() -> None:
+    """Do not go on with a method for hours when the run was killed; what is written is written atomically."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker is started by the run"
+    parent.join()
+    os._exit(1)
 
 
 def _run_job(fitter: Fitter, job: Job) -> None:

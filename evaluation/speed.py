@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-import faiss
 import numpy as np
-import torch
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from evaluation.fitted import Fitter, digest
 from evaluation.methods.base import Encoded, Search
 from evaluation.rows import read_json, write_json
 from evaluation.table import mean_tasks
 from evaluation.tasks import EvaluationTask
+from evaluation.threads import one_thread
 
 QUERIES = 200
 ROUNDS = 5
@@ -71,17 +68,3 @@ def queries_per_second(searchers: dict[Key, Search], queries: np.ndarray) -> dic
             search(batch)
             seconds[key] = min(seconds.get(key, np.inf), time.process_time() - started)
     return {key: len(batch) / max(value, 1e-6) for key, value in seconds.items()}
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """numpy, torch and faiss on one thread each."""
-    torch_threads, faiss_threads = torch.get_num_threads(), faiss.omp_get_max_threads()
-    torch.set_num_threads(1)
-    faiss.omp_set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(torch_threads)
-        faiss.omp_set_num_threads(faiss_threads)

@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import faiss
 import numpy as np
+import psutil
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 from sklearn.metrics import ndcg_score
+from threadpoolctl import threadpool_limits
 
 import evaluation
 from bsa_st import BSAError
@@ -30,6 +38,16 @@ ROOT = Path(evaluation.__file__).parent
 DATA = Path(os.environ.get("BSA_ST_DATA") or ROOT.parents[1] / "shared" / "data")
 ROWS_FILE = "all-MiniLM-L6-v2-adapted.json"
 BSA = BUDGETS[48]
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """Runs in this process set the number of threads; other tests want theirs back."""
+    before = torch.get_num_threads()
+    with threadpool_limits():
+        yield
+    torch.set_num_threads(before)
+    faiss.omp_set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +147,19 @@ def test_an_error_in_a_worker_process_reaches_the_user(cache_dir: Path, tmp_path
     (tmp_path / "work" / "pairs").write_text("a file where a folder should be")
     with pytest.raises(BSAError, match="cannot write"):
         quick_run(tmp_path, cache_dir, "--workers", "2", "--threads", "1", "--methods", "sign,float32")
+
+
+def test_workers_end_when_the_run_is_killed(cache_dir: Path, tmp_path: Path, quick: Path) -> None:
+    places = ["--output", str(tmp_path / "results"), "--work", str(tmp_path / "work"), "--cache-dir", str(cache_dir)]
+    command = [sys.executable, "-m", "evaluation", "--quick", *places, "--workers", "2", "--methods", "itq,opq-48,pq-48,pq-64"]
+    run = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "work" / "pairs").exists():
+        assert run.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.1)
+    workers = run.children()
+    run.kill()
+    assert len(workers) >= 2
+    assert not psutil.wait_procs(workers, timeout=30)[1]
 
 
 def test_details_hold_what_a_model_card_states(quick: Path) -> None:
