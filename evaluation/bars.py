@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from evaluation.budgets import BUDGETS, CODE_SCORINGS, FLOAT_SCORING, SPARSE, THRESHOLD
+from evaluation.budgets import BUDGETS, CODE_SCORINGS, FLOAT_SCORING, OVERLAP, SPARSE, THRESHOLD
 from evaluation.markdown import markdown_table
 from evaluation.table import Line
 
@@ -70,12 +70,13 @@ def _general(run: Measured) -> Iterator[Bar]:
     yield _against("general", run, 64, "above sign bits with float queries", SIGNS, lambda own, other: own > other)
     for budget in (48, 64, 110):
         yield _against("general", run, budget, "not below the best of PQ, OPQ, RaBitQ", RIVALS, lambda own, other: own >= other)
-    for scoring in CODE_SCORINGS:
+    codes = {"decoded": BUDGETS, PLAIN: OVERLAP}
+    for scoring, methods in codes.items():
         for budget, share in ((64, 0.925), (110, 0.955)):
-            yield _share("general", run, budget, BUDGETS[budget], scoring, share)
-        yield _share("general", run, 64, BUDGETS[64], scoring, 0.95, "reach for: ")
-    for scoring in CODE_SCORINGS:
-        yield _share("general", run, 64, BUDGETS[64], scoring, 0.985, similarity=True)
+            yield _share("general", run, budget, methods[budget], scoring, share)
+        yield _share("general", run, 64, methods[64], scoring, 0.95, "reach for: ")
+    for scoring, methods in codes.items():
+        yield _share("general", run, 64, methods[64], scoring, 0.985, similarity=True)
     yield _share("general", run, 64, SPARSE, FLOAT_SCORING, 0.98, "sparse, for an inverted index: ")
     for scoring in (FLOAT_SCORING, *CODE_SCORINGS):
         yield _threshold(run, scoring)

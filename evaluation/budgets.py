@@ -10,6 +10,9 @@ WIDTH = 384
 BUDGETS = {48: "bsa-topk-768-78-elastic", 64: "bsa-topk-768-126-elastic", 110: "bsa-topk-1536-200-elastic"}
 """Stored bytes per text to the method that competes there: one trained head at three sizes."""
 
+OVERLAP = {48: "bsa-topk-376-188-plain", 64: "bsa-topk-504-250-plain", 110: "bsa-topk-872-436-plain"}
+"""Where codes are compared by the features that they share and by nothing else: half of the features active, and no refinement."""
+
 SPARSE = "bsa-topk-4096-64-refined"
 """For an inverted index: at least 4,096 features, at most 64 of them active."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -12,7 +12,7 @@ from bsa_st.hardware import hardware_name
 from evaluation.budgets import BUDGETS, CODE_SCORINGS, FLOAT_SCORING, SIDES, budget_of, scaled_name
 from evaluation.pairs import Finished
 from evaluation.prepare import Plan
-from evaluation.rows import details_path, read_json, write_json
+from evaluation.rows import details_path, read_json, read_rows, rows_path, write_json
 from evaluation.statistics import macro_interval, paired_test
 from evaluation.table import mean_tasks
 
@@ -30,22 +30,38 @@ def write_details(plan: Plan, setting: str, finished: Sequence[Finished]) -> Non
     inside = mean_tasks(list(dict.fromkeys(item.row.task for item in retrieval)))
     methods = _by_method(item for item in retrieval if item.row.task in inside)
     path = details_path(plan.request.output, plan.model, setting)
-    figures = read_json(path).get("figures", {}) if path.is_file() else {}
-    figures.update({item.row.method: item.figures for item in finished if item.figures})
     width = plan.store.encoder.get_embedding_dimension() or 0
-    write_json(
-        path,
-        {
-            "command": plan.request.command,
-            "width": width,
-            "training_texts": len(plan.general),
-            "packages": {name: metadata.version(name) for name in PACKAGES},
-            "machine": hardware_name(),
-            "means": means(methods),
-            "budgets": list(at_budgets(methods, width)),
-            "figures": figures,
-        },
-    )
+    details = {
+        "command": plan.request.command,
+        "width": width,
+        "training_texts": len(plan.general),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "machine": hardware_name(),
+        "means": means(methods),
+        "budgets": list(at_budgets(methods, width)),
+        "figures": {item.row.method: item.figures for item in finished if item.figures},
+    }
+    if path.is_file():
+        there = {row.method for row in read_rows(rows_path(plan.request.output, plan.model, setting))}
+        details = with_earlier(details, read_json(path), there)
+    write_json(path, details)
+
+
+def with_earlier(details: dict[str, Any], earlier: dict[str, Any], there: Collection[str]) -> dict[str, Any]:
+    """Add what an earlier run found of methods that this one did not measure, as far as they are still ``there``."""
+    new = {(entry["method"], entry["scoring"]) for entry in details["means"]}
+    compared = {(entry["budget"], entry["side"]) for entry in details["budgets"]}
+    kept = [entry for entry in earlier["means"] if entry["method"] in there and (entry["method"], entry["scoring"]) not in new]
+    figures = {name: facts for name, facts in earlier["figures"].items() if name in there}
+    commands = dict.fromkeys([earlier["command"], details["command"]]) if kept else [details["command"]]
+    return {
+        **details,
+        "command": "; ".join(commands),
+        "means": kept + details["means"],
+        "budgets": [entry for entry in earlier["budgets"] if (entry["budget"], entry["side"]) not in compared]
+        + details["budgets"],
+        "figures": {**figures, **details["figures"]},
+    }
 
 
 def means(methods: dict[Key, Tasks]) -> list[dict[str, Any]]:

@@ -41,6 +41,19 @@ def write_report(results: Path) -> Path:
     return target
 
 
+def studied_heads(results: Path) -> dict[str, dict[str, Any]]:
+    """Width, texts and features that never fired of every head of the study, by the head's name; none without results."""
+    rows = json.loads(results.read_text())["rows"] if results.is_file() else []
+    return {
+        f"{row['method']} (study)": {
+            **{name: row[name] for name in ("hidden_dim", "never_fired")},
+            "texts": row["firing_texts"],
+        }
+        for row in rows
+        if "never_fired" in row
+    }
+
+
 def _line(row: dict[str, Any]) -> str:
     def cell(name: str, pattern: str = "{}") -> str:
         return pattern.format(row[name]) if name in row else "-"

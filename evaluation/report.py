@@ -9,6 +9,7 @@ from typing import Any
 from bsa_st import BSAError
 from bsa_st.atomic import atomic_file
 from evaluation.bars import Measured, bars_table
+from evaluation.dictionaries_report import studied_heads
 from evaluation.encoders import MINILM
 from evaluation.glance import equal_bytes, glance
 from evaluation.markdown import interval, markdown_table, percent, rate, score
@@ -35,7 +36,8 @@ is the baseline of the same budget with the best score on these very tasks, a ch
 stands below under *At equal bytes*. *p*: paired randomisation test over queries. RaBitQ's and CSR's own sizes are listed with the nearest budget."""
 BARS = """\
 For all-MiniLM-L6-v2; *decoded* and *symmetric* compare a code with a code, *decoded* weighting every feature of the document by the
-decoded query code. Percentages are of float32's mean over the local retrieval sets (or of its mean Spearman)."""
+decoded query code, *symmetric* counting shared features. Percentages are of float32's mean over the local retrieval sets (or of
+its mean Spearman). Heads of other D are those of [DICTIONARIES.md](DICTIONARIES.md)."""
 NOT_DONE = """\
 **Not done:** d=1024. No package with the weights of a 1,024-d encoder was found, and embeddings made wider by a random map are no real
 ones. The other encoders ran on fewer methods, and all-mpnet-base-v2 also on fewer tasks and training texts, as their commands say."""
@@ -66,6 +68,7 @@ def write_report(results: Path) -> Path:
     own = {setting: run for (model, setting), run in runs.items() if model == MINILM}
     if len(own) == len(SETTINGS):
         measured = {setting: _measured(rows, details[MINILM, setting]) for setting, rows in own.items()}
+        measured["general"].figures.update(studied_heads(results.parent / "dictionaries.json"))
         parts += ["## Goals", BARS, bars_table(measured)]
     for (model, setting), rows in runs.items():
         parts += _section(model, setting, rows, details[model, setting], results.parent)
@@ -93,7 +96,7 @@ def _details(results: Path, model: str, setting: str) -> dict[str, Any]:
 
 
 def _measured(rows: list[Row], details: dict[str, Any]) -> Measured:
-    return Measured(table(rows, RETRIEVAL)[1], table(rows, SIMILARITY)[1], details.get("figures", {}))
+    return Measured(table(rows, RETRIEVAL)[1], table(rows, SIMILARITY)[1], dict(details.get("figures", {})))
 
 
 def _section(model: str, setting: str, rows: list[Row], details: dict[str, Any], folder: Path) -> list[str]:

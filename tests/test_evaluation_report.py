@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evaluation import plots
 from evaluation.bars import Measured, bars, bars_table
 from evaluation.budgets import BUDGETS, CODE_SCORINGS, FLOAT_SCORING, budget_of, scaled_name
+from evaluation.compare import with_earlier
 from evaluation.glance import glance
 from evaluation.rows import Row
 from evaluation.table import Line, table
@@ -135,3 +137,23 @@ def test_names_in_the_plots_do_not_overlap(tmp_path: Path, monkeypatch: pytest.M
     assert len(boxes) == len(lines)
     assert not any(a.overlaps(b) for place, a in enumerate(boxes) for b in boxes[:place])
     assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
+def test_details_of_an_earlier_run_stay_where_its_methods_are_still_there() -> None:
+    def details(command: str, *methods: str) -> dict[str, Any]:
+        means = [{"method": method, "scoring": "asymmetric", "score": 0.5} for method in methods]
+        budgets = [{"budget": 48, "side": "float query", "method": method} for method in methods[:1]]
+        return {
+            "command": command,
+            "means": means,
+            "budgets": budgets,
+            "figures": {method: {"by": command} for method in methods},
+        }
+
+    both = with_earlier(details("second", "bsa", "new"), details("first", "pq", "gone", "bsa"), {"pq", "bsa", "new"})
+    assert [entry["method"] for entry in both["means"]] == ["pq", "bsa", "new"]
+    assert [entry["method"] for entry in both["budgets"]] == ["bsa"]
+    assert both["figures"] == {"pq": {"by": "first"}, "bsa": {"by": "second"}, "new": {"by": "second"}}
+    assert both["command"] == "first; second"
+    again = with_earlier(details("second", "bsa"), details("first", "bsa"), {"bsa"})
+    assert again == details("second", "bsa")

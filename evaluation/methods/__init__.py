@@ -23,6 +23,8 @@ CORE_FAMILIES = ("float32", "sign", "sign-centered", "random-projection", "pq", 
 """With the recommended BSA methods, what ``--methods core`` stands for."""
 
 ELASTIC = DistillSettings(hidden_dim=1536, k=200, selection="topk", nested=((768, 126), (768, 78)), steps=STEPS)
+DENSE = DistillSettings(hidden_dim=872, k=436, selection="topk", nested=((504, 250), (376, 188)), steps=STEPS)
+"""About half of the features active: as many bits as bytes allow, which overlap alone needs."""
 REFINED = {"refine": True}
 
 VARIANTS = (
@@ -31,8 +33,9 @@ VARIANTS = (
     Variant(DistillSettings(hidden_dim=768, k=112, selection="threshold", steps=STEPS), REFINED, label="refined"),
     Variant(DistillSettings(hidden_dim=768, k=126, selection="topk", steps=STEPS), REFINED, label="refined"),
     *(Variant(ELASTIC, REFINED, label="elastic", budget=budget) for budget in ((768, 78), (768, 126), (1536, 200))),
+    *(Variant(DENSE, label="plain", budget=budget) for budget in ((376, 188), (504, 250), (872, 436))),
 )
-"""The BSA configurations of the tables; add a line to compare another one. The elastic ones are one trained head at three budgets."""
+"""The BSA configurations of the tables; add a line to compare another one. The elastic and plain ones are a trained head at three budgets."""
 
 CSR_SETTINGS = (DistillSettings(hidden_dim=4096, k=64, selection="topk", steps=STEPS),)
 """CSR at the active features of the sparse BSA method."""
