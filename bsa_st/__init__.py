@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bsa_st.module import BinarySparsityAlignment
     from bsa_st.remote import push_to_hub
     from bsa_st.settings import DistillSettings
+    from bsa_st.shards import ShardedCodes, encode_to_shards
 
 __version__ = "0.1.0"
 
@@ -38,10 +39,12 @@ _HOMES = {
     "DistillSettings": "settings",
     "Explanation": "explain",
     "Index": "index",
+    "ShardedCodes": "shards.reader",
     "SoftTopKCosineLoss": "losses",
     "distill": "distill",
     "encode": "encoding",
     "encode_embeddings": "encoding",
+    "encode_to_shards": "shards.run",
     "explain": "explain",
     "label_features": "explain.labels",
     "load": "hub",
@@ -63,6 +66,7 @@ __all__ += [
     "label_features",
     "load",
 ]
+__all__ += ["ShardedCodes", "encode_to_shards"]
 __all__ += ["push_to_hub", "save", "search", "truncate"]
 
 
