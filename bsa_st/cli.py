@@ -73,7 +73,9 @@ def demo(
 @app.command()
 def distill(
     teacher: Annotated[str, typer.Argument(help="Name on the Hub or folder of a sentence-transformers model.")],
-    texts: Annotated[Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet) or their embeddings (.npy).")],
+    texts: Annotated[
+        Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet) or their embeddings (.npy, or a folder of .npy).")
+    ],
     folder: Annotated[Path, typer.Argument(help="Where to save the model.")],
     hidden_dim: HiddenDim = DEFAULT.hidden_dim,
     k: K = DEFAULT.k,
@@ -102,6 +104,7 @@ def distill(
 
     from bsa_st.demo.run import write_json
     from bsa_st.distill import distill as run
+    from bsa_st.distributed import is_first, leave
     from bsa_st.hub import save
     from bsa_st.monitor import head_of
 
@@ -114,6 +117,9 @@ def distill(
         checkpoint_dir=checkpoint_dir,
         cache_dir=cache_dir,
     )
+    if not is_first():
+        leave()
+        return
     save(model, folder)
     report = head_of(model).report
     for name, value in {**report["figures"], "seconds_training": report["seconds_training"]}.items():
@@ -121,6 +127,7 @@ def distill(
     typer.echo(f"Model saved in {folder}")
     if json is not None:
         write_json(report, json)
+    leave()
 
 
 @app.command()

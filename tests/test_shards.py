@@ -173,7 +173,7 @@ def test_a_pool_whose_process_dies_says_so(model_folder: Path, lines: list[str])
                 killed = True
 
     source = Source(endless(), shard_texts=4096)
-    with pytest.raises(BSAError, match="encoding stopped: .*died unexpectedly.* run it again to continue"):
+    with pytest.raises(BSAError, match=r"encoding stopped: .*died unexpectedly.* run it again to continue"):
         for _ in encode_locally(bsa_st.load(model_folder), Recipe(), source, (), ["cpu", "cpu"], lambda _: None):
             pass
     assert killed
