@@ -70,7 +70,8 @@ def distill(
     model = load_teacher(teacher)
     width = model.get_embedding_dimension()
     started = time.perf_counter()
-    embeddings = ready_embeddings(texts)
+    folder = Path(texts) if isinstance(texts, (str, Path)) and Path(texts).is_dir() else None
+    embeddings: Embeddings | None = ready_embeddings(texts) if folder is None else read_row_shards(folder)
     if embeddings is None:
         embeddings = cached_together(
             model,
@@ -112,10 +113,8 @@ def load_teacher(teacher: SentenceTransformer | str | Path) -> SentenceTransform
     return model
 
 
-def ready_embeddings(texts: Texts | np.ndarray) -> Embeddings | None:
+def ready_embeddings(texts: Texts | np.ndarray) -> np.ndarray | None:
     """The array where ``texts`` already is, or names, an array of dense embeddings; else ``None``."""
-    if isinstance(texts, (str, Path)) and Path(texts).is_dir():
-        return read_row_shards(Path(texts))
     if isinstance(texts, (str, Path)) and str(texts).endswith(".npy"):
         try:
             texts = np.load(texts, mmap_mode="r", allow_pickle=False)
