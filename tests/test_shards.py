@@ -94,13 +94,6 @@ def test_shards_are_the_bytes_of_one_file_and_of_encode(
     assert (tmp_path / "merged.codes").read_bytes() == (tmp_path / "expected.codes").read_bytes()
 
 
-def test_two_processes_write_the_same_bytes(model_folder: Path, text_file: Path, one: Path, tmp_path: Path) -> None:
-    result = run(model_folder, text_file, tmp_path / "two", "--processes", 2, *SHARDS)
-    assert result.returncode == 0, result.stderr
-    assert content(tmp_path / "two") == content(one)
-    assert f"{COUNT} texts in {tmp_path / 'two'}" in result.stdout
-
-
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'bsa-st[ray]'")
 def test_ray_writes_the_same_bytes_and_continues(model_folder: Path, text_file: Path, one: Path, tmp_path: Path) -> None:
     begun = copy(one, tmp_path / "ray")
@@ -117,8 +110,33 @@ def test_ray_writes_the_same_bytes_and_continues(model_folder: Path, text_file: 
     assert (begun / "shard-000001.codes").stat().st_mtime_ns == before
 
 
-def test_a_killed_run_continues_to_the_same_bytes(
-    model: SentenceTransformer, model_folder: Path, text_file: Path, one: Path, tmp_path: Path
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'bsa-st[ray]'")
+def test_the_reader_of_ray_passes_errors_on_as_rows(lines: list[str]) -> None:
+    from bsa_st.shards.ray_engine import ShardEncoder, _datasource
+
+    source = Source([*lines[:8192], " "], shard_texts=4096)
+    rows = [table.to_pylist()[0] for task in _datasource(source, {0}).get_read_tasks(1) for table in task()]
+    assert [(row["number"], len(row["texts"]), row["count"]) for row in rows] == [(0, 0, 4096), (1, 4096, 4096), (-1, 0, 0)]
+    assert rows[-1]["error"] == "the texts: text 8193 is empty; remove empty texts"
+    actor = ShardEncoder.__new__(ShardEncoder)
+    batch = {name: np.array([rows[-1][name]]) for name in ("number", "count", "sha256", "error")}
+    passed = actor({**batch, "texts": np.empty((1, 0))})
+    assert (passed["error"], passed["codes"]) == ([rows[-1]["error"]], [b""])
+
+
+def test_the_ray_engine_names_what_it_lacks(
+    model: SentenceTransformer, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if find_spec("ray") is not None:
+        with pytest.raises(BSAError, match="the ray engine needs a file or a list of texts"):
+            encode_to_shards(model, iter(["a text"]), tmp_path / "codes", engine="ray")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(BSAError, match=r"the ray engine needs Ray: pip install 'bsa-st\[ray\]'"):
+        encode_to_shards(model, text_file, tmp_path / "codes", engine="ray")
+
+
+def test_a_killed_run_of_two_processes_continues_to_the_bytes_of_one(
+    model_folder: Path, text_file: Path, one: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "killed"
     process = subprocess.Popen(
@@ -138,7 +156,7 @@ def test_a_killed_run_continues_to_the_same_bytes(
     (folder / ".shard-000001.codes.4194305.abc").write_bytes(b"half a file")
     first = (folder / "shard-000000.codes").stat()
     listed = json.loads((folder / "manifest.json").read_text())["shards"]
-    encode_to_shards(model, text_file, folder, shard_texts=4096)
+    encode_to_shards(bsa_st.load(model_folder), text_file, folder, shard_texts=4096, processes=2)
     assert content(folder) == content(one)
     if listed:
         assert (folder / "shard-000000.codes").stat().st_mtime_ns == first.st_mtime_ns
@@ -199,12 +217,15 @@ def test_a_text_that_cannot_be_used_is_named_and_what_is_done_is_kept(
 ) -> None:
     bad = tmp_path / "bad.txt"
     bad.write_text("\n".join([*lines[:5000], "  ", *lines[5001:]]) + "\n")
-    result = run(model_folder, bad, tmp_path / "out", "--shards", *SHARDS)
-    assert result.returncode == 2
-    assert result.stderr.splitlines()[-1] == f"bsa-st: {bad}: text 5001 is empty; remove empty texts"
-    assert "Traceback" not in result.stderr
+    arguments = ["encode", str(model_folder), str(bad), str(tmp_path / "out"), "--shards", *SHARDS]
+    with pytest.raises(BSAError) as refused:
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert str(refused.value) == f"{bad}: text 5001 is empty; remove empty texts"
     assert sorted(content(tmp_path / "out")) == ["manifest.json", "shard-000000.codes"]
-    encode_to_shards(bsa_st.load(model_folder), text_file, tmp_path / "out", shard_texts=4096)
+    arguments[2] = str(text_file)
+    continued = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert continued.exit_code == 0
+    assert f"{COUNT} texts in {tmp_path / 'out'}" in continued.output
     assert content(tmp_path / "out") == content(one)
 
 
