@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from bsa_st.module import BinarySparsityAlignment
     from bsa_st.remote import push_to_hub
     from bsa_st.settings import DistillSettings
-    from bsa_st.shards import ShardedCodes, encode_to_shards
+    from bsa_st.shards.reader import ShardedCodes
+    from bsa_st.shards.run import encode_to_shards
 
 __version__ = "0.1.0"
 

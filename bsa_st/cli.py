@@ -158,8 +158,8 @@ def encode(
 ) -> None:
     """Encode texts into a compressed codes file, or into a folder of such files."""
     from bsa_st.hub import load
-    from bsa_st.shards import encode_streamed, encode_to_shards
     from bsa_st.shards.pool import choose_devices
+    from bsa_st.shards.run import encode_streamed, encode_to_shards
     from bsa_st.texts import stream_texts
 
     next(stream_texts(texts, text_column))
