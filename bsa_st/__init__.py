@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from bsa_st.module import BinarySparsityAlignment
     from bsa_st.remote import push_to_hub
     from bsa_st.settings import DistillSettings
+    from bsa_st.shards.reader import ShardedCodes
+    from bsa_st.shards.run import encode_to_shards
 
 __version__ = "0.1.0"
 
@@ -38,10 +40,12 @@ _HOMES = {
     "DistillSettings": "settings",
     "Explanation": "explain",
     "Index": "index",
+    "ShardedCodes": "shards.reader",
     "SoftTopKCosineLoss": "losses",
     "distill": "distill",
     "encode": "encoding",
     "encode_embeddings": "encoding",
+    "encode_to_shards": "shards.run",
     "explain": "explain",
     "label_features": "explain.labels",
     "load": "hub",
@@ -63,6 +67,7 @@ __all__ += [
     "label_features",
     "load",
 ]
+__all__ += ["ShardedCodes", "encode_to_shards"]
 __all__ += ["push_to_hub", "save", "search", "truncate"]
 
 

@@ -11,6 +11,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import InputModule
 
+from bsa_st.rowshards import Embeddings
+
 
 class Student(SentenceTransformer):
     """Cached rows and a head while they are trained. Its checkpoints carry no model card, which would need texts to run on."""
@@ -33,7 +35,7 @@ class CachedRows(InputModule):
 
     save_in_root = False
 
-    def __init__(self, embeddings: np.ndarray | None = None, unit: float = 1.0, noise: float = 0.0) -> None:
+    def __init__(self, embeddings: Embeddings | None = None, unit: float = 1.0, noise: float = 0.0) -> None:
         super().__init__()
         self.embeddings = embeddings
         self.unit = unit

@@ -73,7 +73,9 @@ def demo(
 @app.command()
 def distill(
     teacher: Annotated[str, typer.Argument(help="Name on the Hub or folder of a sentence-transformers model.")],
-    texts: Annotated[Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet) or their embeddings (.npy).")],
+    texts: Annotated[
+        Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet) or their embeddings (.npy, or a folder of .npy).")
+    ],
     folder: Annotated[Path, typer.Argument(help="Where to save the model.")],
     hidden_dim: HiddenDim = DEFAULT.hidden_dim,
     k: K = DEFAULT.k,
@@ -102,6 +104,7 @@ def distill(
 
     from bsa_st.demo.run import write_json
     from bsa_st.distill import distill as run
+    from bsa_st.distributed import is_first, leave
     from bsa_st.hub import save
     from bsa_st.monitor import head_of
 
@@ -114,6 +117,9 @@ def distill(
         checkpoint_dir=checkpoint_dir,
         cache_dir=cache_dir,
     )
+    if not is_first():
+        leave()
+        return
     save(model, folder)
     report = head_of(model).report
     for name, value in {**report["figures"], "seconds_training": report["seconds_training"]}.items():
@@ -121,51 +127,66 @@ def distill(
     typer.echo(f"Model saved in {folder}")
     if json is not None:
         write_json(report, json)
+    leave()
 
 
 @app.command()
 def encode(
     model: Annotated[str, typer.Argument(help="Name on the Hub or folder of a BSA model.")],
     texts: Texts,
-    codes: Annotated[Path, typer.Argument(help="Codes file to write.")],
+    codes: Annotated[Path, typer.Argument(help="Codes file to write, or folder of shards.")],
     batch_size: Annotated[int, typer.Option(help="Texts per forward pass.")] = 32,
     text_column: Column = "text",
     refine: Annotated[bool, typer.Option(help="Bring the codes closer to the dense embeddings.")] = True,
     scale: Annotated[bool, typer.Option(help="Store the byte per text for unbiased asymmetric scores.")] = True,
     hidden_dim: Annotated[int | None, typer.Option(help="Use only so many features.  [default: all]")] = None,
     max_active_dims: Annotated[int | None, typer.Option(help="Another k than the model's.  [default: the model's]")] = None,
+    processes: Annotated[int | None, typer.Option(help="Processes, or Ray actors.  [default: one per device]")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Devices, e.g. cuda:0,cuda:1; for ray cpu or cuda.  [default: a GPU if there is one]")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="local: this machine; ray: the Ray cluster of RAY_ADDRESS, or a local Ray.")
+    ] = "local",
+    shards: Annotated[
+        bool | None,
+        typer.Option(
+            help="Write a folder of shards that an interrupted run continues.  [default: with several processes or ray]"
+        ),
+    ] = None,
+    shard_texts: Annotated[int, typer.Option(help="Texts per shard, a multiple of 4,096.")] = 65536,
 ) -> None:
-    """Encode texts into a compressed codes file."""
-    from bsa_st.encoding import encode as run
+    """Encode texts into a compressed codes file, or into a folder of such files."""
     from bsa_st.hub import load
-    from bsa_st.texts import read_texts
+    from bsa_st.shards.pool import choose_devices
+    from bsa_st.shards.run import encode_streamed, encode_to_shards
+    from bsa_st.texts import stream_texts
 
-    items = read_texts(texts, text_column)
-    result = run(
-        load(model),
-        items,
-        batch_size=batch_size,
-        refine=refine,
-        with_scale=scale,
-        hidden_dim=hidden_dim,
-        max_active_dims=max_active_dims,
-        show_progress_bar=True,
-    )
-    result.save(codes)
-    size = codes.stat().st_size
-    typer.echo(f"{len(result)} texts in {codes}: {size} bytes, {size / len(result):.1f} per text")
+    next(stream_texts(texts, text_column))
+    devices = choose_devices(device, processes) if engine == "local" else []
+    options = {"text_column": text_column, "engine": engine, "processes": processes, "device": device, "batch_size": batch_size}
+    options |= {"refine": refine, "with_scale": scale, "hidden_dim": hidden_dim, "max_active_dims": max_active_dims}
+    loaded = load(model, device=devices[0] if device and devices else None)
+    if engine == "ray" or len(devices) > 1 if shards is None else shards:
+        written = encode_to_shards(loaded, texts, codes, shard_texts=shard_texts, show_progress_bar=True, **options)  # type: ignore[arg-type]
+        count, size = len(written), written.nbytes
+    else:
+        result = encode_streamed(loaded, texts, show_progress_bar=True, **options)  # type: ignore[arg-type]
+        result.save(codes)
+        count, size = len(result), codes.stat().st_size
+    typer.echo(f"{count} texts in {codes}: {size} bytes, {size / count:.1f} per text")
 
 
 @app.command()
 def export(
-    codes: Annotated[Path, typer.Argument(help="Codes file.")],
+    codes: Annotated[Path, typer.Argument(help="Codes file or folder of shards.")],
     target: Annotated[Path, typer.Argument(help="File to write: .npz scipy CSR, .npy packed bits, .jsonl lists of ids.")],
 ) -> None:
     """Export a codes file for other tools."""
-    from bsa_st.codes import BinaryCodes
     from bsa_st.export import export_codes
+    from bsa_st.shards.reader import load_codes
 
-    content = BinaryCodes.load(codes)
+    content = load_codes(codes)
     export_codes(content, target)
     typer.echo(f"{len(content)} texts in {target}: {target.stat().st_size} bytes")
 

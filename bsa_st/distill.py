@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,10 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
-from bsa_st.cache import cached_embeddings
+from bsa_st.distributed import join
 from bsa_st.encoding import rebuild
 from bsa_st.errors import BSAError
+from bsa_st.rowshards import Embeddings, cached_together, read_row_shards
 from bsa_st.settings import DistillSettings
 from bsa_st.texts import Texts, read_texts
 from bsa_st.training import train_head
@@ -37,12 +39,12 @@ def distill(
     """Train a :class:`~bsa_st.module.BinarySparsityAlignment` head on texts and put it behind the frozen teacher.
 
     The texts are embedded once into a cache on disk; the head is then trained from the cache by
-    :class:`sentence_transformers.SentenceTransformerTrainer`.
+    :class:`sentence_transformers.SentenceTransformerTrainer`. Launched by ``torchrun`` or ``accelerate launch``, all processes train one head.
 
     Args:
         teacher: A model, its name on the Hub or its folder. It is not changed.
         texts: Texts in any form that :func:`bsa_st.texts.read_texts` takes; or their dense embeddings, as a float array (n, d) or
-            the path of an .npy file.
+            the path of an .npy file or of a folder of such files, which are read in the order of their names.
         settings: Training settings; single ones can be given as keyword arguments instead, e.g. ``k=64``.
         text_column: Field that holds the text in .jsonl, .parquet and datasets.
         cache_dir: Folder of the embedding cache; default ``$BSA_ST_CACHE`` or ``~/.cache/bsa_st``.
@@ -63,12 +65,15 @@ def distill(
     Source: "Sparsity beyond TopK: A Novel Cosine Loss for Sparse Binary Representations".
     """
     settings = dataclasses.replace(settings or DistillSettings(), **overrides)
+    rank, _ = join()
+    show_progress_bar = show_progress_bar and rank == 0
     model = load_teacher(teacher)
     width = model.get_embedding_dimension()
     started = time.perf_counter()
-    embeddings = ready_embeddings(texts)
+    folder = Path(texts) if isinstance(texts, (str, Path)) and Path(texts).is_dir() else None
+    embeddings: Embeddings | None = ready_embeddings(texts) if folder is None else read_row_shards(folder)
     if embeddings is None:
-        embeddings = cached_embeddings(
+        embeddings = cached_together(
             model,
             read_texts(texts, text_column),
             cache_dir=cache_dir,
@@ -120,3 +125,10 @@ def ready_embeddings(texts: Texts | np.ndarray) -> np.ndarray | None:
     if texts.ndim != 2 or len(texts) == 0 or texts.dtype.kind != "f":
         raise BSAError(f"embeddings must be a float array (n, d) with n > 0, got {texts.dtype} {texts.shape}")
     return texts
+
+
+if __name__ == "__main__":
+    from bsa_st.cli import main
+
+    sys.argv.insert(1, "distill")
+    main()

@@ -25,6 +25,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from bsa_st.atomic import atomic_file
 from bsa_st.budgets import measure_budgets
 from bsa_st.cachedrows import CachedRows, Student
+from bsa_st.distributed import PATIENCE, is_first, join, share
 from bsa_st.errors import BSAError
 from bsa_st.hardware import hardware_name
 from bsa_st.losses import BSALoss
@@ -32,6 +33,7 @@ from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import HeadEvaluator, code_statistics
 from bsa_st.polish import polish
 from bsa_st.precision import has_fast_bfloat16
+from bsa_st.rowshards import Embeddings
 from bsa_st.settings import DistillSettings
 
 INITIAL_SAMPLE = 8192
@@ -42,7 +44,7 @@ FINITE_ROWS = 1 << 16
 
 
 def train_head(
-    embeddings: np.ndarray,
+    embeddings: Embeddings,
     settings: DistillSettings,
     *,
     device: torch.device | str = "cpu",
@@ -62,8 +64,11 @@ def train_head(
     started = time.perf_counter()
     _check_finite(embeddings)
     checkpoint = _checkpoint(checkpoint_dir, settings)
+    rank, processes = join()
     set_seed(settings.seed)
     train_rows, held_out_rows = _split(len(embeddings), settings)
+    if processes > 1 and len(train_rows) < processes * settings.batch_size:
+        raise BSAError(f"{len(train_rows)} texts cannot fill a batch of {settings.batch_size} in each of {processes} processes")
     sample = np.array(embeddings[train_rows[:FINAL_SAMPLE]], dtype=np.float32)
     held_out = np.array(embeddings[held_out_rows], dtype=np.float32)
     unit = 2.0 ** round(math.log2(max(float(np.linalg.norm(sample, axis=1).mean()), 1e-30)))
@@ -88,13 +93,32 @@ def train_head(
         trainer.remove_callback(trainer.model_card_callback_class)  # it would run the student on widget texts
         if not show_progress_bar:
             trainer.remove_callback(PrinterCallback)
+        if rank > 0:  # other noise than the first process adds
+            torch.manual_seed(settings.seed + rank)
         trainer.train(resume_from_checkpoint=checkpoint)
     head.eval()
     head.rescale(unit)
-    sample, held_out = sample * unit, held_out * unit
+    if is_first():
+        _finish(
+            head, embeddings, np.sort(train_rows[:POLISH_SAMPLE]), sample * unit, held_out * unit, settings, show_progress_bar
+        )
+        head.report |= {"seconds_training": round(time.perf_counter() - started, 1), "hardware": hardware_name(device)}
+    share(head)
+    return head
+
+
+def _finish(
+    head: BinarySparsityAlignment,
+    embeddings: Embeddings,
+    rows: np.ndarray,
+    sample: np.ndarray,
+    held_out: np.ndarray,
+    settings: DistillSettings,
+    bar: bool,
+) -> None:
+    """Polish, calibrate and measure a trained head."""
     if settings.polish_rounds:
-        rows = np.sort(train_rows[:POLISH_SAMPLE])
-        polish(head, embeddings[rows], held_out, rounds=settings.polish_rounds, show_progress_bar=show_progress_bar)
+        polish(head, embeddings[rows], held_out, rounds=settings.polish_rounds, show_progress_bar=bar)
     head.calibrate(torch.from_numpy(sample).to(head.weight.device))
     measure_budgets(head, sample)
     figures = code_statistics(head, held_out)
@@ -104,14 +128,11 @@ def train_head(
         "settings": settings.to_dict(),
         "texts": len(embeddings),
         "texts_held_out": len(held_out),
-        "seconds_training": round(time.perf_counter() - started, 1),
-        "hardware": hardware_name(device),
         "figures": {name: round(value, 4) for name, value in figures.items()},
     }
-    return head
 
 
-def _check_finite(embeddings: np.ndarray) -> None:
+def _check_finite(embeddings: Embeddings) -> None:
     for start in range(0, len(embeddings), FINITE_ROWS):
         rows = np.isfinite(embeddings[start : start + FINITE_ROWS]).all(axis=1)
         if not rows.all():
@@ -154,6 +175,8 @@ def _training_arguments(
         "max_steps": settings.steps,
         "per_device_train_batch_size": settings.batch_size,
         "dataloader_drop_last": False,
+        "ddp_find_unused_parameters": False,
+        "ddp_timeout": int(PATIENCE.total_seconds()),
         "learning_rate": settings.learning_rate,
         "warmup_steps": max(1, round(settings.steps * 0.05)),
         "weight_decay": 0.0,

@@ -24,7 +24,9 @@ app = typer.Typer(help="Build and change an index of codes.", no_args_is_help=Tr
 
 IndexFile = Annotated[Path, typer.Argument(help="Index file.")]
 Model = Annotated[str, typer.Argument(help="Name on the Hub or folder of the BSA model.")]
-Texts = Annotated[Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet), or codes of them (.codes).")]
+Texts = Annotated[
+    Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet), or codes of them (.codes, or a folder of shards).")
+]
 Column = Annotated[str, typer.Option(help="Field that holds the text in .jsonl and .parquet files.")]
 BatchSize = Annotated[int, typer.Option(help="Texts per forward pass.")]
 
@@ -134,11 +136,11 @@ def search(
 
 def _documents(path: Path, column: str) -> tuple[Any, list[str] | None]:
     """Codes and None, or texts and their beginnings."""
-    from bsa_st.codes import BinaryCodes
+    from bsa_st.shards.reader import load_codes
     from bsa_st.texts import read_texts
 
-    if path.suffix == ".codes":
-        return BinaryCodes.load(path), None
+    if path.suffix == ".codes" or path.is_dir():
+        return load_codes(path), None
     texts = read_texts(path, column)
     return texts, [" ".join(text.split())[:SNIPPET] for text in texts]
 

@@ -135,6 +135,11 @@ class Index:
         return self._store.hidden_dim
 
     @property
+    def decoder(self) -> Decoder | None:
+        """V (D, d) and c (d,), float32, or None."""
+        return self._decoder
+
+    @property
     def ids(self) -> np.ndarray:
         """Ids of the documents in the order they were added: int64 (n,)."""
         return self._ids.values[self._live]
@@ -215,6 +220,7 @@ class Index:
         break_ties: bool = True,
         threads: int = 1,
         prompt_name: str | None = None,
+        idf: np.ndarray | None = None,
     ) -> Hits:
         """Best documents of each query.
 
@@ -233,6 +239,8 @@ class Index:
                 decoder; otherwise in the order of their ids.
             threads: Threads that share the blocks of documents; the result does not depend on it.
             prompt_name: Name of one of the model's prompts, for texts.
+            idf: Weights of the features for ``idf`` scores, float (D,), where this index is a part of a larger collection
+                (:mod:`bsa_st.index.sharded`). Default: those of its own documents.
 
         Returns:
             ids, int64, and scores, float32, both (n, top_k), best first; equal scores by decoded score, then by id. Where there are
@@ -253,7 +261,7 @@ class Index:
             return no_hits(len(prepared), top_k)
         depth = min(top_k, found)
         if isinstance(prepared, BinaryCodes):
-            weights = _idf(view) if kind == "idf" else None
+            weights = self._weights(view, idf) if kind == "idf" else None
             ties = break_ties and view.decoder is not None
             hits = searching.symmetric(view, prepared, kind, depth, ids, weights, ties, allowed, threads)  # type: ignore[arg-type]
         elif kind == "asymmetric":
@@ -271,6 +279,11 @@ class Index:
         """Weights of the features in ``idf`` scores, as :func:`bsa_st.scoring.idf` of the documents: float32 (D,)."""
         view, _, _ = self._snapshot(None)
         return _idf(view)
+
+    def document_frequency(self) -> np.ndarray:
+        """Number of documents in which each feature is active: int64 (D,)."""
+        view, _, _ = self._snapshot(None)
+        return view.frequency.copy()
 
     def prepare(self) -> Index:
         """Make the inverted index now rather than at the first search; returns the index."""
@@ -354,6 +367,14 @@ class Index:
         if not tail and full < store.blocks:
             tail = [Part.build(store, full, store.blocks, None, sealed=False, with_rows=scored)]
         return [*sealed, *tail]
+
+    def _weights(self, view: View, given: np.ndarray | None) -> np.ndarray:
+        if given is None:
+            return _idf(view)
+        weights = np.asarray(given, dtype=np.float32)
+        if weights.shape != (self.hidden_dim,) or not np.isfinite(weights).all() or (weights < 0).any():
+            raise BSAError(f"idf must hold {self.hidden_dim} finite weights of at least 0, got shape {weights.shape}")
+        return weights
 
     def _allowed(self, filter: npt.ArrayLike | None) -> np.ndarray | None:
         if filter is None:

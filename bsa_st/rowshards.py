@@ -1,0 +1,84 @@
+"""Embeddings in several files, each a memory map, as one matrix; and a cache of them that several processes fill together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sentence_transformers import SentenceTransformer
+
+from bsa_st.cache import cached_embeddings
+from bsa_st.distributed import join, wait_for_all
+from bsa_st.errors import BSAError
+
+SHARD_ROWS = 1 << 20
+"""Texts per entry of the cache."""
+
+
+class RowShards:
+    """Matrices below each other, read where they are: what training needs of an array (n, d), and no more.
+
+    Args:
+        parts: float (n_i, d) each, at least one; usually memory maps.
+
+    Raises:
+        BSAError: If they differ in width.
+    """
+
+    def __init__(self, parts: Sequence[np.ndarray]) -> None:
+        widths = sorted({part.shape[1] for part in parts})
+        if len(widths) != 1:
+            raise BSAError(f"shards of embeddings must have one width, got {', '.join(map(str, widths))}")
+        self._parts = list(parts)
+        self._starts = np.cumsum([0, *map(len, parts)])
+        self.dtype = np.result_type(*(part.dtype for part in parts))
+        self.shape = (int(self._starts[-1]), widths[0])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: slice | np.ndarray) -> np.ndarray:
+        """Rows of a slice, or by position in any order, int (m,): (m, d), read from the shards they are in."""
+        rows = np.arange(len(self))[key]
+        owners = np.searchsorted(self._starts, rows, side="right") - 1
+        found = np.empty((len(rows), self.shape[1]), self.dtype)
+        for number in np.unique(owners):
+            mine = owners == number
+            found[mine] = self._parts[number][rows[mine] - self._starts[number]]
+        return found
+
+
+Embeddings = np.ndarray | RowShards
+
+
+def cached_together(encoder: SentenceTransformer, texts: list[str], **options: Any) -> Embeddings:
+    """:func:`bsa_st.cache.cached_embeddings` in entries of a million texts, which the launched processes compute in turns."""
+    parts = [texts[start : start + SHARD_ROWS] for start in range(0, len(texts), SHARD_ROWS)]
+    rank, processes = join()
+    for part in parts[rank::processes]:
+        cached_embeddings(encoder, part, **options)
+    wait_for_all()
+    shards = [cached_embeddings(encoder, part, **options) for part in parts]
+    return shards[0] if len(shards) == 1 else RowShards(shards)
+
+
+def read_row_shards(folder: Path) -> RowShards:
+    """All ``.npy`` files of a folder, in the order of their names, memory-mapped.
+
+    Raises:
+        BSAError: If there is none, one cannot be read, or they do not fit together.
+    """
+    parts = []
+    for path in sorted(folder.glob("*.npy")):
+        try:
+            part = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise BSAError(f"cannot read embeddings from {path}: {error}") from error
+        if part.ndim != 2 or len(part) == 0 or part.dtype.kind != "f":
+            raise BSAError(f"{path}: embeddings must be a float array (n, d) with n > 0, got {part.dtype} {part.shape}")
+        parts.append(part)
+    if not parts:
+        raise BSAError(f"{folder}: no .npy file in the folder")
+    return RowShards(parts)
