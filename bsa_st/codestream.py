@@ -5,13 +5,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from bsa_st.codefile import decode_entry, read_header
 from bsa_st.codes import BinaryCodes
 from bsa_st.errors import BSAError
-
-import numpy as np
 
 
 class CodeStream(NamedTuple):
@@ -58,7 +58,7 @@ def stream_codes(path: str | Path, batch_size: int = 1000) -> CodeStream:
     return CodeStream(header["hidden_dim"], header["texts"], header["has_scale"], checksum, _batches(blocks, batch_size))
 
 
-def _blocks(path: Path, header: dict, offset: int) -> Iterator[BinaryCodes]:
+def _blocks(path: Path, header: dict[str, Any], offset: int) -> Iterator[BinaryCodes]:
     texts = 0
     try:
         with path.open("rb") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -109,10 +110,6 @@ class Engine(abc.ABC):
         """Number of documents, or of those that match."""
 
     @abc.abstractmethod
-    def present(self, ids: Sequence[int], source: str) -> int:
-        """How many of these ids are there and came from ``source``."""
-
-    @abc.abstractmethod
     def delete(self, ids: Sequence[int]) -> None:
         """Delete documents; ids that are not there are passed over."""
 
@@ -122,6 +119,10 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def _create(self, layout: Layout) -> None: ...
+
+    @abc.abstractmethod
+    def _fetch(self, ids: Sequence[int], with_payload: bool) -> list[tuple[int, str, dict[str, Any]]]:
+        """Id, source and payload of those that are there; the payload empty unless it is asked for."""
 
     @abc.abstractmethod
     def _upsert(self, documents: Documents) -> None: ...
@@ -136,6 +137,14 @@ class Engine(abc.ABC):
         """Release connections and files."""
 
     # -- the same for all -------------------------------------------------------------------------------------------
+
+    def sources(self, ids: Sequence[int]) -> dict[str, int]:
+        """How many of these documents are there, by the source that they came from."""
+        return dict(Counter(source for _, source, _ in self._fetch([int(name) for name in ids], False)))
+
+    def payloads(self, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """Payloads of those of these documents that are there, by id."""
+        return {name: payload for name, _, payload in self._fetch([int(name) for name in ids], True)}
 
     def create(self, layout: Layout) -> None:
         """Create the collection; does nothing if it is there with the same layout.
@@ -165,7 +174,7 @@ class Engine(abc.ABC):
             codes: n codes.
             payloads: n mappings of fields.
             factors: Float (n,), for codes without scale: :func:`bsa_st.scoring.inverse_norms`. Default: from the scale bytes.
-            source: Name of the content, see :meth:`present`.
+            source: Name of the content, which :meth:`sources` tells.
 
         Raises:
             Unavailable: If the server does not answer; send the batch again.
@@ -252,7 +261,9 @@ class Engine(abc.ABC):
 def check_name(collection: str) -> str:
     """A collection name that every engine takes: small letters, digits, ``_`` and ``-``, a letter first, at most 48."""
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,47}", collection):
-        raise BSAError(f"a collection's name has small letters, digits, _ and -, a letter first, at most 48; got {collection!r}")
+        raise BSAError(
+            f"a collection's name has small letters, digits, _ and -, a letter first, at most 48; got {collection!r}"
+        )
     return collection
 
 

@@ -34,11 +34,12 @@ class PackedEngine(Engine):
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._layout: Layout | None = None
+        self._index: Any = None
 
     def layout(self) -> Layout | None:
         return self._layout
 
-    def present(self, ids: Sequence[int], source: str) -> int:
+    def _fetch(self, ids: Sequence[int], with_payload: bool) -> list[tuple[int, str, dict[str, Any]]]:
         raise BSAError(f"{self.name} keeps no payload, so it cannot tell where a document came from")
 
     def drop(self) -> None:
@@ -78,7 +79,7 @@ class FaissEngine(PackedEngine):
             raise BSAError("faiss scores bits by Hamming distance only; create the collection with asymmetric=False")
         if layout.hidden_dim % 8:
             raise BSAError(f"faiss needs a number of features that 8 divides, got {layout.hidden_dim}")
-        self._index: Any = faiss.IndexBinaryIDMap2(faiss.IndexBinaryFlat(layout.hidden_dim))
+        self._index = faiss.IndexBinaryIDMap2(faiss.IndexBinaryFlat(layout.hidden_dim))
         self._layout = layout
 
     def _upsert(self, documents: Documents) -> None:
@@ -139,7 +140,7 @@ class UsearchEngine(PackedEngine):
             raise BSAError("usearch compares bits with bits only; create the collection with asymmetric=False")
         if layout.hidden_dim % 8:
             raise BSAError(f"usearch needs a number of features that 8 divides, got {layout.hidden_dim}")
-        self._index: Any = Index(ndim=layout.hidden_dim, metric=self.METRICS[self.scorings[0]], dtype="b1")
+        self._index = Index(ndim=layout.hidden_dim, metric=self.METRICS[self.scorings[0]], dtype="b1")
         self._layout = layout
 
     def _upsert(self, documents: Documents) -> None:
@@ -167,7 +168,7 @@ class UsearchEngine(PackedEngine):
     def finish(self) -> None:
         """Write the file."""
         with atomic_file(self.path) as file:
-            file.write(self._index.save())
+            file.write(bytes(self._index.save()))
 
 
 def _bits(query: SparseQuery, hidden_dim: int) -> np.ndarray:

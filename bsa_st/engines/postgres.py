@@ -33,16 +33,22 @@ SCORES = {
     ("sparsevec", "idf"): "-(code <#> {query})",
     ("sparsevec", "asymmetric"): "factor * (-(code <#> {query}) + {constant})",
     ("bit", "overlap"): "bit_count(code & {query})",
-    ("bit", "jaccard"): "1 - (code <%> {query})",
+    ("bit", "jaccard"): "1 - (code <%%> {query})",
     ("bit", "hamming"): "-(code <~> {query})",
 }
-"""How a row is scored, by form and scoring."""
+"""How a row is scored, by form and scoring; ``%`` doubled for psycopg."""
 
 
 def sparsevec_text(features: np.ndarray | Sequence[int], weights: Sequence[float] | None, hidden_dim: int) -> str:
     """pgvector's text form of a sparse vector, ``{1:1,5:1}/D``, counting from 1; weights of 0 are left out."""
     if weights is None:
-        return "{" + ":1,".join([str(feature + 1) for feature in features]) + (":1" if len(features) else "") + "}/" + str(hidden_dim)
+        return (
+            "{"
+            + ":1,".join([str(feature + 1) for feature in features])
+            + (":1" if len(features) else "")
+            + "}/"
+            + str(hidden_dim)
+        )
     entries = [f"{int(feature) + 1}:{weight!r}" for feature, weight in zip(features, weights, strict=True) if weight != 0]
     return "{" + ",".join(entries) + "}/" + str(hidden_dim)
 
@@ -144,17 +150,20 @@ class PostgresEngine(Engine):
 
     def count(self, filter: Filter | None = None) -> int:
         where, parameters = condition(filter)
-        return self._number(sql.SQL("SELECT count(*) FROM {} WHERE " + where).format(self._table), parameters)
+        with self._transaction() as cursor:
+            query = sql.SQL("SELECT count(*) FROM {} WHERE " + where).format(self._table)
+            found = cursor.execute(query, parameters).fetchone()
+        return int(found[0]) if found else 0
 
-    def present(self, ids: Sequence[int], source: str) -> int:
-        query = sql.SQL("SELECT count(*) FROM {} WHERE id = ANY(%s) AND source = %s").format(self._table)
-        return self._number(query, [list(ids), source])
+    def _fetch(self, ids: Sequence[int], with_payload: bool) -> list[tuple[int, str, dict[str, Any]]]:
+        columns = sql.SQL("payload" if with_payload else "'{}'::jsonb")
+        query = sql.SQL("SELECT id, source, {} FROM {} WHERE id = ANY(%s)").format(columns, self._table)
+        with self._transaction() as cursor:
+            return list(cursor.execute(query, [list(ids)]).fetchall())
 
     def delete(self, ids: Sequence[int]) -> None:
         with self._transaction() as cursor:
-            cursor.execute(
-                sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(self._table), [[int(name) for name in ids]]
-            )
+            cursor.execute(sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(self._table), [[int(name) for name in ids]])
 
     def drop(self) -> None:
         with self._transaction() as cursor:
@@ -197,11 +206,6 @@ class PostgresEngine(Engine):
         if self._connection is not None:
             self._connection.close()
         self._connection = None
-
-    def _number(self, query: sql.Composable, parameters: list[Any]) -> int:
-        with self._transaction() as cursor:
-            found = cursor.execute(query, parameters).fetchone()
-        return int(found[0]) if found else 0
 
     @contextmanager
     def _transaction(self, autocommit: bool = False) -> Iterator[psycopg.Cursor[Any]]:

@@ -16,7 +16,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from bsa_st.engines.base import Documents, Engine, Filter, Layout, Unavailable, check_name, filter_values
-from bsa_st.engines.qdrant_points import SOURCE, Stage, layout_of, point, stages, vector_names
+from bsa_st.engines.qdrant_points import SOURCE, Stage, layout_of, point, split_payload, stages, vector_names
 from bsa_st.engines.queries import SparseQuery
 from bsa_st.engines.url import shown_url
 from bsa_st.errors import BSAError
@@ -62,7 +62,7 @@ class QdrantEngine(Engine):
         if client is None:
             logging.getLogger("httpx").setLevel(logging.WARNING)
             place = {"location": url} if url == ":memory:" else {"url": url, "timeout": timeout, "api_key": api_key}
-            client = QdrantClient(**place, check_compatibility=False)  # type: ignore[arg-type]
+            client = QdrantClient(**place, check_compatibility=False)
         self.client = client
         with self._translated():
             version = self.client.info().version
@@ -102,12 +102,10 @@ class QdrantEngine(Engine):
         with self._translated():
             return self.client.count(self.collection, count_filter=_filter(filter), exact=True).count
 
-    def present(self, ids: Sequence[int], source: str) -> int:
-        wanted = _filter({SOURCE: source})
-        assert wanted is not None
-        wanted.must.append(models.HasIdCondition(has_id=list(ids)))  # type: ignore[union-attr]
+    def _fetch(self, ids: Sequence[int], with_payload: bool) -> list[tuple[int, str, dict[str, Any]]]:
         with self._translated():
-            return self.client.count(self.collection, count_filter=wanted, exact=True).count
+            found = self.client.retrieve(self.collection, list(ids), with_payload=with_payload or [SOURCE])
+        return [split_payload(int(entry.id), entry.payload) for entry in found]
 
     def delete(self, ids: Sequence[int]) -> None:
         with self._translated():
@@ -163,10 +161,10 @@ def _vector(stage: Stage) -> models.SparseVector:
 
 
 def _filter(filter: Filter | None) -> models.Filter | None:
-    conditions: list[Any] = [
-        models.FieldCondition(
-            key=key, match=models.MatchAny(any=values) if len(values) > 1 else models.MatchValue(value=values[0])
-        )
-        for key, values in filter_values(filter).items()
-    ]
-    return models.Filter(must=conditions) if conditions else None
+    fields = filter_values(filter).items()
+    return models.Filter(must=[_any_of(key, values) for key, values in fields]) if fields else None
+
+
+def _any_of(key: str, values: list[Any]) -> models.Condition:
+    matches = [models.FieldCondition(key=key, match=models.MatchValue(value=value)) for value in values]
+    return matches[0] if len(matches) == 1 else models.Filter(should=list(matches))

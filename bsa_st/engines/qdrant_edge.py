@@ -13,7 +13,7 @@ import qdrant_edge as edge
 
 from bsa_st.atomic import atomic_file
 from bsa_st.engines.base import Documents, Engine, Filter, Layout, check_name, filter_values
-from bsa_st.engines.qdrant_points import SOURCE, Stage, point, stages, vector_names
+from bsa_st.engines.qdrant_points import SOURCE, Stage, point, split_payload, stages, vector_names
 from bsa_st.engines.queries import SparseQuery
 from bsa_st.errors import BSAError
 
@@ -70,10 +70,10 @@ class QdrantEdgeEngine(Engine):
         with self._translated():
             return self._shard.count(edge.CountRequest(exact=True, filter=_filter(filter)))
 
-    def present(self, ids: Sequence[int], source: str) -> int:
-        conditions = [edge.HasIdCondition(set(ids)), edge.FieldCondition(SOURCE, match=edge.MatchValue(source))]
+    def _fetch(self, ids: Sequence[int], with_payload: bool) -> list[tuple[int, str, dict[str, Any]]]:
         with self._translated():
-            return self._shard.count(edge.CountRequest(exact=True, filter=edge.Filter(must=conditions)))
+            found = self._shard.retrieve(list(ids), with_payload=with_payload or [SOURCE])
+            return [split_payload(int(entry.id), entry.payload) for entry in found]
 
     def delete(self, ids: Sequence[int]) -> None:
         with self._translated():
@@ -122,7 +122,7 @@ class QdrantEdgeEngine(Engine):
 
 
 def _point(record: dict[str, Any]) -> edge.Point:
-    vectors = {name: edge.SparseVector(value["indices"], value["values"]) for name, value in record["vector"].items()}
+    vectors: Any = {name: edge.SparseVector(value["indices"], value["values"]) for name, value in record["vector"].items()}
     return edge.Point(record["id"], vectors, record["payload"])
 
 
@@ -131,8 +131,12 @@ def _nearest(stage: Stage) -> edge.Query:
 
 
 def _filter(filter: Filter | None) -> edge.Filter | None:
-    conditions: list[Any] = [
-        edge.FieldCondition(key, match=edge.MatchAny(values) if len(values) > 1 else edge.MatchValue(values[0]))
-        for key, values in filter_values(filter).items()
-    ]
-    return edge.Filter(must=conditions) if conditions else None
+    fields = filter_values(filter).items()
+    return edge.Filter(must=[_any_of(key, values) for key, values in fields]) if fields else None
+
+
+def _any_of(key: str, values: list[Any]) -> Any:
+    if any(isinstance(value, bool) for value in values):
+        raise BSAError("qdrant-edge-py takes a boolean for a number and would find nothing: filter by a number or a string")
+    matches: list[Any] = [edge.FieldCondition(key, match=edge.MatchValue(value)) for value in values]
+    return matches[0] if len(matches) == 1 else edge.Filter(should=matches)

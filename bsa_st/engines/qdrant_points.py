@@ -54,6 +54,12 @@ def point(documents: Documents, row: int) -> dict[str, Any]:
     return {"id": documents.ids[row], "vector": vector, "payload": {**documents.payloads[row], SOURCE: documents.source}}
 
 
+def split_payload(name: int, payload: dict[str, Any] | None) -> tuple[int, str, dict[str, Any]]:
+    """Id, source, and the payload without it."""
+    rest = dict(payload or {})
+    return name, str(rest.pop(SOURCE, "")), rest
+
+
 def stages(query: SparseQuery, layout: Layout, top_k: int) -> list[Stage]:
     """One stage, or two if the query asks for ``probes``."""
     ones, scaled = vector_names(layout)
