@@ -21,7 +21,7 @@ from bsa_st.scoring import Hits, decode_scale
 FORMAT_VERSION = 1
 """Of what a collection holds; a collection of a newer format is refused."""
 
-CANDIDATES = 3000
+CANDIDATES = 500
 
 Payload = Mapping[str, Any]
 Filter = Mapping[str, Any]
@@ -133,6 +133,14 @@ class Engine(abc.ABC):
     def finish(self) -> None:  # noqa: B027  # most engines have nothing to do
         """Make what was loaded searchable and durable, after the last batch."""
 
+    def disk_bytes(self) -> int:
+        """Bytes that the collection takes on disk, for engines that can tell.
+
+        Raises:
+            BSAError: If this one cannot.
+        """
+        raise BSAError(f"{self.name} does not tell how much room a collection takes")
+
     def close(self) -> None:  # noqa: B027
         """Release connections and files."""
 
@@ -216,7 +224,7 @@ class Engine(abc.ABC):
             decoder: For ``asymmetric``: the model, its head or the arrays (V, c).
             filter: Search only documents whose payload has these values.
             probes: For ``asymmetric``: let the so many heaviest features choose ``candidates``, which are then scored exactly.
-                Default: score every document. PostgreSQL scores every document in any case.
+                Default: score every document.
             candidates: Documents of the second stage.
 
         Returns:

@@ -180,27 +180,32 @@ class PostgresEngine(Engine):
         score = SCORES.get((layout.form, query.scoring))
         if score is None:
             raise BSAError(f"a collection of form {layout.form} does not know the scoring {query.scoring}")
-        if layout.form == "bit":
-            text = sql.Literal(bit_text(query.features, layout.hidden_dim)) + sql.SQL(f"::bit({layout.hidden_dim})")
-        else:
-            weights = sparsevec_text(query.features, query.weights.tolist(), layout.hidden_dim)
-            text = sql.Literal(weights) + sql.SQL("::sparsevec")
         where, parameters = condition(filter)
-        only_found = sql.SQL("" if query.scoring in ("asymmetric", "hamming") else "WHERE score > 0")
+        table = self._table if not filter else sql.SQL("(SELECT * FROM {} WHERE " + where + ") AS filtered").format(self._table)
+        if query.probes is not None:
+            first = sql.SQL(score).format(query=_literal(query.heaviest(), layout), constant=sql.Literal(query.constant))
+            table = sql.SQL("(SELECT * FROM {} ORDER BY {} DESC LIMIT {}) AS candidates").format(
+                table, first, sql.Literal(query.candidates)
+            )
         with self._transaction() as cursor:
             found = cursor.execute(
                 sql.SQL(
-                    "SELECT id, score FROM (SELECT id, ({score})::float8 AS score FROM {table} WHERE " + where + ") AS scored "
-                    "{only_found} ORDER BY score DESC, id LIMIT {limit}"
+                    "SELECT id, score FROM (SELECT id, ({})::float8 AS score FROM {}) AS scored {} ORDER BY score DESC, id LIMIT {}"
                 ).format(
-                    score=sql.SQL(score).format(query=text, constant=sql.Literal(query.constant)),
-                    table=self._table,
-                    only_found=only_found,
-                    limit=sql.Literal(top_k),
+                    sql.SQL(score).format(query=_literal(query, layout), constant=sql.Literal(query.constant)),
+                    table,
+                    sql.SQL("" if query.scoring in ("asymmetric", "hamming") else "WHERE score > 0"),
+                    sql.Literal(top_k),
                 ),
                 parameters,
             ).fetchall()
         return [(int(name), float(value)) for name, value in found]
+
+    def disk_bytes(self) -> int:
+        """Bytes of the table and its indexes."""
+        with self._transaction() as cursor:
+            found = cursor.execute("SELECT pg_total_relation_size(%s::regclass)", [f'"{self.collection}"']).fetchone()
+        return int(found[0]) if found else 0
 
     def close(self) -> None:
         if self._connection is not None:
@@ -230,6 +235,13 @@ class PostgresEngine(Engine):
 
     def _refuse(self, error: psycopg.Error) -> None:
         raise BSAError(f"PostgreSQL at {self._shown}: {_one_line(error)}") from error
+
+
+def _literal(query: SparseQuery, layout: Layout) -> sql.Composable:
+    if layout.form == "bit":
+        return sql.Literal(bit_text(query.features, layout.hidden_dim)) + sql.SQL(f"::bit({layout.hidden_dim})")
+    weights = sparsevec_text(query.features, query.weights.tolist(), layout.hidden_dim)
+    return sql.Literal(weights) + sql.SQL("::sparsevec")
 
 
 def _one_line(error: Exception) -> str:

@@ -98,6 +98,10 @@ class QdrantEdgeEngine(Engine):
             self._shard.optimize()
             self._shard.flush()
 
+    def disk_bytes(self) -> int:
+        """Bytes of the folder's files, without holes."""
+        return sum(path.stat().st_blocks * 512 for path in self.folder.rglob("*") if path.is_file())
+
     def close(self) -> None:
         if self._open is not None:
             self._open.close()
