@@ -72,7 +72,7 @@ class QdrantEdgeEngine(Engine):
 
     def _fetch(self, ids: Sequence[int], with_payload: bool) -> list[tuple[int, str, dict[str, Any]]]:
         with self._translated():
-            found = self._shard.retrieve(list(ids), with_payload=with_payload or [SOURCE])
+            found = self._shard.retrieve(list(ids), with_payload=with_payload or [SOURCE], with_vector=False)
             return [split_payload(int(entry.id), entry.payload) for entry in found]
 
     def delete(self, ids: Sequence[int]) -> None:
