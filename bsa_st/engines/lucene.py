@@ -2,7 +2,7 @@
 
 Elasticsearch's ``code`` is a ``text`` field of feature ids, whitespace-separated, with the similarity ``boolean``, under which a term scores its query's
 boost and nothing else: an OR of features counts them, boosts add up. OpenSearch's is ``rank_features`` with weights of 1, asked by
-``neural_sparse`` with ``query_tokens``. Weights are powers of two or below 2^24 where they have to be exact: overlaps are.
+``neural_sparse`` with ``query_tokens``. Overlaps are exact.
 
 Both refuse negative weights, and boolean queries of thousands of clauses. Asymmetric scores are therefore computed by a script over doc values: the
 ``features`` and the ``factor`` of each document. As a score may not be negative, ``LIFT`` times the query's norm is added, and taken away again
