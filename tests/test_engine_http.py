@@ -205,8 +205,11 @@ def test_collections_of_others_are_left_alone(server: StubServer, codes_file: Pa
     assert server.writes == 0
 
 
-def test_a_wrong_address_is_no_traceback() -> None:
-    pytest.importorskip("elasticsearch")
-    for engine in REST:
-        with pytest.raises(BSAError, match="starts with http"):
-            connect(engine, "localhost:9200", "papers")
+@pytest.mark.parametrize(
+    "url", ["localhost:9200", "http://a host:1", "http://host:99999", "http://[::1", "ftp://host", "http://"]
+)
+@pytest.mark.parametrize("engine", list(CLIENTS))
+def test_what_is_no_address_is_told(engine: str, url: str) -> None:
+    pytest.importorskip(CLIENTS[engine])
+    with pytest.raises(BSAError, match="looks like http://host:port"):
+        connect(engine, url, "papers")

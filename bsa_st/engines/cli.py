@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -130,6 +131,8 @@ def _connect(name: str | None, url: str, collection: str, api_key: str | None, a
     from bsa_st.engines import connect
     from bsa_st.engines.retry import with_retries
 
+    for talkative in ("elastic_transport", "httpx", "opensearch"):  # what they warn of is in the one line of the error
+        logging.getLogger(talkative).setLevel(logging.ERROR)
     if name is None:
         if not url.startswith(("postgres://", "postgresql://")):
             raise BSAError(f"say which engine answers at {_shown(url)}: --engine qdrant, elasticsearch, opensearch, ...")

@@ -6,7 +6,6 @@ stub server. Shards and replicas could only be checked against the documentation
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from bsa_st.engines.base import Documents, Engine, Filter, Layout, Unavailable, check_name, filter_values
 from bsa_st.engines.qdrant_points import SOURCE, Stage, layout_of, point, split_payload, stages, vector_names
 from bsa_st.engines.queries import SparseQuery
-from bsa_st.engines.url import shown_url
+from bsa_st.engines.url import check_url, shown_url
 from bsa_st.errors import BSAError
 
 OLDEST = (1, 11)
@@ -60,8 +59,10 @@ class QdrantEngine(Engine):
         self.shards, self.replicas = shards, replicas
         self._shown = shown_url(url)
         if client is None:
-            logging.getLogger("httpx").setLevel(logging.WARNING)
-            place = {"location": url} if url == ":memory:" else {"url": url, "timeout": timeout, "api_key": api_key}
+            if url == ":memory:":
+                place: dict[str, Any] = {"location": url}
+            else:
+                place = {"url": check_url(url, self.name), "timeout": timeout, "api_key": api_key}
             client = QdrantClient(**place, check_compatibility=False)
         self.client = client
         with self._translated():

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from bsa_st.engines import lucene
 from bsa_st.engines.base import Documents, Engine, Filter, Layout, Unavailable, check_name
 from bsa_st.engines.queries import SparseQuery
-from bsa_st.engines.url import shown_url
+from bsa_st.engines.url import check_url, shown_url
 from bsa_st.errors import BSAError
 
 BUSY = (408, 429, 500, 502, 503, 504)
@@ -48,9 +48,7 @@ class RestEngine(Engine):
         self.collection = check_name(collection)
         self.shards, self.replicas = shards, replicas
         self._shown = shown_url(url)
-        if not url.startswith(("http://", "https://")):
-            raise BSAError(f"the address of {self.name} starts with http:// or https://, got {self._shown}")
-        self._connect(url, api_key, timeout)
+        self._connect(check_url(url, self.name), api_key, timeout)
         self._check_server(self._call("GET", "/"))
 
     @abc.abstractmethod
