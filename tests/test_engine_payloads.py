@@ -42,9 +42,9 @@ def decoder_of(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return tuple(rng.standard_normal(shape).astype(np.float32) for shape in ((D, 8), (8,), (3, 8)))  # type: ignore[return-value]
 
 
-def dot(document: dict[str, Any], stage: qdrant_points.Stage) -> float:
-    vector = document["vector"][stage.using]
-    weights = dict(zip(stage.indices, stage.values, strict=True))
+def dot(document: dict[str, Any], asked: qdrant_points.Request) -> float:
+    vector = document["vector"][asked.using]
+    weights = dict(zip(asked.indices, asked.values, strict=True))
     return sum(weights.get(index, 0.0) * value for index, value in zip(vector["indices"], vector["values"], strict=True))
 
 
@@ -55,13 +55,13 @@ def test_dot_products_of_points_are_the_scores(documents: BinaryCodes, queries: 
     points = [qdrant_points.point(documents_of(documents), row) for row in range(len(documents))]
     truth = scores(queries, documents)
     for row, query in enumerate(sparse_queries(queries, D)):
-        (stage,) = qdrant_points.stages(query, layout, 10)
-        assert [dot(point, stage) for point in points] == truth[row].tolist()
+        asked = qdrant_points.request(query, layout, 10)
+        assert [dot(point, asked) for point in points] == truth[row].tolist()
     weight, offset, dense = decoder_of(seed)
     every = asymmetric_scores(dense, documents, weight, offset)
     for row, query in enumerate(sparse_queries(dense, D, decoder=(weight, offset))):
-        (stage,) = qdrant_points.stages(query, layout, 10)
-        np.testing.assert_allclose([dot(point, stage) for point in points], every[row], atol=1e-4)
+        asked = qdrant_points.request(query, layout, 10)
+        np.testing.assert_allclose([dot(point, asked) for point in points], every[row], atol=1e-4)
 
 
 def test_a_point_is_what_qdrant_takes() -> None:

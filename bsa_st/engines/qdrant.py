@@ -15,7 +15,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from bsa_st.engines.base import Documents, Engine, Filter, Layout, Unavailable, check_name, filter_values
-from bsa_st.engines.qdrant_points import SOURCE, Stage, layout_of, point, split_payload, stages, vector_names
+from bsa_st.engines.qdrant_points import SOURCE, layout_of, point, request, rescored, split_payload, vector_names
 from bsa_st.engines.queries import SparseQuery
 from bsa_st.engines.url import check_url, shown_url
 from bsa_st.errors import BSAError
@@ -118,22 +118,23 @@ class QdrantEngine(Engine):
         self._known = None
 
     def _search(self, query: SparseQuery, top_k: int, filter: Filter | None) -> list[tuple[int, float]]:
-        *before, last = stages(query, self._existing(), top_k)
-        wanted = _filter(filter)
-        prefetch = [
-            models.Prefetch(query=_vector(stage), using=stage.using, limit=stage.limit, filter=wanted) for stage in before
-        ]
+        layout = self._existing()
+        asked = request(query, layout, top_k)
         with self._translated():
             found = self.client.query_points(
                 self.collection,
-                query=_vector(last),
-                using=last.using,
-                limit=last.limit,
-                prefetch=prefetch or None,
-                query_filter=wanted,
+                query=models.SparseVector(indices=asked.indices, values=asked.values),
+                using=asked.using,
+                limit=asked.limit,
+                query_filter=_filter(filter),
                 with_payload=False,
-            )
-        return [(int(hit.id), hit.score) for hit in found.points]
+                with_vectors=[asked.using] if asked.with_vectors else False,
+            ).points
+        if not asked.with_vectors:
+            return [(int(hit.id), hit.score) for hit in found]
+        vectors: list[Any] = [hit.vector[asked.using] for hit in found]  # type: ignore[call-overload,index]
+        candidates = zip(found, vectors, strict=True)
+        return rescored(((int(hit.id), own.indices, own.values) for hit, own in candidates), query, layout, top_k)
 
     def close(self) -> None:
         self.client.close()
@@ -155,10 +156,6 @@ class QdrantEngine(Engine):
             raise Unavailable(f"Qdrant at {self._shown} does not answer ({error.source})") from error
         except OSError as error:
             raise Unavailable(f"Qdrant at {self._shown} does not answer ({error})") from error
-
-
-def _vector(stage: Stage) -> models.SparseVector:
-    return models.SparseVector(indices=stage.indices, values=stage.values)
 
 
 def _filter(filter: Filter | None) -> models.Filter | None:

@@ -13,7 +13,7 @@ import qdrant_edge as edge
 
 from bsa_st.atomic import atomic_file
 from bsa_st.engines.base import Documents, Engine, Filter, Layout, check_name, filter_values
-from bsa_st.engines.qdrant_points import SOURCE, Stage, point, split_payload, stages, vector_names
+from bsa_st.engines.qdrant_points import SOURCE, point, request, rescored, split_payload, vector_names
 from bsa_st.engines.queries import SparseQuery
 from bsa_st.errors import BSAError
 
@@ -85,12 +85,19 @@ class QdrantEdgeEngine(Engine):
             shutil.rmtree(self.folder)
 
     def _search(self, query: SparseQuery, top_k: int, filter: Filter | None) -> list[tuple[int, float]]:
-        *before, last = stages(query, self._existing(), top_k)
-        wanted = _filter(filter)
-        prefetches = [edge.Prefetch(stage.limit, query=_nearest(stage), filter=wanted) for stage in before]
-        request = edge.QueryRequest(last.limit, query=_nearest(last), prefetches=prefetches or None, filter=wanted)
+        layout = self._existing()
+        asked = request(query, layout, top_k)
+        nearest = edge.Query.Nearest(edge.SparseVector(asked.indices, asked.values), asked.using)
+        with_vector: Any = [asked.using] if asked.with_vectors else False
         with self._translated():
-            return [(int(hit.id), hit.score) for hit in self._shard.query(request)]
+            found = self._shard.query(
+                edge.QueryRequest(asked.limit, query=nearest, filter=_filter(filter), with_vector=with_vector)
+            )
+        if not asked.with_vectors:
+            return [(int(hit.id), hit.score) for hit in found]
+        vectors: list[Any] = [hit.vector[asked.using] for hit in found]  # type: ignore[call-overload,index]
+        candidates = zip(found, vectors, strict=True)
+        return rescored(((int(hit.id), own.indices, own.values) for hit, own in candidates), query, layout, top_k)
 
     def finish(self) -> None:
         """Build the sparse index over what was loaded, and flush it to disk."""
@@ -128,10 +135,6 @@ class QdrantEdgeEngine(Engine):
 def _point(record: dict[str, Any]) -> edge.Point:
     vectors: Any = {name: edge.SparseVector(value["indices"], value["values"]) for name, value in record["vector"].items()}
     return edge.Point(record["id"], vectors, record["payload"])
-
-
-def _nearest(stage: Stage) -> edge.Query:
-    return edge.Query.Nearest(edge.SparseVector(stage.indices, stage.values), stage.using)
 
 
 def _filter(filter: Filter | None) -> edge.Filter | None:

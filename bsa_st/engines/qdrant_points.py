@@ -10,8 +10,10 @@ spreads a posting list's values over 256 steps between their least and largest. 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from bsa_st.engines.base import Documents, Layout
 from bsa_st.engines.queries import SparseQuery
@@ -21,13 +23,14 @@ SOURCE = "bsa_st_source"
 """Payload field that tells where a document came from."""
 
 
-class Stage(NamedTuple):
-    """A request for the best points: the sparse vector's name, its indices and values, and how many; the last stage scores what those before found."""
+class Request(NamedTuple):
+    """A search: the sparse vector's name, its indices and values, how many points, and whether to bring their vectors along."""
 
     using: str
     indices: list[int]
     values: list[float]
     limit: int
+    with_vectors: bool
 
 
 def vector_names(layout: Layout) -> tuple[str, str]:
@@ -60,14 +63,36 @@ def split_payload(name: int, payload: dict[str, Any] | None) -> tuple[int, str, 
     return name, str(rest.pop(SOURCE, "")), rest
 
 
-def stages(query: SparseQuery, layout: Layout, top_k: int) -> list[Stage]:
-    """One stage, or two if the query asks for ``probes``."""
+def request(query: SparseQuery, layout: Layout, top_k: int) -> Request:
+    """What to ask for a query; if it asks for ``probes``, for candidates, of which :func:`rescored` chooses."""
     ones, scaled = vector_names(layout)
     if query.scoring != "asymmetric":
-        return [Stage(ones, query.features.tolist(), query.weights.tolist(), top_k)]
-    indices = [*query.features.tolist(), layout.hidden_dim]
-    whole = Stage(scaled, indices, [*query.weights.tolist(), query.constant], top_k)
-    if query.probes is None:
-        return [whole]
-    first = query.heaviest()
-    return [Stage(scaled, first.features.tolist(), first.weights.tolist(), query.candidates), whole]
+        return Request(ones, query.features.tolist(), query.weights.tolist(), top_k, False)
+    if query.probes is not None:
+        first = query.heaviest()
+        return Request(scaled, first.features.tolist(), first.weights.tolist(), query.candidates, True)
+    return Request(scaled, *_whole(query, layout), top_k, False)
+
+
+def rescored(
+    found: Iterable[tuple[int, list[int], list[float]]], query: SparseQuery, layout: Layout, top_k: int
+) -> list[tuple[int, float]]:
+    """The best of some candidates by the whole query.
+
+    This is done here: Qdrant rescores sparse candidates through its index, which takes longer than a search without candidates.
+
+    Args:
+        found: Id, indices and values of each candidate's vector of factors.
+        query: An asymmetric query.
+        layout: Of the collection.
+        top_k: How many to keep.
+    """
+    indices, values = _whole(query, layout)
+    weights = np.zeros(layout.hidden_dim + 1, np.float32)
+    weights[indices] = values
+    scored = [(name, float(weights[own] @ np.array(factors, np.float32))) for name, own, factors in found]
+    return sorted(scored, key=lambda hit: (-hit[1], hit[0]))[:top_k]
+
+
+def _whole(query: SparseQuery, layout: Layout) -> tuple[list[int], list[float]]:
+    return [*query.features.tolist(), layout.hidden_dim], [*query.weights.tolist(), query.constant]
