@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import psutil
 import pytest
 
 from bsa_st import BinaryCodes
@@ -44,6 +43,8 @@ def running_postgres(folder: Path) -> Iterator[Any]:
 
 def kill_server(process: int) -> None:
     """SIGKILL for a server and all its processes: what a power cut leaves behind."""
+    import psutil
+
     parent = psutil.Process(process)
     family = [parent, *parent.children(recursive=True)]
     for member in family:

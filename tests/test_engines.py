@@ -166,6 +166,7 @@ def test_codes_without_scale_travel_with_given_factors(opened: Engine, engine_sa
     [
         (lambda engine, sample: engine.create(Layout(512, True)), "holds codes of 1024 features with factors"),
         (lambda engine, sample: engine.create(Layout(1024, False)), "choose another collection"),
+        (lambda engine, sample: engine.create(Layout(1024, True, "blob")), "has no form 'blob'"),
         (lambda engine, sample: engine.upsert([1, 1], sample.codes[:2]), "id 1 is given more than once"),
         (lambda engine, sample: engine.upsert([1], sample.codes[:2]), "2 documents need 2 ids, got 1"),
         (lambda engine, sample: engine.upsert([1], sample.codes[:1], []), "1 documents need 1 payloads"),

@@ -93,6 +93,7 @@ class Engine(abc.ABC):
 
     name: ClassVar[str]
     scorings: ClassVar[tuple[str, ...]] = ("overlap", "idf", "asymmetric")
+    forms: ClassVar[tuple[str, ...]] = ("sparsevec",)
 
     # -- what each engine does --------------------------------------------------------------------------------------
 
@@ -158,8 +159,10 @@ class Engine(abc.ABC):
         """Create the collection; does nothing if it is there with the same layout.
 
         Raises:
-            BSAError: If it is there with another one.
+            BSAError: If it is there with another one, or the engine does not know the form.
         """
+        if layout.form not in self.forms:
+            raise BSAError(f"{self.name} has no form {layout.form!r}; it has {' and '.join(self.forms)}")
         found = self.layout()
         if found is None:
             self._create(layout)

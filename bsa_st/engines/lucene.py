@@ -42,7 +42,7 @@ CODE = {
     },
     "opensearch": {"type": "rank_features"},
 }
-PAYLOAD = {"elasticsearch": {"type": "flattened"}, "opensearch": {"type": "flat_object"}}
+PAYLOAD = {"elasticsearch": {"type": "flattened", "ignore_above": 1024}, "opensearch": {"type": "flat_object"}}
 
 
 def index_body(layout: Layout, engine: str, shards: int | None = None, replicas: int | None = None) -> dict[str, Any]:
@@ -122,7 +122,8 @@ def lift_of(query: SparseQuery) -> float:
 
 
 def filter_clauses(filter: Filter | None) -> list[dict[str, Any]]:
-    """Clauses that all must match. Fields of a flattened payload are compared as strings: true is ``true``, 1 is ``1``."""
+    """Clauses that all must match. Fields of a flattened payload are compared as strings: true is ``true``, 1 is ``1``;
+    in Elasticsearch strings of more than 1,024 characters are kept, but not found."""
     return [
         {"terms": {f"payload.{field}": [_keyword(value) for value in values]}}
         for field, values in filter_values(filter).items()

@@ -91,6 +91,7 @@ class PostgresEngine(Engine):
 
     name = "PostgreSQL"
     scorings = ("overlap", "idf", "asymmetric", "jaccard", "hamming")
+    forms = ("sparsevec", "bit")
 
     def __init__(self, url: str, collection: str) -> None:
         self.url, self.collection = url, check_name(collection)
@@ -113,8 +114,6 @@ class PostgresEngine(Engine):
     def _create(self, layout: Layout) -> None:
         if layout.form == "bit" and layout.asymmetric:
             raise BSAError("asymmetric scores need form='sparsevec'")
-        if layout.form not in ("bit", "sparsevec"):
-            raise BSAError(f"form must be sparsevec or bit, got {layout.form!r}")
         with self._transaction() as cursor:
             self._check_extension(cursor)
             columns = f"id bigint PRIMARY KEY, code {layout.form}({layout.hidden_dim}) NOT NULL, factor real, source text NOT NULL, payload jsonb NOT NULL"

@@ -3,7 +3,8 @@
 A point has the vector ``bsa_<D>``, stored with datatype uint8, whose value is 1 for each active feature: the dot product with a code counts
 shared features, that with weights adds them up, both exactly. If the collection is made for asymmetric queries, it has the vector
 ``bsa_<D>_scaled`` too, float32, whose value is the document's factor for each active feature and for one further index, D: the dot product with
-``(w, constant)`` is then ``factor * (sum of w_i + constant)``, in one request and exact. Quantised to uint8, factors would not be: Qdrant
+``(w, constant)`` is then ``factor * (sum of w_i + constant)``, in one request and exact. With ``probes``, candidates
+come back with their vectors and are scored here. Quantised to uint8, factors would not be: Qdrant
 spreads a posting list's values over 256 steps between their least and largest. The name of a vector tells D, so codes of another size are refused.
 """
 
