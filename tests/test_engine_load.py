@@ -22,7 +22,7 @@ from bsa_st.cli import app
 from bsa_st.codefile import BLOCK_TEXTS
 from bsa_st.codestream import stream_codes
 from bsa_st.engines import connect
-from bsa_st.engines.base import Documents
+from bsa_st.engines.documents import Documents
 from bsa_st.engines.load import load_codes
 from tests.engine_server import EngineSample, kill_server, running_postgres
 

@@ -15,7 +15,7 @@ import pytest
 
 from bsa_st import BinaryCodes, Index
 from bsa_st.engines import lucene
-from bsa_st.engines.base import Documents
+from bsa_st.engines.documents import Documents
 from bsa_st.engines.queries import SparseQuery, sparse_queries
 from bsa_st.scoring import idf, scores
 from tests.engine_server import EngineSample

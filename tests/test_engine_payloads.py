@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bsa_st import BinaryCodes, BSAError
 from bsa_st.engines import lucene, qdrant_points
-from bsa_st.engines.base import Documents, Layout, check_name, filter_values
+from bsa_st.engines.documents import Documents, Layout, check_name, filter_values
 from bsa_st.engines.packed import packed_bits
 from bsa_st.engines.queries import SparseQuery, sparse_queries
 from bsa_st.engines.url import shown_url

@@ -15,7 +15,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from bsa_st.engines.base import Engine, Layout, Unavailable
+from bsa_st.engines.base import Engine
+from bsa_st.engines.documents import Layout, Unavailable
 from bsa_st.errors import BSAError
 
 __all__ = ["ENGINES", "Engine", "Layout", "Unavailable", "connect"]

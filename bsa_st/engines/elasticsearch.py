@@ -7,7 +7,7 @@ from typing import Any
 
 import elasticsearch
 
-from bsa_st.engines.base import Unavailable
+from bsa_st.engines.documents import Unavailable
 from bsa_st.engines.rest import RestEngine
 from bsa_st.errors import BSAError
 

@@ -14,7 +14,8 @@ import numpy as np
 from tqdm import tqdm
 
 from bsa_st.codestream import stream_codes
-from bsa_st.engines.base import Engine, Layout, Unavailable
+from bsa_st.engines.base import Engine
+from bsa_st.engines.documents import Layout, Unavailable
 from bsa_st.engines.retry import FIRST_WAIT, with_retries
 from bsa_st.errors import BSAError
 from bsa_st.index.models import as_decoder

@@ -19,7 +19,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from bsa_st.engines.base import Documents, Filter, Layout, filter_values
+from bsa_st.engines.documents import Documents, Filter, Layout, filter_values
 from bsa_st.engines.queries import SparseQuery
 
 LIFT = 2.0

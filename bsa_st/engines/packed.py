@@ -14,7 +14,8 @@ import numpy as np
 
 from bsa_st.atomic import atomic_file
 from bsa_st.codes import BinaryCodes
-from bsa_st.engines.base import Documents, Engine, Filter, Layout
+from bsa_st.engines.base import Engine
+from bsa_st.engines.documents import Documents, Filter, Layout
 from bsa_st.engines.queries import SparseQuery
 from bsa_st.errors import BSAError
 

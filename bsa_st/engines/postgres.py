@@ -19,7 +19,8 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
-from bsa_st.engines.base import Documents, Engine, Filter, Layout, Unavailable, check_name, filter_values
+from bsa_st.engines.base import Engine
+from bsa_st.engines.documents import Documents, Filter, Layout, Unavailable, check_name, filter_values
 from bsa_st.engines.queries import SparseQuery
 from bsa_st.engines.url import shown_url
 from bsa_st.errors import BSAError

@@ -14,7 +14,8 @@ from typing import Any
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from bsa_st.engines.base import Documents, Engine, Filter, Layout, Unavailable, check_name, filter_values
+from bsa_st.engines.base import Engine
+from bsa_st.engines.documents import Documents, Filter, Layout, Unavailable, check_name, filter_values
 from bsa_st.engines.qdrant_points import SOURCE, layout_of, point, request, rescored, split_payload, vector_names
 from bsa_st.engines.queries import SparseQuery
 from bsa_st.engines.url import check_url, shown_url

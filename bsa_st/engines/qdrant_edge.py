@@ -12,7 +12,8 @@ from typing import Any
 import qdrant_edge as edge
 
 from bsa_st.atomic import atomic_file
-from bsa_st.engines.base import Documents, Engine, Filter, Layout, check_name, filter_values
+from bsa_st.engines.base import Engine
+from bsa_st.engines.documents import Documents, Filter, Layout, check_name, filter_values
 from bsa_st.engines.qdrant_points import SOURCE, point, request, rescored, split_payload, vector_names
 from bsa_st.engines.queries import SparseQuery
 from bsa_st.errors import BSAError

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bsa_st.engines.base import Documents, Layout
+from bsa_st.engines.documents import Documents, Layout
 from bsa_st.engines.queries import SparseQuery
 from bsa_st.errors import BSAError
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from bsa_st.engines import lucene
-from bsa_st.engines.base import Documents, Engine, Filter, Layout, Unavailable, check_name
+from bsa_st.engines.base import Engine
+from bsa_st.engines.documents import Documents, Filter, Layout, Unavailable, check_name
 from bsa_st.engines.queries import SparseQuery
 from bsa_st.engines.url import check_url, shown_url
 from bsa_st.errors import BSAError

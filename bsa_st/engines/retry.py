@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from bsa_st.engines.base import Unavailable
+from bsa_st.engines.documents import Unavailable
 
 LOG = logging.getLogger(__name__)
 FIRST_WAIT = 0.5
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 def with_retries(call: Callable[[], Result], attempts: int = 5, wait: float = FIRST_WAIT) -> Result:
-    """The call's result; on :class:`~bsa_st.engines.base.Unavailable` the call is made again.
+    """The call's result; on :class:`~bsa_st.engines.documents.Unavailable` the call is made again.
 
     Args:
         call: Safe to make twice.
