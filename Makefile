@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: setup browser screenshots demo evaluate evaluate-encoders interpretability test lint clean
+.PHONY: setup browser lucene screenshots demo evaluate evaluate-encoders interpretability test lint clean
 
 setup: $(STAMP)
 
@@ -38,6 +38,10 @@ interpretability: $(STAMP)
 browser:
 	sh .ci/browser
 
+# Jars of Lucene for one test, where Java is.
+lucene:
+	sh .ci/lucene
+
 # The pictures of the README, from the page that the demo wrote.
 screenshots: $(STAMP)
 	$(BIN)/python -m tests.screenshots build/demo-model/features.html docs/images
@@ -47,7 +51,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint browser
+test: lint browser lucene
 	$(BIN)/pytest
 
 clean:

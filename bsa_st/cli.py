@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from bsa_st import __version__
+from bsa_st.engines import cli as engines_cli
 from bsa_st.errors import BSAError
 from bsa_st.feature_commands import explain, explore
 from bsa_st.index import cli as index_cli
@@ -218,6 +219,7 @@ app.command()(explain)
 app.command()(explore)
 app.add_typer(index_cli.app, name="index")
 app.command()(index_cli.search)
+app.add_typer(engines_cli.app, name="engine")
 
 
 def _version(wanted: bool) -> None:

@@ -84,21 +84,16 @@ def encode(ids: np.ndarray, indptr: np.ndarray, hidden_dim: int, scale: np.ndarr
 
 def decode(data: bytes) -> Arrays:
     """Inverse of :func:`encode`; raises :class:`BSAError` on anything that is not a whole, undamaged file."""
-    header, offset = _read_header(data)
+    header, offset = read_header(data)
     ids: list[np.ndarray] = []
     counts: list[np.ndarray] = []
     scales: list[np.ndarray] = []
     for number, entry in enumerate(header["blocks"]):
-        _check_entry(entry, number)
-        body = data[offset : offset + entry["bytes"]]
+        part, lengths, scale_bytes = decode_entry(header, number, data[offset : offset + entry["bytes"]])
         offset += entry["bytes"]
-        if len(body) != entry["bytes"] or zlib.crc32(body) != entry["crc32"]:
-            raise BSAError(f"block {number} of {len(header['blocks'])} is damaged or cut short")
-        tail = entry["texts"] if header["has_scale"] else 0
-        scales.append(np.frombuffer(body[len(body) - tail :], dtype=np.uint8))
-        part, lengths = decode_block(entry, body[: len(body) - tail])
         ids.append(part)
         counts.append(lengths)
+        scales.append(scale_bytes)
     if offset != len(data):
         raise BSAError(f"{len(data) - offset} bytes too many at the end")
     all_counts = np.concatenate(counts) if counts else np.zeros(0, dtype=np.int64)
@@ -110,7 +105,18 @@ def decode(data: bytes) -> Arrays:
     return merged, indptr, header["hidden_dim"], scale
 
 
-def _read_header(data: bytes) -> tuple[dict[str, Any], int]:
+def decode_entry(header: dict[str, Any], number: int, body: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """ids, counts and scale (empty if the file has none) of a block's bytes."""
+    entry = header["blocks"][number]
+    if len(body) != entry["bytes"] or zlib.crc32(body) != entry["crc32"]:
+        raise BSAError(f"block {number} of {len(header['blocks'])} is damaged or cut short")
+    tail = entry["texts"] if header["has_scale"] else 0
+    ids, counts = decode_block(entry, body[: len(body) - tail])
+    return ids, counts, np.frombuffer(body[len(body) - tail :], dtype=np.uint8)
+
+
+def read_header(data: bytes) -> tuple[dict[str, Any], int]:
+    """The checked header of a code file's first bytes, and where its blocks start."""
     if data[:8] != MAGIC:
         raise BSAError("not a codes file (it does not start with BSACODES)")
     if len(data) < 16:
@@ -130,6 +136,8 @@ def _read_header(data: bytes) -> tuple[dict[str, Any], int]:
         raise BSAError("the header lacks a field or has one of the wrong kind")
     if not 1 <= header["hidden_dim"] <= MAX_HIDDEN_DIM:
         raise BSAError(f"hidden_dim must lie between 1 and {MAX_HIDDEN_DIM}, got {header['hidden_dim']}")
+    for number, entry in enumerate(header["blocks"]):
+        _check_entry(entry, number)
     return header, end + 4
 
 

@@ -7,6 +7,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,9 @@ from bsa_st.demo.run import packaged_teacher
 from bsa_st.explain.atlas import FeatureAtlas
 from bsa_st.explain.labels import label_features
 from bsa_st.explain.store import write_features
+from bsa_st.index.models import as_decoder
+from bsa_st.monitor import head_of
+from tests.engine_server import EngineSample, running_postgres
 
 
 @pytest.fixture(scope="session")
@@ -87,3 +91,20 @@ def labelled_folder(
     bsa_st.save(threshold_model, folder)
     write_features(atlas, folder / "bsa")
     return folder
+
+
+@pytest.fixture(scope="session")
+def engine_sample(threshold_model: SentenceTransformer, embeddings: np.ndarray) -> EngineSample:
+    """400 documents and 5 queries of real text, for engines."""
+    head = head_of(threshold_model)
+    codes = bsa_st.encode_embeddings(head, embeddings[:400], refine=True)
+    queries = bsa_st.encode_embeddings(head, embeddings[400:405], with_scale=False)
+    payloads = [{"part": place % 4, "kind": "even" if place % 2 == 0 else "odd", "first": place < 10} for place in range(400)]
+    return EngineSample(codes, queries, embeddings[400:405], as_decoder(head, codes.hidden_dim), payloads)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real PostgreSQL server with pgvector, from a package that carries one."""
+    with running_postgres(tmp_path_factory.mktemp("postgres") / "data") as server:
+        yield server.get_uri()

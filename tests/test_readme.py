@@ -33,9 +33,22 @@ def test_python_snippets_run_one_after_the_other(tmp_path: Path, monkeypatch: py
 
 def test_commands_and_options_exist() -> None:
     commands = re.findall(r"^bsa-st (\w+) (.*)$", README, flags=re.MULTILINE)
-    assert {name for name, _ in commands} == {"distill", "encode", "explain", "explore", "export", "index", "push", "search"}
+    assert {name for name, _ in commands} == {
+        "distill",
+        "encode",
+        "explain",
+        "explore",
+        "export",
+        "index",
+        "push",
+        "search",
+        "engine",
+    }
     for name, rest in commands:
-        text = subprocess.run([sys.executable, "-m", "bsa_st.cli", name, "--help"], capture_output=True, text=True, check=True)
+        words = [name, *rest.split()[:1]] if name in ("engine", "index") else [name]
+        text = subprocess.run(
+            [sys.executable, "-m", "bsa_st.cli", *words, "--help"], capture_output=True, text=True, check=True
+        )
         assert all(option in text.stdout for option in re.findall(r"--[a-z-]+", rest))
     makefile = (ROOT / "Makefile").read_text()
     assert all(f"\n{target}:" in makefile for target in re.findall(r"^make (\w+)", README, flags=re.MULTILINE))

@@ -1,0 +1,88 @@
+"""A code file read block by block, in bounded memory."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bsa_st.codefile import decode_entry, read_header
+from bsa_st.codes import BinaryCodes
+from bsa_st.errors import BSAError
+
+
+class CodeStream(NamedTuple):
+    """A code file that is open for streaming.
+
+    Attributes:
+        hidden_dim: Number D of features.
+        texts: Number of texts.
+        has_scale: Whether each text has its scale byte.
+        checksum: CRC-32 of the header, which holds those of all blocks: files of the same content have the same one.
+        batches: The codes, in order.
+    """
+
+    hidden_dim: int
+    texts: int
+    has_scale: bool
+    checksum: int
+    batches: Iterator[BinaryCodes]
+
+
+def stream_codes(path: str | Path, batch_size: int = 1000) -> CodeStream:
+    """Open a code file; a block of at most 65,536 texts is in memory at a time.
+
+    Args:
+        path: A file written by :meth:`bsa_st.BinaryCodes.save`.
+        batch_size: Texts per batch; only the last batch has fewer.
+
+    Raises:
+        BSAError: If the file is missing, foreign, of a newer version or damaged; for a block when it is reached.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+            length = struct.unpack("<I", start[12:])[0] if len(start) == 16 else 0
+            data = start + file.read(min(length + 4, path.stat().st_size))
+        header, offset = read_header(data)
+    except OSError as error:
+        raise BSAError(f"cannot read codes file {path}: {error.strerror}") from error
+    except BSAError as error:
+        raise BSAError(f"codes file {path}: {error}") from error
+    checksum = struct.unpack("<I", data[-4:])[0]
+    blocks = _blocks(path, header, offset)
+    return CodeStream(header["hidden_dim"], header["texts"], header["has_scale"], checksum, _batches(blocks, batch_size))
+
+
+def _blocks(path: Path, header: dict[str, Any], offset: int) -> Iterator[BinaryCodes]:
+    texts = 0
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            for number, entry in enumerate(header["blocks"]):
+                ids, counts, scale = decode_entry(header, number, file.read(entry["bytes"]))
+                texts += len(counts)
+                indptr = np.concatenate([[0], np.cumsum(counts)])
+                yield BinaryCodes(ids, indptr, header["hidden_dim"], scale if header["has_scale"] else None)
+        if texts != header["texts"]:
+            raise BSAError(f"header promises {header['texts']} texts, blocks hold {texts}")
+    except OSError as error:
+        raise BSAError(f"cannot read codes file {path}: {error.strerror}") from error
+    except BSAError as error:
+        raise BSAError(f"codes file {path}: {error}") from error
+
+
+def _batches(blocks: Iterator[BinaryCodes], size: int) -> Iterator[BinaryCodes]:
+    rest: BinaryCodes | None = None
+    for block in blocks:
+        codes = block if rest is None else BinaryCodes.concatenate([rest, block])
+        whole = len(codes) - len(codes) % size
+        for start in range(0, whole, size):
+            yield codes[start : start + size]
+        rest = codes[whole:] if whole < len(codes) else None
+    if rest is not None:
+        yield rest
