@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 
 from bsa_st import BSAError
+from evaluation.paper import denoising
 from evaluation.paper.cells import Section
 
-SECTIONS: dict[str, Section] = {}
+SECTIONS: dict[str, Section] = {
+    "denoising": denoising,
+}
 
 
 def choose_sections(names: str) -> dict[str, Section]:
