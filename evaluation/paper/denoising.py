@@ -97,7 +97,9 @@ def _compare(
     collections = [inputs.collection(name) for name in inputs.retrieval]
 
     def quality(rows: list[np.ndarray]) -> list[np.ndarray]:
-        return [ndcg(scores(place, one), collection) for place, (one, collection) in enumerate(zip(rows, collections, strict=True))]
+        return [
+            ndcg(scores(place, one), collection) for place, (one, collection) in enumerate(zip(rows, collections, strict=True))
+        ]
 
     before = quality(spoilt)
     found = {RAW: {"cosine": _cosine(spoilt, clean), "ndcg": _mean(before)}}
@@ -105,7 +107,12 @@ def _compare(
         rows = [project(one) for one in spoilt]
         after = quality(rows)
         low, high = macro_interval([new - old for new, old in zip(after, before, strict=True)])
-        found[name] = {"cosine": _cosine(rows, clean), "ndcg": _mean(after), "gain_low": round(low, 5), "gain_high": round(high, 5)}
+        found[name] = {
+            "cosine": _cosine(rows, clean),
+            "ndcg": _mean(after),
+            "gain_low": round(low, 5),
+            "gain_high": round(high, 5),
+        }
     return {"methods": found, "bytes": bytes_per_text(inputs), "tasks": list(inputs.retrieval)}
 
 
@@ -175,7 +182,9 @@ def _plot(results: Results) -> Any:
     places = np.arange(len(results))
     for column, colour in series.items():
         values = [_named(result, column, "cosine")[1]["cosine"] for result in results.values()]
-        axes.plot(places, values, "_" if column == RAW else "o", color=colour, label=column, markersize=14 if column == RAW else 5)
+        axes.plot(
+            places, values, "_" if column == RAW else "o", color=colour, label=column, markersize=14 if column == RAW else 5
+        )
     axes.set_xticks(places, [CAPTIONS[name] for name in results], rotation=30, ha="right", fontsize=7)
     axes.set_ylabel("cosine with the clean embedding")
     axes.legend(fontsize=7)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 
 from bsa_st import BSAError
-from evaluation.paper import denoising
+from evaluation.paper import denoising, theory
 from evaluation.paper.cells import Section
 
 SECTIONS: dict[str, Section] = {
     "denoising": denoising,
+    "theory": theory,
 }
 
 
