@@ -16,7 +16,14 @@ from evaluation.paper.smallheads import HeadKind, small_method, training_rows
 Projection = Callable[[np.ndarray], np.ndarray]
 """Embeddings, float32 (n, d), to their reconstructions, float32 (n, d), unit norm."""
 
-ACTIVE = (16, 32, 64)
+HEADS = {
+    "BSA 16": (HeadKind(1024, 64), 16),
+    "BSA 32": (HeadKind(1024, 64), 32),
+    "BSA 64": (HeadKind(1024, 64), 64),
+    "BSA 200": (HeadKind(1536, 200), 200),
+}
+"""Head and active features of each code."""
+UNREFINED = "BSA 64 unrefined"
 RANKS = (16, 32, 64, 96, 128, 192, 256, 320)
 BYTES = (24, 48, 96)
 
@@ -45,9 +52,8 @@ def coded(method: BSA) -> Projection:
 def projections(inputs: Inputs) -> dict[str, Projection]:
     """All that are compared, by name; fitted to general texts."""
     training = training_rows(inputs)
-    kind = HeadKind(k=ACTIVE[-1])
-    codes = {f"BSA {k}": coded(small_method(inputs, kind, k)) for k in ACTIVE}
-    codes[f"BSA {ACTIVE[-1]} unrefined"] = coded(small_method(inputs, kind, ACTIVE[-1], refine=False))
+    codes = {name: coded(small_method(inputs, kind, k)) for name, (kind, k) in HEADS.items()}
+    codes[UNREFINED] = coded(small_method(inputs, *HEADS["BSA 64"], refine=False))
     components = {f"PCA {rank}": principal(training, rank) for rank in RANKS}
     return codes | components | {f"PQ {size}": quantised(training, size) for size in BYTES}
 
@@ -56,6 +62,5 @@ def projections(inputs: Inputs) -> dict[str, Projection]:
 def bytes_per_text(inputs: Inputs) -> dict[str, float]:
     """Stored bytes of the codes among :func:`projections`, measured on training texts; float components are not listed."""
     sample = training_rows(inputs)[:2000]
-    kind = HeadKind(k=ACTIVE[-1])
-    own = {f"BSA {k}": small_method(inputs, kind, k).encode(sample).nbytes / len(sample) for k in ACTIVE}
+    own = {name: small_method(inputs, kind, k).encode(sample).nbytes / len(sample) for name, (kind, k) in HEADS.items()}
     return {name: round(size, 1) for name, size in own.items()} | {f"PQ {size}": float(size) for size in BYTES}

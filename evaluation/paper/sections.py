@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 
 from bsa_st import BSAError
-from evaluation.paper import denoising, theory
+from evaluation.paper import denoising, theory, upgrades
 from evaluation.paper.cells import Section
 
 SECTIONS: dict[str, Section] = {
     "denoising": denoising,
     "theory": theory,
+    "upgrades": upgrades,
 }
 
 

@@ -37,6 +37,7 @@ SHAPES = ((1024, 64), (4096, 64))
 """D and k of the random codes."""
 TRAINED = ((1024, 64), (512, 96))
 DRAWS, QUICK_DRAWS = 8, 2
+LOSS_SHAPE = (512, 32)
 LOSS_STEPS, QUICK_LOSS_STEPS = 300, 5
 WORK_QUERIES = 200
 
@@ -45,8 +46,8 @@ def cells(quick: bool) -> list[Cell]:
     """Random codes, trained codes, the gradient of the alignment loss, and the losses that replace it."""
     found = [Cell("random-sign", _random_sign)]
     found += [Cell(f"random-{width}-{k}", partial(_random_sparse, width=width, k=k)) for width, k in SHAPES]
-    found += [Cell(f"trained-{width}-{k}", partial(_trained, width=width, k=k)) for width, k in TRAINED]
     found += [Cell("alignment-gradient", _gradients), Cell("alignment-replaced", _replaced)]
+    found += [Cell(f"trained-{width}-{k}", partial(_trained, width=width, k=k)) for width, k in TRAINED]
     return [cell for cell in found if not quick or cell.name not in ("random-4096-64", "trained-512-96")]
 
 
@@ -111,7 +112,7 @@ def _gradients(inputs: Inputs) -> dict[str, Any]:
     training = training_rows(inputs)
     texts = inputs.collection(inputs.retrieval[0]).documents[:256]
     stages = (0, 3, 5) if inputs.quick else (0, 50, LOSS_STEPS)
-    heads = {step: trained_with("alignment 1 - cos", training, 1024, 64, step)[0] for step in stages}
+    heads = {step: trained_with("alignment 1 - cos", training, *LOSS_SHAPE, step)[0] for step in stages}
     return {"stages": {str(step): gradients(head, texts) for step, head in heads.items()}}
 
 
@@ -121,7 +122,7 @@ def _replaced(inputs: Inputs) -> dict[str, Any]:
     training = training_rows(inputs)
     found: dict[str, Any] = {}
     for name in tqdm(LOSSES, desc="Losses", leave=False, disable=inputs.quick):
-        head, active = trained_with(name, training, 1024, 64, steps)
+        head, active = trained_with(name, training, *LOSS_SHAPE, steps)
         head.calibrate(_tensor(training[:20_000]))
         decoder, offset = head.decoder_weight.detach().numpy(), head.decoder_bias.detach().numpy()
         quality, counts, sizes = [], [], []
@@ -134,7 +135,7 @@ def _replaced(inputs: Inputs) -> dict[str, Any]:
         figures = {"ndcg": np.mean(quality), "active": np.mean(counts), "bytes": np.mean(sizes)}
         found[name] = {figure: round(float(value), 4) for figure, value in figures.items()}
         found[name]["active_by_step"] = [round(value, 1) for value in active[:: max(1, steps // 50)]]
-    return {"losses": found, "target": 64, "steps": steps}
+    return {"losses": found, "target": LOSS_SHAPE[1], "steps": steps}
 
 
 def _tensor(rows: np.ndarray) -> Any:

@@ -169,7 +169,7 @@ def _contrastive(gradient: dict[str, Any], replaced: dict[str, Any], pictures: P
 
 Its gradient equals cos times that of a contrastive loss whose positives are the text's own top k features and whose similarity is
 log p (largest difference {exact:.0e} of the largest gradient). With the bare logit as similarity, plain InfoNCE, the gradients have a mean cosine of
-{cosines}. Threshold heads of 1,024 features, target {replaced["target"]}, {replaced["steps"]} steps of a plain loop, not refined:
+{cosines}. Threshold heads of 512 features, target {replaced["target"]}, {replaced["steps"]} steps of a plain loop, not refined:
 
 {markdown_table(header, body)}
 
