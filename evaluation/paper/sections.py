@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 
 from bsa_st import BSAError
+from evaluation.paper import objectives
 from evaluation.paper.cells import Section
 
-SECTIONS: dict[str, Section] = {}
+SECTIONS: dict[str, Section] = {"objectives": objectives}
 
 
 def choose_sections(names: str) -> dict[str, Section]:
