@@ -1,4 +1,4 @@
-"""The command ``python -m evaluation.paper``: measure cells that are not finished, then write paper.json and PAPER.md."""
+"""The command ``python -m evaluation.paper``: measure cells that are not finished, then write their results and PAPER.md."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def paper(
     sections: Annotated[str, typer.Option(help="Sections to measure, separated by commas.  [default: all]")] = "",
     quick: Annotated[bool, typer.Option("--quick", help="Tiny cells on the HPO ontology only; needs no data.")] = False,
     work: Annotated[Path, typer.Option(help="Folder of finished cells, for resuming.")] = Path("build/paper"),
-    output: Annotated[Path, typer.Option(help="Folder of PAPER.md, paper.json and the plots.")] = HERE,
+    output: Annotated[Path, typer.Option(help="Folder of PAPER.md, paper/results and the plots.")] = HERE,
     cache_dir: Annotated[Path | None, typer.Option(help="Folder of the embedding cache.  [default: ~/.cache/bsa_st]")] = None,
     report_only: Annotated[bool, typer.Option("--report-only", help="Only write the page from the finished cells.")] = False,
 ) -> None:
