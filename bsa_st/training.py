@@ -97,8 +97,10 @@ def train_head(
             trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=checkpoint)
     head.eval()
+    if objective is not None:
+        objective.eval().finish(head)
     if objective is not None and objective.real_valued:
-        binarise(head, objective.eval(), torch.from_numpy(sample[:FIRING_SAMPLE]))
+        binarise(head, objective, torch.from_numpy(sample[:FIRING_SAMPLE]))
     head.rescale(unit)
     sample, held_out = sample * unit, held_out * unit
     if objective is not None and objective.real_valued:

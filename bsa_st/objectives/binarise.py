@@ -21,11 +21,10 @@ def binarise(head: BinarySparsityAlignment, objective: Objective, sample: Tensor
     """Steps 1 and 2.
 
     Args:
-        head: A head that the objective has trained; changed.
+        head: A head that the objective has trained and finished; changed.
         objective: The objective.
         sample: Training embeddings, float32 (n, d).
     """
-    objective.finish(head)
     total, count = torch.zeros_like(head.bias), torch.zeros_like(head.bias)
     highest = []
     for x in sample.to(head.weight.device).split(CHUNK_TEXTS):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,8 @@ BASE = DistillSettings(hidden_dim=1024, k=64, selection="topk", steps=400, batch
 """What sections train unless they vary it: small enough that a hundred heads are trained in a few hours on two cores."""
 
 TINY = replace(BASE, hidden_dim=64, k=8, steps=8, batch_size=64)
+AnyBSA = TypeVar("AnyBSA", bound=BSA)
+
 TEXTS = 124_000
 TINY_TEXTS = 400
 FIRING_TEXTS = 50_000
@@ -61,7 +63,11 @@ def train(
 
 def as_method(head: BinarySparsityAlignment, settings: DistillSettings, *, refine: bool) -> BSA:
     """A trained head as a method of the evaluation."""
-    method = BSA(Variant(settings, {"refine": True} if refine else {}))
+    return adopt(BSA(Variant(settings, {"refine": True} if refine else {})), head)
+
+
+def adopt(method: AnyBSA, head: BinarySparsityAlignment) -> AnyBSA:
+    """A method that uses a trained head instead of training one."""
     method.whole_head = method.head = head
     method.decoder, method.offset = head.decoder_weight.detach().numpy(), head.decoder_bias.detach().numpy()
     return method

@@ -5,10 +5,13 @@ from __future__ import annotations
 import difflib
 
 from bsa_st import BSAError
-from evaluation.paper import objectives
+from evaluation.paper import ablations, objectives
 from evaluation.paper.cells import Section
 
-SECTIONS: dict[str, Section] = {"objectives": objectives}
+SECTIONS: dict[str, Section] = {
+    "objectives": objectives,
+    "ablations": ablations,
+}
 
 
 def choose_sections(names: str) -> dict[str, Section]:
