@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +71,19 @@ ROUNDS = (0, 1, 3)
 
 
 def cells(quick: bool) -> list[Cell]:
-    """Seeds of the base configuration, then one cell per value of a knob; dictionaries too large for a short run come last."""
+    """Seeds of the base and a cell per value of a knob: every knob's first value first, dictionaries too large for a short run last."""
     seeds = [_cell("seed", {"seed": seed}) for seed in SEEDS]
     encoding = Cell("encoding", measure_encoding)
     if quick:
         return [*seeds[:2], _cell("k", {"k": 4}), _cell("tied decoder", {"tied": True}), encoding]
     knobs = {name: values for name, values in {**SETTINGS, **VARIANTS}.items() if name != "large D"}
-    varied = [_cell(knob, change) for knob, values in knobs.items() for change in values]
-    return [seeds[0], encoding, *varied, *seeds[1:], *(_cell("D", change) for change in SETTINGS["large D"])]
+    rounds = zip_longest(*([_cell(knob, change) for change in values] for knob, values in knobs.items()))
+    varied = [[cell for cell in one if cell is not None] for one in rounds]
+    return [
+        *(seeds[0], encoding, *varied[0], *seeds[1:3]),
+        *(cell for one in varied[1:] for cell in one),
+        *(*seeds[3:], *(_cell("D", change) for change in SETTINGS["large D"])),
+    ]
 
 
 def _cell(knob: str, change: dict[str, Any]) -> Cell:

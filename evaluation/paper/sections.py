@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 
 from bsa_st import BSAError
-from evaluation.paper import ablations, domains, objectives
+from evaluation.paper import ablations, cost, domains, objectives
 from evaluation.paper.cells import Section
 
 SECTIONS: dict[str, Section] = {
     "objectives": objectives,
     "ablations": ablations,
     "domains": domains,
+    "cost": cost,
 }
 
 
