@@ -241,6 +241,7 @@ def _curves(claims: list[dict[str, Any]], pictures: Path) -> str:
     for axes in (left, right):
         axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
+    figure.tight_layout()
     return picture(figure, pictures, "domains-curves", "Loss curves and features that never fire, biomedical head")
 
 
