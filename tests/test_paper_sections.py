@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evaluation.paper.__main__ import HERE, app
 from evaluation.paper.corruption import truncated, with_noise, with_typos
+from evaluation.paper.page import RESULTS
 from evaluation.paper.projections import principal, quantised
+from evaluation.paper.sections import SECTIONS
+
+OWN = ("denoising", "theory", "upgrades")
 
 RNG = np.random.default_rng(0)
 LOW_RANK = (RNG.normal(size=(1500, 12)) @ RNG.normal(size=(12, 96))).astype(np.float32)
@@ -56,3 +64,21 @@ def test_components_remove_noise_from_what_lies_in_few_dimensions() -> None:
 def test_more_bytes_reconstruct_better() -> None:
     cosines = [(quantised(LOW_RANK, size)(LOW_RANK[:200]) * LOW_RANK[:200]).sum(axis=1).mean() for size in (6, 24)]
     assert 0.5 < cosines[0] < cosines[1] < 1
+
+
+def test_a_quick_run_measures_and_shows_every_cell(tmp_path: Path, cache_dir: Path) -> None:
+    places = ["--work", str(tmp_path / "work"), "--cache-dir", str(cache_dir)]
+    app(["--quick", "--sections", ",".join(OWN), *places], standalone_mode=False)
+    page = (tmp_path / "work" / "quick" / "PAPER.md").read_text()
+    assert "Not measured" not in page
+    for name in OWN:
+        results = json.loads((tmp_path / "work" / "quick" / RESULTS / f"{name}.json").read_text())
+        assert set(results) == {cell.name for cell in SECTIONS[name].cells(True)}
+        assert f"## {SECTIONS[name].title}" in page
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_committed_page_is_drawn_from_the_results(name: str, tmp_path: Path) -> None:
+    results = json.loads((HERE / RESULTS / f"{name}.json").read_text())
+    assert SECTIONS[name].render(results, tmp_path).strip() in (HERE / "PAPER.md").read_text()
+    assert list(tmp_path.glob("*.png"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from bsa_st.texts import read_texts
 from evaluation.embeddings import EmbeddingStore
 from evaluation.encoders import MINILM, load_encoder
 from evaluation.folders import RetrievalData, read_pairs
-from evaluation.tasks import HPO, EvaluationTask, hpo_task, local_folders, resolve_tasks, sts_task
+from evaluation.tasks import HPO, EvaluationTask, hpo_task, local_folders, resolve_tasks, retrieval_task, sts_task
 from evaluation.training import SHORT_TEXTS
 
 QUICK_CONCEPTS = 150
@@ -26,6 +27,8 @@ RETRIEVAL = ("med", "cranfield", "cisi", "scifact")
 """Collections whose mean nDCG@10 stands for retrieval quality where one number is wanted."""
 
 TERMS = "bio_term_similarity"
+MAX_QUERIES = 1000
+"""More queries than these are sampled."""
 
 
 class Collection(NamedTuple):
@@ -106,6 +109,9 @@ class Inputs:
             data = getattr(task.task, "data", None)
             if not isinstance(data, RetrievalData):
                 raise BSAError(f"{name} is no retrieval task")
+            if len(data.queries) > MAX_QUERIES:
+                data = _sampled(data)
+                task = retrieval_task(name, data)
             task.task.load_data()
             embeddings = self.store.evaluation(data.documents), self.store.evaluation(list(data.queries.values()))
             self._collections[name] = Collection(task, *embeddings)
@@ -124,6 +130,11 @@ class Inputs:
         if name not in _local_names(self.data) and not (self.data / TERMS / f"{name}.tsv").is_file():
             raise BSAError(f"{name} is not in the data folder")
         return self.data
+
+
+def _sampled(data: RetrievalData) -> RetrievalData:
+    chosen = random.Random(0).sample(sorted(data.queries), MAX_QUERIES)
+    return RetrievalData(data.corpus, {key: data.queries[key] for key in chosen}, {key: data.qrels[key] for key in chosen})
 
 
 @cache

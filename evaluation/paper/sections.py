@@ -5,10 +5,14 @@ from __future__ import annotations
 import difflib
 
 from bsa_st import BSAError
-from evaluation.paper import denoising, theory, upgrades
+from evaluation.paper import ablations, cost, denoising, domains, objectives, theory, upgrades
 from evaluation.paper.cells import Section
 
 SECTIONS: dict[str, Section] = {
+    "objectives": objectives,
+    "ablations": ablations,
+    "domains": domains,
+    "cost": cost,
     "denoising": denoising,
     "theory": theory,
     "upgrades": upgrades,
