@@ -37,9 +37,10 @@ def align(
 ) -> SentenceTransformer:
     """A model whose queries, embedded by the new encoder, search the codes that the old model has stored.
 
-    Search with float queries (``asymmetric``, or the index's ``two-stage``). It ranks worse than encoding the collection again
-    with the new model; how much worse, for one pair of encoders, is measured in ``evaluation/PAPER.md``. A new head on the
-    same encoder needs no alignment: keep the old head for the old codes.
+    Search with float queries (``asymmetric``, or the index's ``two-stage``). This is a bridge, not a replacement: how good it is depends
+    on how alike the two spaces are. For the unlike encoders measured in ``evaluation/PAPER.md`` it ranks far below encoding again, and
+    below the old encoder's own queries: keep the old encoder for queries while it runs. A new head on
+    the same encoder needs no alignment: keep the old head for the old codes.
 
     Args:
         new: The new encoder, its name or its folder; of a BSA model the head is left out. It is not changed.

@@ -109,5 +109,5 @@ def test_what_cannot_be_aligned_is_refused(tmp_path: Path) -> None:
         bsa_st.align(old, encoder, TEXTS, cache_dir=tmp_path / "cache", show_progress_bar=False)
     with pytest.raises(BSAError, match="needs at least 16 texts, got 3"):
         bsa_st.align(encoder, old, TEXTS[:3], cache_dir=tmp_path / "cache", show_progress_bar=False)
-    with pytest.raises(BSAError, match="not found: .*nothing"):
+    with pytest.raises(BSAError, match=r"not found: .*nothing"):
         bsa_st.align("./nothing", old, TEXTS, show_progress_bar=False)

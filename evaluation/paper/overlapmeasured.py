@@ -14,7 +14,7 @@ from evaluation.paper.smallheads import training_rows
 CENTRES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 HALF_WIDTH = 0.05
 PAIRS = 400
-SLOPE_DEGREE = 4
+SLOPE_DEGREE = 3
 
 
 class Pairs(NamedTuple):
@@ -56,7 +56,7 @@ def pairs_by_cosine(inputs: Inputs, per_group: int = PAIRS) -> Pairs:
 def spread(pairs: Pairs, scores: Sequence[np.ndarray]) -> list[dict[str, float]]:
     """For each centre with enough pairs: ``mean``, ``slope`` and residual ``std`` of a score, and ``resolution`` = std / slope.
 
-    The spread is that around a line within the group, so that its width adds none; the slope is that of a quartic through all
+    The spread is that around a line within the group, so that its width adds none; the slope is that of a cubic through all
     pairs, which is steadier than the line's.
 
     Args:

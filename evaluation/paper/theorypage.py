@@ -40,7 +40,7 @@ def render(results: Results, pictures: Path) -> str:
 
 
 def _bits(results: Results, pictures: Path) -> str:
-    figure, axes = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9.0, 4.2), layout="constrained")
     sign = results["random-sign"]
     axes.plot(FINE, bits_needed(None, FINE, RESOLUTION), color="k", label="sign bits, predicted")
     axes.plot(
@@ -72,7 +72,7 @@ def _bits(results: Results, pictures: Path) -> str:
     axes.set_yscale("log")
     axes.set_xlabel("cosine of the centred embeddings")
     axes.set_ylabel(f"bits per text for a standard error of {RESOLUTION}")
-    axes.legend(fontsize=6, ncols=2)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     header = ["code", "firing rate", "bits, predicted", "bits, measured", "read per document"]
     ratio = _error_text(errors)
     return f"""### Why symmetric sparse codes need more bytes than sign bits, and fewer operations
@@ -120,18 +120,18 @@ def _variance(results: Results, pictures: Path) -> str:
         near = _at(result["overlap"])
         predicted = width * fixed_variance(k / width, np.array([near["cosine"]]))[0]
         factor = near["std"] ** 2 / predicted
-        lines.append(f"{factor:.1f} times that of as many independent features for the trained head {width:,} : {k}")
+        lines.append(f"{factor:.1f} times the predicted one for the trained head {width:,} : {k}")
     axes.set_xlabel("cosine of the centred embeddings")
     axes.set_ylabel("standard deviation of the overlap")
     axes.legend(fontsize=6)
-    trained = f" The variance at cosine {MIDDLE} is {' and '.join(lines)}." if lines else ""
+    trained = f"\nAt cosine {MIDDLE} the variance is {' and '.join(lines)}." if lines else ""
     return f"""### How much the overlap of two codes varies at a given cosine
 
 {picture(figure, pictures, "theory-variance", "Standard deviation of the overlap, predicted and measured")}
 
 For random codes the standard deviation is predicted to {_error_text(fixed_errors)} where every text has exactly k active features, and to
-{_error_text(free_errors)} where a threshold decides: fixing k makes the overlap steadier, most for similar texts.{trained} Derivation:
-[docs/theory/variance.md](../docs/theory/variance.md)."""
+{_error_text(free_errors)} where a threshold decides: fixing k makes the overlap steadier, most for similar texts.{trained}
+Derivation: [docs/theory/variance.md](../docs/theory/variance.md)."""
 
 
 def _contrastive(gradient: dict[str, Any], replaced: dict[str, Any], pictures: Path) -> str:
@@ -142,8 +142,20 @@ def _contrastive(gradient: dict[str, Any], replaced: dict[str, Any], pictures: P
         left.plot(
             a, [one["measured"] for one in found["bins"]], "o", color=f"C{place}", markersize=4, label=f"measured, step {step}"
         )
-        left.plot(a, [one["predicted"] for one in found["bins"]], "-", color=f"C{place}", label="predicted, with saturation")
-        left.plot(a, [one["softmax"] for one in found["bins"]], ":", color=f"C{place}", label="softmax at temperature 1/2")
+        left.plot(
+            a,
+            [one["predicted"] for one in found["bins"]],
+            "-",
+            color=f"C{place}",
+            label=None if place else "predicted, with saturation",
+        )
+        left.plot(
+            a,
+            [one["softmax"] for one in found["bins"]],
+            ":",
+            color=f"C{place}",
+            label=None if place else "softmax at temperature 1/2",
+        )
     left.set_yscale("log")
     left.set_xlabel("scaled logit of an inactive feature")
     left.set_ylabel("push of the alignment loss")

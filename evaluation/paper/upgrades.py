@@ -35,6 +35,8 @@ RIDGE = 0.01
 FLOAT = "old float32 vectors, new queries mapped"
 REENCODED = "encoded again (new queries, new codes)"
 BEFORE = "before the upgrade (old queries, old codes)"
+KEPT = "old head kept for old codes (float queries)"
+MOVED = "old codes moved to the new head (float queries)"
 NOTHING = "nothing done (new queries, old codes)"
 
 
@@ -48,17 +50,30 @@ def cells(quick: bool) -> list[Cell]:
 def render(results: Results, pictures: Path) -> str:
     """One table per upgrade, with the share of what encoding again would give."""
     parts = [_plot(results, pictures)] if any("pairs" in result for result in results.values()) else []
+    parts.append(" ".join(_verdict(result) for result in results.values()))
     for result in results.values():
         again = result["rows"][REENCODED]
         body = [[name, score(value), f"{value / again:.1%}"] for name, value in result["rows"].items()]
         table = markdown_table(["queries and documents", "nDCG@10", "of encoding again"], body)
         parts.append(f"**{result['upgrade']}** (mean of {', '.join(result['tasks'])})\n\n{table}")
     parts.append(
-        "Float queries and refined codes with their scale byte, scored by the decoder, unless a row says otherwise. `bsa_st.align(new, old, texts)`"
-        " gives the orthogonal map; the linear one is ridge regression on the same texts. Moved codes are old codes, decoded and encoded again by the"
-        " new head: no text is needed."
+        "Float queries and refined codes with their scale byte, scored by the decoder, unless a row says otherwise. `bsa_st.align(new, old,\n"
+        "texts)` gives the orthogonal map, here from general texts; the linear one is ridge regression on the same texts. Moved codes are old codes,\n"
+        "decoded and encoded again by the new head: no text is needed. Encoders have heads of the same size."
     )
     return "\n\n".join(parts)
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    """What the rows of one upgrade say."""
+    rows = result["rows"]
+    again = rows[REENCODED]
+    if "pairs" not in result:
+        kept, moved = rows[KEPT] / again, rows[MOVED] / again
+        return f"{result['upgrade']}: keeping the old head for old codes gives {kept:.0%} of encoding again, moving the codes {moved:.0%}."
+    mapped = max(result["pairs"].values())
+    advice = "; while the old encoder runs, its own queries do better" if rows[BEFORE] > mapped else ""
+    return f"{result['upgrade']}: mapped queries reach {mapped / again:.0%} of encoding again{advice}."
 
 
 def _new_head(inputs: Inputs, kind: HeadKind) -> dict[str, Any]:
@@ -74,8 +89,8 @@ def _new_head(inputs: Inputs, kind: HeadKind) -> dict[str, Any]:
         codes = _decoded(new, collection.queries)
         rankings = {
             REENCODED: _scores(new, collection.queries, again),
-            "old head kept for old codes (float queries)": _scores(old, collection.queries, stored),
-            "old codes moved to the new head (float queries)": _scores(new, collection.queries, moved),
+            KEPT: _scores(old, collection.queries, stored),
+            MOVED: _scores(new, collection.queries, moved),
             "encoded again, queries as new codes": _scores(new, codes, again),
             "old codes, queries as new codes, both decoded": _scores(old, codes, stored),
             "the same with an orthogonal map between the decoders": _scores(old, codes @ turn, stored),
@@ -161,5 +176,6 @@ def _plot(results: Results, pictures: Path) -> str:
     axes.set_xscale("log")
     axes.set_xlabel("texts that both encoders embed")
     axes.set_ylabel("nDCG@10")
-    axes.legend(fontsize=7, title="dashed: encoded again; dotted: before; dash-dotted: nothing done", title_fontsize=6)
+    axes.legend(fontsize=7)
+    axes.set_title("dashed: encoded again; dotted: before the upgrade; dash-dotted: nothing done", fontsize=7)
     return picture(figure, pictures, "upgrades", "Cross-version nDCG@10 by the number of texts behind the map")
