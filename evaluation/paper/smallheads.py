@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -43,8 +43,9 @@ class HeadKind:
 
     def settings(self, quick: bool) -> DistillSettings:
         """How the head is trained."""
-        cost = {"steps": QUICK_STEPS, "polish_rounds": 0} if quick else {"steps": STEPS}
-        return DistillSettings(hidden_dim=self.hidden_dim, k=self.k, seed=self.seed, selection="topk", **cost)
+        steps, rounds = (QUICK_STEPS, 0) if quick else (STEPS, 1)
+        recipe = DistillSettings(hidden_dim=self.hidden_dim, k=self.k, seed=self.seed, selection="topk")
+        return replace(recipe, steps=steps, polish_rounds=rounds)
 
 
 @cache
