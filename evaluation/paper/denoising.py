@@ -21,7 +21,7 @@ from evaluation.statistics import macro_interval
 
 title = "Denoising: does decoding a code clean a spoilt embedding?"
 
-NOISE = (0.25, 0.5, 1.0, 1.5)
+NOISE = (0.25, 0.5, 1.0, 1.5, 3.0)
 TYPOS = (0.25, 0.5, 1.0)
 KEPT = (0.75, 0.5, 0.25)
 RAW = "as it is"
@@ -63,7 +63,7 @@ def render(results: Results, pictures: Path) -> str:
 {_verdict(names)}
 
 Queries are spoilt; documents are clean float32 embeddings, but for the last row. `BSA k` decodes refined codes of k active features
-of one head (1,024 features, general text), `PCA` keeps the best of the ranks {", ".join(map(str, RANKS))} (chosen for each cell afterwards, in its favour),
+(one head of 1,024 features, for 200 one of 1,536; general text), `PCA` keeps the best of the ranks {", ".join(map(str, RANKS))} (chosen for each cell afterwards, in its favour),
 `PQ n` decodes n bytes. Noise is Gaussian; its length is relative to the embedding's.
 
 Cosine with the clean embedding:

@@ -16,8 +16,12 @@ from evaluation.paper.smallheads import HeadKind, small_method, training_rows
 Projection = Callable[[np.ndarray], np.ndarray]
 """Embeddings, float32 (n, d), to their reconstructions, float32 (n, d), unit norm."""
 
-HEAD = HeadKind(1024, 64, steps=400)
-HEADS = {f"BSA {k}": (HEAD, k) for k in (16, 32, 64)}
+HEADS = {
+    "BSA 16": (HeadKind(1024, 64), 16),
+    "BSA 32": (HeadKind(1024, 64), 32),
+    "BSA 64": (HeadKind(1024, 64), 64),
+    "BSA 200": (HeadKind(1536, 200), 200),
+}
 """Head and active features of each code."""
 UNREFINED = "BSA 64 unrefined"
 RANKS = (16, 32, 64, 96, 128, 192, 256, 320)

@@ -22,7 +22,7 @@ from evaluation.methods.bsa import BSA, Variant
 from evaluation.paper.inputs import Inputs
 
 TEXTS = 31_000
-QUICK_STEPS = 5
+STEPS, QUICK_STEPS = 300, 5
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,16 @@ class HeadKind:
         k: Active features per text.
         seed: Seed of weights, split and order.
         encoder: Name as in :func:`evaluation.encoders.load_encoder`.
-        steps: Training steps.
     """
 
     hidden_dim: int = 1024
     k: int = 64
     seed: int = 0
     encoder: str = MINILM
-    steps: int = 300
 
     def settings(self, quick: bool) -> DistillSettings:
         """How the head is trained."""
-        steps, rounds = (QUICK_STEPS, 0) if quick else (self.steps, 1)
+        steps, rounds = (QUICK_STEPS, 0) if quick else (STEPS, 1)
         recipe = DistillSettings(hidden_dim=self.hidden_dim, k=self.k, seed=self.seed, selection="topk")
         return replace(recipe, steps=steps, polish_rounds=rounds)
 
