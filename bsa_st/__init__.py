@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bsa_st.errors import BSAError
 
 if TYPE_CHECKING:
+    from bsa_st.align import align
     from bsa_st.budgets import truncate
     from bsa_st.codes import BinaryCodes
     from bsa_st.distill import distill
@@ -39,6 +40,7 @@ _HOMES = {
     "Explanation": "explain",
     "Index": "index",
     "SoftTopKCosineLoss": "losses",
+    "align": "align",
     "distill": "distill",
     "encode": "encoding",
     "encode_embeddings": "encoding",
@@ -56,6 +58,7 @@ __all__ += [
     "Explanation",
     "Index",
     "SoftTopKCosineLoss",
+    "align",
     "distill",
     "encode",
     "encode_embeddings",

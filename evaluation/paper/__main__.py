@@ -25,7 +25,12 @@ def paper(
     sections: Annotated[str, typer.Option(help="Sections to measure, separated by commas.  [default: all]")] = "",
     quick: Annotated[bool, typer.Option("--quick", help="Tiny cells on the HPO ontology only; needs no data.")] = False,
     work: Annotated[Path, typer.Option(help="Folder of finished cells, for resuming.")] = Path("build/paper"),
-    output: Annotated[Path, typer.Option(help="Folder of PAPER.md, paper/results and the plots.")] = HERE,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of PAPER.md, paper/results and the plots.  [default: evaluation; with --quick that of the cells]"
+        ),
+    ] = None,
     cache_dir: Annotated[Path | None, typer.Option(help="Folder of the embedding cache.  [default: ~/.cache/bsa_st]")] = None,
     report_only: Annotated[bool, typer.Option("--report-only", help="Only write the page from the finished cells.")] = False,
 ) -> None:
@@ -47,7 +52,7 @@ def paper(
                 reason = run_cell(cell, inputs, work / name)
                 if reason:
                     bar.write(f"{name}/{cell.name} not measured: {reason}")
-    typer.echo(f"Page in {write_page(SECTIONS, work, output, quick=quick)}")
+    typer.echo(f"Page in {write_page(SECTIONS, work, output or (work if quick else HERE), quick=quick)}")
 
 
 def main() -> None:

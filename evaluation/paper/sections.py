@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from bsa_st import BSAError
-from evaluation.paper import ablations, cost, domains, objectives
+from evaluation.paper import ablations, cost, denoising, domains, objectives, theory, upgrades
 from evaluation.paper.cells import Section
 
 SECTIONS: dict[str, Section] = {
@@ -13,6 +13,9 @@ SECTIONS: dict[str, Section] = {
     "ablations": ablations,
     "domains": domains,
     "cost": cost,
+    "denoising": denoising,
+    "theory": theory,
+    "upgrades": upgrades,
 }
 
 
