@@ -120,7 +120,7 @@ def test_variant_without_changes_is_bsa() -> None:
     variant.prepare(head, x)
     found = variant.loss(head, x)
     for name in expected:
-        assert float(found[name]) == pytest.approx(float(expected[name]), abs=1e-6)
+        assert float(found[name].detach()) == pytest.approx(float(expected[name].detach()), abs=1e-6)
 
 
 @pytest.mark.parametrize("initialisation", ["data", "principal"])

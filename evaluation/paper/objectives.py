@@ -125,18 +125,23 @@ def _plot(by_name: dict[str, list[dict[str, Any]]], order: list[str], pictures: 
 
 
 def _findings(average: Any, order: list[str]) -> str:
-    if "bsa" not in order:
+    if "bsa" not in order or len(order) < 2:
         return ""
     lines = []
-    for key, label in (
-        ("overlap", "binary overlap"),
-        ("float_query", "plain binary codes with float queries"),
-        (REFINED[1], "refined codes"),
-    ):
+    labels = {
+        "overlap": "Overlap of plain codes",
+        "float_query": "Plain codes, float queries",
+        REFINED[1]: "Refined codes, float queries",
+    }
+    for key, label in labels.items():
         ranked = sorted(order, key=lambda name: -average(name, key))
-        best = ranked[0] if ranked[0] != "bsa" or len(ranked) == 1 else ranked[1]
-        gap = average("bsa", key) - average(best, key)
+        best = next(name for name in ranked if name != "bsa")
+        gap, span = average("bsa", key) - average(best, key), average(ranked[0], key) - average(ranked[-1], key)
         lines.append(
-            f"- {label}: BSA is number {ranked.index('bsa') + 1} of {len(ranked)}; against the best other one, {best}: {gap:+.4f}."
+            f"- {label}: BSA is number {ranked.index('bsa') + 1} of {len(ranked)}, {gap:+.4f} against the best other one ({best}); the first and"
+            f" the last are {span:.4f} apart."
         )
-    return "\n".join(lines)
+    dead = [name for name in order if average(name, "never_fired") > 0]
+    left = f"Features that never fire: with {', '.join(dead)}." if dead else "No objective left a feature that never fires."
+    lines.append(f"- {left} All start from the same layer, in which every feature fires at its target rate.")
+    return "\n".join([*lines, "", "How far apart two seeds of one configuration fall stands in the section of ablations."])
