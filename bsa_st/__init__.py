@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bsa_st.errors import BSAError
 
 if TYPE_CHECKING:
+    from bsa_st.align import align
     from bsa_st.budgets import truncate
     from bsa_st.codes import BinaryCodes
     from bsa_st.distill import distill
@@ -42,6 +43,7 @@ _HOMES = {
     "Index": "index",
     "ShardedCodes": "shards.reader",
     "SoftTopKCosineLoss": "losses",
+    "align": "align",
     "distill": "distill",
     "encode": "encoding",
     "encode_embeddings": "encoding",
@@ -60,6 +62,7 @@ __all__ += [
     "Explanation",
     "Index",
     "SoftTopKCosineLoss",
+    "align",
     "distill",
     "encode",
     "encode_embeddings",

@@ -33,6 +33,7 @@ HiddenDim = Annotated[int, typer.Option(help=HELP["hidden_dim"])]
 K = Annotated[int, typer.Option(help=HELP["k"])]
 Selection = Annotated[str, typer.Option(help=HELP["selection"])]
 Nested = Annotated[list[str] | None, typer.Option(help=HELP["nested"] + " May be given several times.  [default: none]")]
+ObjectiveName = Annotated[str, typer.Option("--objective", help=HELP["objective"])]
 AlignmentWeight = Annotated[float, typer.Option(help=HELP["alignment_weight"])]
 Steps = Annotated[int, typer.Option(help=HELP["steps"])]
 BatchSize = Annotated[int, typer.Option(help=HELP["batch_size"])]
@@ -82,6 +83,7 @@ def distill(
     k: K = DEFAULT.k,
     selection: Selection = DEFAULT.selection,
     nested: Nested = None,
+    objective: ObjectiveName = DEFAULT.objective,
     alignment_weight: AlignmentWeight = DEFAULT.alignment_weight,
     steps: Steps = DEFAULT.steps,
     batch_size: BatchSize = DEFAULT.batch_size,

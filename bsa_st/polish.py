@@ -33,6 +33,7 @@ def polish(
     held_out: np.ndarray,
     *,
     rounds: int = 1,
+    refine: bool = True,
     show_progress_bar: bool = False,
 ) -> None:
     """Replace the decoder of a trained head by the one that fits refined codes best; mean, encoder and offset stay.
@@ -42,6 +43,7 @@ def polish(
         embeddings: Training rows, float (n, d), n > 0; may be a memory map.
         held_out: Rows that decide, float (m, d), m > 0.
         rounds: How often to refine and solve.
+        refine: Whether codes are refined; without, the decoder is fitted to plain codes.
         show_progress_bar: Show a bar over the rows.
 
     Raises:
@@ -50,13 +52,13 @@ def polish(
     with tqdm(total=rounds * len(embeddings), desc="Polishing", unit="text", disable=not show_progress_bar) as bar:
         for _ in range(rounds):
             old = head.decoder_weight.clone()
-            products, sums = _normal_equations(head, embeddings, bar)
-            best, best_cosine = old, refined_cosine(head, held_out)
+            products, sums = _normal_equations(head, embeddings, refine, bar)
+            best, best_cosine = old, _cosine(head, held_out, refine)
             for ridge in RIDGES:
                 right = torch.from_numpy(sums).float() + ridge * old.cpu()
                 factor = torch.linalg.cholesky(torch.from_numpy(products) + ridge * torch.eye(len(products)))
                 head.decoder_weight.copy_(torch.cholesky_solve(right, factor))
-                if (cosine := refined_cosine(head, held_out)) > best_cosine:
+                if (cosine := _cosine(head, held_out, refine)) > best_cosine:
                     best, best_cosine = head.decoder_weight.clone(), cosine
             head.decoder_weight.copy_(best)
             if best is old:
@@ -66,12 +68,18 @@ def polish(
 @torch.no_grad()
 def refined_cosine(head: BinarySparsityAlignment, embeddings: np.ndarray) -> float:
     """Mean cosine of dense embeddings, float (n, d), with what their refined codes decode to."""
-    codes = torch.from_numpy(encode_embeddings(head, embeddings, refine=True, with_scale=False).to_dense())
+    return _cosine(head, embeddings, refine=True)
+
+
+def _cosine(head: BinarySparsityAlignment, embeddings: np.ndarray, refine: bool) -> float:
+    codes = torch.from_numpy(encode_embeddings(head, embeddings, refine=refine, with_scale=False).to_dense())
     decoded = head.decode(codes.to(head.weight.device)).cpu()
     return float(F.cosine_similarity(decoded, torch.from_numpy(np.asarray(embeddings, dtype=np.float32))).mean())
 
 
-def _normal_equations(head: BinarySparsityAlignment, embeddings: np.ndarray, bar: tqdm) -> tuple[np.ndarray, np.ndarray]:
+def _normal_equations(
+    head: BinarySparsityAlignment, embeddings: np.ndarray, refine: bool, bar: tqdm
+) -> tuple[np.ndarray, np.ndarray]:
     """``H^T H`` float32 (D, D) and ``H^T (X - c)`` (D, d), summed over the head and its nested budgets."""
     products = np.zeros((head.hidden_dim, head.hidden_dim), dtype=np.float32)
     sums = np.zeros((head.hidden_dim, head.input_dim), dtype=np.float64)
@@ -80,7 +88,7 @@ def _normal_equations(head: BinarySparsityAlignment, embeddings: np.ndarray, bar
     for start in range(0, len(embeddings), CHUNK_TEXTS):
         rows = np.array(embeddings[start : start + CHUNK_TEXTS], dtype=np.float32)
         for one in heads:
-            codes = encode_embeddings(one, rows, refine=True, with_scale=False).to_scipy()
+            codes = encode_embeddings(one, rows, refine=refine, with_scale=False).to_scipy()
             aims, summed = rows - offset, codes @ decoder[: one.hidden_dim]
             amplitude = float((summed * aims).sum() / max(float(np.square(summed).sum()), 1e-12))
             together = (codes.T @ codes).tocoo()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
@@ -10,6 +11,21 @@ from bsa_st.errors import BSAError
 
 Selection = Literal["threshold", "topk"]
 Budgets = Sequence[tuple[int, int]]
+
+OBJECTIVES = (
+    "bsa",
+    "l1-mse",
+    "l1-cosine",
+    "topk",
+    "batch-topk",
+    "jumprelu",
+    "flops",
+    "abs-topk",
+    "matryoshka",
+    "uhd",
+    "matching-pursuit",
+)
+"""Names of the training objectives; see :mod:`bsa_st.objectives`."""
 
 MAX_DIM = 1 << 22
 """Largest width accepted, so that a damaged or hostile config cannot ask for absurd memory."""
@@ -27,6 +43,7 @@ class DistillSettings:
     k: int = _setting(32, "Target number of active features per text.")
     selection: Selection = _setting("threshold", "threshold: a variable number of active features; topk: exactly k.")
     nested: Budgets = _setting((), "Smaller budgets trained along, HIDDEN_DIM:K, on prefixes of the features.")
+    objective: str = _setting("bsa", f"What is minimised: {', '.join(OBJECTIVES)}.")
     alignment_weight: float = _setting(1.0, "Weight of the soft top-k cosine loss beside the reconstruction.")
     steps: int = _setting(2000, "Training steps.")
     batch_size: int = _setting(512, "Texts per training step and device.")
@@ -39,6 +56,9 @@ class DistillSettings:
 
     def __post_init__(self) -> None:
         check_sizes(1, self.hidden_dim, self.k, self.selection)
+        check_objective(self.objective)
+        if self.nested and self.objective != "bsa":
+            raise BSAError(f"nested budgets are trained by the objective bsa only, not by {self.objective}")
         object.__setattr__(self, "nested", check_nested(self.nested, self.hidden_dim))
         for name in ("steps", "batch_size", "eval_steps"):
             if getattr(self, name) < 1:
@@ -71,6 +91,14 @@ def check_sizes(input_dim: int, hidden_dim: int, k: int, selection: str) -> None
         raise BSAError(f"k must lie between 1 and hidden_dim = {hidden_dim}, got {k}")
     if selection not in get_args(Selection):
         raise BSAError(f"selection must be one of {', '.join(get_args(Selection))}, got {selection!r}")
+
+
+def check_objective(name: str) -> None:
+    """Raise a :class:`BSAError` with the nearest name if there is no such objective."""
+    if name not in OBJECTIVES:
+        near = difflib.get_close_matches(str(name), OBJECTIVES, n=1, cutoff=0.3)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise BSAError(f"unknown objective {name!r}{hint} (all: {', '.join(OBJECTIVES)})")
 
 
 def check_nested(nested: Budgets, hidden_dim: int) -> tuple[tuple[int, int], ...]:

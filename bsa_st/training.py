@@ -31,6 +31,9 @@ from bsa_st.hardware import hardware_name
 from bsa_st.losses import BSALoss
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import HeadEvaluator, code_statistics
+from bsa_st.objectives import make_objective
+from bsa_st.objectives.base import Objective, ObjectiveLoss
+from bsa_st.objectives.binarise import binarise
 from bsa_st.polish import polish
 from bsa_st.precision import has_fast_bfloat16
 from bsa_st.rowshards import Embeddings
@@ -47,6 +50,7 @@ def train_head(
     embeddings: Embeddings,
     settings: DistillSettings,
     *,
+    objective: Objective | None = None,
     device: torch.device | str = "cpu",
     checkpoint_dir: str | Path | None = None,
     callbacks: Sequence[TrainerCallback] = (),
@@ -56,7 +60,7 @@ def train_head(
     """Train a head from dense embeddings, float (n, d); see :func:`distill` for the other arguments.
 
     Training runs on embeddings of about unit length, so that learning rates mean the same for every encoder; the head is
-    scaled back afterwards.
+    scaled back afterwards. An ``objective`` of one's own takes the place of the one that the settings name.
 
     Raises:
         BSAError: If a row holds NaN or infinite values, or ``checkpoint_dir`` holds checkpoints of other settings.
@@ -75,6 +79,9 @@ def train_head(
     sample, held_out = sample / unit, held_out / unit
     head = BinarySparsityAlignment(embeddings.shape[1], settings.hidden_dim, settings.k, settings.selection, settings.nested)
     head.initialise(torch.from_numpy(sample[:INITIAL_SAMPLE]))
+    objective = objective or make_objective(settings.objective)
+    if objective is not None:
+        objective.prepare(head, torch.from_numpy(sample[:INITIAL_SAMPLE]))
     student = Student(
         modules=[CachedRows(embeddings, unit, settings.noise), head],
         device=str(device),
@@ -86,7 +93,7 @@ def train_head(
             model=student,
             args=SentenceTransformerTrainingArguments(**{**arguments, **(training_args or {})}),
             train_dataset=Dataset.from_dict({"row": np.sort(train_rows)}),
-            loss=BSALoss(student, settings.alignment_weight),
+            loss=BSALoss(student, settings.alignment_weight) if objective is None else ObjectiveLoss(student, objective),
             evaluator=HeadEvaluator(held_out, sample[:FIRING_SAMPLE]),
             callbacks=list(callbacks),
         )
@@ -97,8 +104,14 @@ def train_head(
             torch.manual_seed(settings.seed + rank)
         trainer.train(resume_from_checkpoint=checkpoint)
     head.eval()
+    if objective is not None:
+        objective.eval().finish(head)
+    if objective is not None and objective.real_valued:
+        binarise(head, objective, torch.from_numpy(sample[:FIRING_SAMPLE]))
     head.rescale(unit)
     if is_first():
+        if objective is not None and objective.real_valued:
+            polish(head, sample[:POLISH_SAMPLE] * unit, held_out * unit, refine=False)
         _finish(
             head, embeddings, np.sort(train_rows[:POLISH_SAMPLE]), sample * unit, held_out * unit, settings, show_progress_bar
         )

@@ -29,7 +29,8 @@ all-MiniLM-L6-v2 again and `make evaluate-encoders DATA=DIR` those of the other 
 `text_mix/mix.txt.gz` (short training texts) and `retrieval_medquad` (long ones); both continue an interrupted run.
 [NOTES.md](NOTES.md) says what was tried, [LEADERBOARD.md](LEADERBOARD.md) how scores get onto mteb's leaderboard. Elsewhere:
 [SEARCH.md](SEARCH.md) times the index, [DICTIONARIES.md](DICTIONARIES.md) compares D and k at equal bytes,
-[INTERPRETABILITY.md](INTERPRETABILITY.md) measures how well features can be read."""
+[INTERPRETABILITY.md](INTERPRETABILITY.md) measures how well features can be read,
+[PAPER.md](PAPER.md) answers what reviewers of the method asked: other objectives, ablations, domains, cost."""
 GLANCE = """\
 The BSA methods are the ones that `evaluation/budgets.py` recommends for each budget of bytes, whatever they score here. *Strongest other*
 is the baseline of the same budget with the best score on these very tasks, a choice in its favour; every baseline of the budget

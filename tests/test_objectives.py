@@ -1,0 +1,187 @@
+"""Every objective: gradients flow, the sparsity is as asked, the loss falls, and the head it trains is a head like any other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+from transformers import TrainerCallback
+from typer.testing import CliRunner
+
+import bsa_st
+from bsa_st import BSAError, DistillSettings
+from bsa_st.cli import app
+from bsa_st.encoding import encode_embeddings
+from bsa_st.module import BinarySparsityAlignment
+from bsa_st.objectives import OBJECTIVES, make_objective
+from bsa_st.objectives.base import Objective, keep_largest
+from bsa_st.objectives.batch_topk import keep_largest_of_batch
+from bsa_st.settings import OBJECTIVES as NAMES
+from bsa_st.training import train_head
+
+D, K, WIDTH = 128, 8, 24
+
+
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    """3,000 unit vectors, each near the sum of three of 60 directions: something that a dictionary can find."""
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(60, WIDTH))
+    mixed = directions[rng.integers(60, size=(3000, 3))].sum(axis=1) + 0.3 * rng.normal(size=(3000, WIDTH))
+    return (mixed / np.linalg.norm(mixed, axis=1, keepdims=True)).astype(np.float32)
+
+
+def fresh(name: str, rows: np.ndarray) -> tuple[Objective, BinarySparsityAlignment, torch.Tensor]:
+    """An objective, a head made ready for it, and a batch."""
+    torch.manual_seed(0)
+    head = BinarySparsityAlignment(WIDTH, D, K, "topk")
+    sample = torch.from_numpy(rows)
+    head.initialise(sample)
+    objective = make_objective(name)
+    assert objective is not None
+    objective.prepare(head, sample)
+    return objective, head, sample[:256]
+
+
+def trained(name: str, rows: np.ndarray, **settings: object) -> BinarySparsityAlignment:
+    chosen = {"selection": "topk", "steps": 40, "noise": 0.0, "polish_rounds": 0, "learning_rate": 3e-3, "batch_size": 256}
+    recipe = DistillSettings(hidden_dim=D, k=K, objective=name, **{**chosen, **settings})  # type: ignore[arg-type]
+    return train_head(rows, recipe, show_progress_bar=False)
+
+
+def test_settings_name_exactly_the_objectives_there_are() -> None:
+    assert set(NAMES) == {"bsa", *OBJECTIVES}
+    assert make_objective("bsa") is None
+    assert DistillSettings().objective == "bsa"
+
+
+def test_unknown_objective_names_the_nearest() -> None:
+    with pytest.raises(BSAError, match=r"unknown objective 'batchtopk'; did you mean 'batch-topk'\?"):
+        DistillSettings(objective="batchtopk")
+
+
+def test_command_line_names_the_nearest_objective() -> None:
+    result = CliRunner().invoke(app, ["distill", "teacher", "texts.txt", "folder", "--objective", "jumprelo"])
+    assert isinstance(result.exception, BSAError)
+    assert "did you mean 'jumprelu'" in str(result.exception)
+
+
+def test_nested_budgets_belong_to_bsa() -> None:
+    with pytest.raises(BSAError, match="nested budgets are trained by the objective bsa only, not by topk"):
+        DistillSettings(hidden_dim=64, k=8, nested=[(32, 4)], objective="topk")
+
+
+def test_abs_topk_refuses_an_odd_dictionary(rows: np.ndarray) -> None:
+    with pytest.raises(BSAError, match="even hidden_dim"):
+        train_head(rows, DistillSettings(hidden_dim=31, k=4, steps=1, objective="abs-topk"), show_progress_bar=False)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_gradients_reach_encoder_and_decoder(name: str, rows: np.ndarray) -> None:
+    objective, head, x = fresh(name, rows)
+    torch.stack(list(objective.loss(head, x).values())).sum().backward()
+    for parameter in ("decoder_weight",) if name == "matching-pursuit" else ("weight", "decoder_weight"):
+        gradient = getattr(head, parameter).grad
+        if name == "uhd" and parameter == "decoder_weight":
+            assert gradient is None  # similarity only: its decoder is fitted afterwards
+            continue
+        assert torch.isfinite(gradient).all()
+        assert (gradient.abs().sum(dim=1) > 0).float().mean() > (0.4 if name == "abs-topk" else 0.8)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_strengths_are_as_sparse_as_asked_after_training(name: str, rows: np.ndarray) -> None:
+    objective, head, x = fresh(name, rows)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.0)
+    losses = []
+    for _ in range(120):
+        parts = objective.loss(head, x)
+        optimizer.zero_grad()
+        torch.stack(list(parts.values())).sum().backward()
+        optimizer.step()
+        losses.append(float(next(iter(parts.values())).detach()))
+    active = (objective.values(head, x) > 0).sum(dim=1).float().mean()
+    exact = name in ("topk", "abs-topk", "uhd")
+    assert float(active) <= K if exact else K / 1.6 < float(active) < K * 1.6
+    assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_trained_head_fires_k_features_and_reconstructs(name: str, rows: np.ndarray) -> None:
+    head = trained(name, rows)
+    codes = encode_embeddings(head, rows)
+    assert (codes.counts == K).all()
+    decoded = head.decode(torch.from_numpy(codes.to_dense()))
+    assert float(F.cosine_similarity(decoded, torch.from_numpy(rows)).mean().detach()) > 0.5
+    assert head.report["settings"]["objective"] == name
+
+
+@pytest.mark.parametrize("name", ["l1-mse", "batch-topk", "jumprelu"])
+def test_threshold_heads_fire_k_features_on_average(name: str, rows: np.ndarray) -> None:
+    codes = encode_embeddings(trained(name, rows, selection="threshold", steps=20), rows)
+    assert codes.counts.mean() == pytest.approx(K, rel=0.1)
+
+
+def test_distill_trains_an_objective_behind_a_teacher(teacher: object, embeddings: np.ndarray) -> None:
+    model = bsa_st.distill(
+        teacher,
+        embeddings[:2000],
+        hidden_dim=256,
+        k=16,
+        steps=5,
+        objective="batch-topk",
+        polish_rounds=0,
+        show_progress_bar=False,
+    )  # type: ignore[arg-type]
+    assert bsa_st.encode(model, ["Short stature"]).hidden_dim == 256
+
+
+def test_batch_topk_keeps_as_many_as_topk_but_not_the_same() -> None:
+    values = torch.rand(64, 32)
+    assert int((keep_largest_of_batch(values, 5) > 0).sum()) == int((keep_largest(values, 5) > 0).sum()) == 5 * 64
+    assert (keep_largest_of_batch(values, 5) > 0).sum(dim=1).unique().numel() > 1
+
+
+def test_jumprelu_threshold_feels_texts_near_it(rows: np.ndarray) -> None:
+    objective, head, x = fresh("jumprelu", rows)
+    objective.loss(head, x)["sparsity_loss"].backward()
+    assert head.bias.grad is not None
+    assert (head.bias.grad != 0).float().mean() > 0.5
+
+
+def test_abs_topk_features_come_in_opposite_pairs(rows: np.ndarray) -> None:
+    head = trained("abs-topk", rows, steps=5)
+    assert torch.equal(head.weight[: D // 2], -head.weight[D // 2 :])
+    codes = encode_embeddings(head, rows).to_dense()
+    assert not (codes[:, : D // 2] * codes[:, D // 2 :]).any()
+
+
+def test_matching_pursuit_leaves_less_with_every_step(rows: np.ndarray) -> None:
+    objective, head, x = fresh("matching-pursuit", rows)
+    errors = []
+    for k in (2, 4, 8):
+        head.k = k
+        errors.append(float(objective.loss(head, x)["reconstruction_loss"].detach()))
+    assert errors[0] > errors[1] > errors[2]
+
+
+class Losses(TrainerCallback):
+    """Keeps what the trainer logs."""
+
+    def __init__(self) -> None:
+        self.logged: list[float] = []
+
+    def on_log(
+        self, args: object, state: object, control: object, logs: dict[str, float] | None = None, **more: object
+    ) -> None:
+        if logs and "loss" in logs:
+            self.logged.append(logs["loss"])
+
+
+@pytest.mark.parametrize("name", ["topk", "uhd"])
+def test_the_trainer_minimises_the_objective(name: str, rows: np.ndarray) -> None:
+    losses = Losses()
+    recipe = DistillSettings(hidden_dim=D, k=K, objective=name, steps=30, batch_size=256, noise=0.0, polish_rounds=0)
+    train_head(rows, recipe, callbacks=[losses], training_args={"logging_steps": 5}, show_progress_bar=False)
+    assert losses.logged[-1] < losses.logged[0]
