@@ -31,8 +31,8 @@ from evaluation.embeddings import EmbeddingStore
 from evaluation.encoders import MINILM, load_encoder
 from evaluation.engines_report import write_report
 from evaluation.search_data import QUERIES, Sample, grow_codes, sample
-from evaluation.speed import one_thread
 from evaluation.tasks import hpo_task
+from evaluation.threads import one_thread
 from evaluation.training import adaptation_texts
 
 LOG = logging.getLogger("evaluation.engines")
