@@ -142,7 +142,7 @@ def test_a_killed_run_of_two_processes_continues_to_the_bytes_of_one(
     process = subprocess.Popen(
         command(model_folder, text_file, folder, "--processes", 2, *SHARDS), stderr=subprocess.DEVNULL, start_new_session=True
     )
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     while not (folder / "shard-000000.codes").is_file() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
@@ -150,6 +150,7 @@ def test_a_killed_run_of_two_processes_continues_to_the_bytes_of_one(
     assert process.returncode == -signal.SIGKILL, "the run ended before it was killed"
     with pytest.raises(BSAError, match="encoding has not finished"):
         ShardedCodes.open(folder)
+    deadline = time.monotonic() + 60
     while _session(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not _session(process.pid), "the processes of the pool outlived their parent"
