@@ -144,7 +144,7 @@ def render(results: Results, pictures: Path) -> str:
         return "No seed of the base configuration has been measured."
     others = [result for result in heads.values() if result["knob"] != "seed"]
     base_scores = {key: [one[key]["score"] for one in seeds] for key in KEYS}
-    text = [_plot(others, base_scores, pictures)]
+    text = [_plot(others, base_scores, pictures)] if others else []
     if "encoding" in results:
         text.append(_encoding_plot(results["encoding"], pictures))
     text.append(f"Base: {describe(seeds[0])}, top-k codes, no polish. Every row changes one thing. {_seed_line(base_scores)}")

@@ -175,7 +175,8 @@ def _read_intents(inputs: Inputs, split: str) -> tuple[list[str], list[str]]:
 def render(results: Results, pictures: Path) -> str:
     """The loss curves, the claim in one sentence, quality by domain."""
     claims = [one for one in results.values() if one["method"] == BIOMEDICAL]
-    methods = {one["method"]: one for one in results.values() if "tasks" in one}
+    measured = {one["method"]: one for one in results.values() if "tasks" in one}
+    methods = {name: measured[name] for name in LABELS if name in measured}
     text = []
     if claims:
         text += [_curves(claims, pictures), _claim(claims, methods)]
@@ -203,7 +204,7 @@ def _claim(claims: list[dict[str, Any]], methods: dict[str, Any]) -> str:
     )
     rises = max(_largest_rise(one["losses"]) for one in claims)
     text = [
-        f"**The published claim.** A head of {first['hidden_dim']} features trained on {first['texts']:,} biomedical texts, {len(claims)} seeds, nothing"
+        f"**The published claim.** A head of {first['hidden_dim']} features trained on {first['texts']:,} biomedical texts, {len(claims)} seed{'s' * (len(claims) > 1)}, nothing"
         f" revived: {dead} features never fire on the training texts at the end ({peaks} at the worst evaluation during training). After the first tenth of"
         f" the steps the logged loss (mean of {LOG_EVERY} steps) never rises above its lowest earlier value by more than {rises:.1%}."
     ]

@@ -98,7 +98,7 @@ objectives have the same bytes there:
 the largest pre-activations, one decoder fit for all. `refined` adds refinement and one round of polish. `continuous` keeps each objective's own strengths
 as float16. Never fired: of {first["hidden_dim"]} features, over at most {FIRING_TEXTS:,} training texts; nothing revives features, which is why TopK runs without its
 auxiliary loss. This is a short training; `distill(objective=...)` or `bsa-st distill --objective` trains any of them longer."""
-    return f"{_plot(by_name, order, pictures)}\n\n{text}\n\n{markdown_table(header, rows)}\n\n{_findings(average, order)}"
+    return f"{_plot(by_name, order, pictures)}\n\n{text}\n\n{markdown_table(header, rows)}\n\n{_findings(average, order)}{_noise(by_name)}"
 
 
 def _plot(by_name: dict[str, list[dict[str, Any]]], order: list[str], pictures: Path) -> str:
@@ -144,4 +144,10 @@ def _findings(average: Any, order: list[str]) -> str:
     dead = [name for name in order if average(name, "never_fired") > 0]
     left = f"Features that never fire: with {', '.join(dead)}." if dead else "No objective left a feature that never fires."
     lines.append(f"- {left} All start from the same layer, in which every feature fires at its target rate.")
-    return "\n".join([*lines, "", "How far apart two seeds of one configuration fall stands in the section of ablations."])
+    return "\n".join(lines)
+
+
+def _noise(by_name: dict[str, list[dict[str, Any]]]) -> str:
+    if min(map(len, by_name.values())) > 1:
+        return ""
+    return "\n- One seed for some or all: which of these differences are more than noise was not measured."
