@@ -8,8 +8,9 @@ import numpy as np
 
 from bsa_st.codes import BinaryCodes
 from bsa_st.index import store as store_module
-from bsa_st.index.postings import Classes, Postings
+from bsa_st.index.postings import Postings
 from bsa_st.index.store import BLOCK, CodeStore
+from bsa_st.index.tables import Groups
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Part:
         frequency: Documents of each feature, int64 (D,).
         postings: With numba.
         codes: Without numba.
-        classes: Its documents grouped by size, for each measure that was asked for.
+        groups: Its documents grouped by size, for each measure that was asked for.
         factors: See :meth:`View.factors`; None until they are needed.
     """
 
@@ -35,7 +36,7 @@ class Part:
     frequency: np.ndarray
     postings: Postings | None = None
     codes: list[BinaryCodes] = field(default_factory=list)
-    classes: dict[int, Classes] = field(default_factory=dict)
+    groups: dict[int, Groups] = field(default_factory=dict)
     factors: np.ndarray | None = None
 
     @classmethod
@@ -64,5 +65,5 @@ class Part:
         return (
             (self.postings.nbytes if self.postings else 0)
             + sum(codes.nbytes_as("memory") for codes in self.codes)
-            + sum(classes.nbytes for classes in self.classes.values())
+            + sum(array.nbytes for groups in self.groups.values() for array in groups)
         )
