@@ -1,4 +1,4 @@
-"""Vector operations on 512 documents' bits or 64 documents' bytes at a time, through LLVM.
+"""Vector operations on 512 documents' bits, 64 documents' bytes or 64 numbers at a time, through LLVM.
 
 Written out because LLVM does not vectorise loops over so many arrays that might overlap. The code is the same on every processor; LLVM
 splits the vectors where registers are narrower. Addresses are int64; a "word" is 64 documents of a bitmap.
@@ -24,6 +24,8 @@ FOUR = 4
 INT = ir.IntType(64)
 WORDS = ir.VectorType(INT, LANES)
 BYTES = ir.VectorType(ir.IntType(8), 64)
+NUMBERS = ir.VectorType(ir.IntType(32), 64)
+MASK = ir.VectorType(ir.IntType(1), 64)
 
 
 def _at(builder: Any, address: Any, index: Any, kind: Any = INT, unit: Any = INT) -> Any:
@@ -158,7 +160,7 @@ def add_to_bytes(typing_context: Any, table: Any, weights: Any, sums: Any, place
             word = builder.load(_at(builder, builder.load(_at(builder, table, index)), place))
             weight = builder.trunc(builder.load(_at(builder, weights, index)), ir.IntType(8))
             added = builder.add(total, _everywhere(builder, weight))
-            total = builder.select(builder.bitcast(word, ir.VectorType(ir.IntType(1), 64)), added, total)
+            total = builder.select(builder.bitcast(word, MASK), added, total)
         builder.store(total, target, align=1)
         return context.get_dummy_value()
 
@@ -185,7 +187,51 @@ def bytes_at_least(typing_context: Any, sums: Any, least: Any, place: Any) -> An
     return types.uint64(*[types.int64] * 3), generate
 
 
-def _everywhere(builder: Any, byte: Any) -> Any:
-    one = builder.insert_element(ir.Constant(BYTES, ir.Undefined), byte, ir.Constant(ir.IntType(32), 0))
+@intrinsic
+def bit_of_numbers(typing_context: Any, numbers: Any, bit: Any, place: Any) -> Any:
+    """Bit ``bit`` of 64 int32, as a word.
+
+    Args:
+        typing_context: Of numba.
+        numbers: Address of all numbers.
+        bit: Which bit.
+        place: Which 64 of them.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        numbers, bit, place = arguments
+        values = builder.load(_at(builder, numbers, place, NUMBERS, NUMBERS), align=4)
+        one = builder.shl(ir.Constant(ir.IntType(32), 1), builder.trunc(bit, ir.IntType(32)))
+        kept = builder.and_(values, _everywhere(builder, one, NUMBERS))
+        return builder.bitcast(builder.icmp_unsigned("!=", kept, ir.Constant(NUMBERS, [0] * 64)), INT)
+
+    return types.uint64(*[types.int64] * 3), generate
+
+
+@intrinsic
+def add_to_numbers(typing_context: Any, word: Any, worth: Any, numbers: Any, place: Any) -> Any:
+    """Add ``worth`` to those of 64 int32 whose bit is set in ``word``.
+
+    Args:
+        typing_context: Of numba.
+        word: Which numbers.
+        worth: What is added.
+        numbers: Address of all numbers, updated.
+        place: Which 64 of them.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word, worth, numbers, place = arguments
+        target = _at(builder, numbers, place, NUMBERS, NUMBERS)
+        values = builder.load(target, align=4)
+        added = builder.add(values, _everywhere(builder, builder.trunc(worth, ir.IntType(32)), NUMBERS))
+        builder.store(builder.select(builder.bitcast(word, MASK), added, values), target, align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, *[types.int64] * 3), generate
+
+
+def _everywhere(builder: Any, value: Any, kind: Any = BYTES) -> Any:
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
     mask = ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] * 64)
-    return builder.shuffle_vector(one, ir.Constant(BYTES, ir.Undefined), mask)
+    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), mask)

@@ -15,7 +15,7 @@ from bsa_st.index.tables import Found, Groups, Inverted
 
 ZERO = np.uint64(0)
 ONE = np.uint64(1)
-SAMPLED = 16
+SAMPLED = 32
 """Words of documents for each one from which the score needed is guessed."""
 BINS = 2048
 MARGIN = 2.5
@@ -79,7 +79,7 @@ def add_weights(inverted: Inverted, features: np.ndarray, weights: np.ndarray, f
 def guess_limit(
     sums: np.ndarray, groups: Groups, allowed: np.ndarray, step: float, base: float, want: int, first_block: int
 ) -> float:
-    """A score that a few more than ``want`` documents probably have, from one word of documents in sixteen."""
+    """A score that a few more than ``want`` documents probably have, from one word of documents in 32."""
     low = min(base * groups.low[0, 0], base * groups.high[0, 0])
     high = low
     for block in range(first_block, first_block + len(sums)):
@@ -115,44 +115,65 @@ def at_least(
     sums: np.ndarray, groups: Groups, allowed: np.ndarray, step: float, base: float, limit: float, first_block: int
 ) -> Found:
     """All documents whose score is at least ``limit``."""
-    capacity, used = 4096, 0
-    documents, scores = np.empty(capacity, np.int64), np.empty(capacity)
-    words = allowed.shape[1]
+    used, documents = _near(sums, groups, allowed, step, base, limit, first_block)
+    kept, scores = 0, np.empty(used)
+    for entry in range(used):
+        document = documents[entry]
+        size = groups.sizes[document] if len(groups.sizes) > 1 else groups.sizes[0]
+        score = (np.float64(sums[(document >> 15) - first_block, document & 32767]) * step + base) * size
+        if score >= limit:
+            documents[kept], scores[kept] = document, score
+            kept += 1
+    return Found(np.zeros(kept, np.int32), documents[:kept], scores[:kept])
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _near(
+    sums: np.ndarray, groups: Groups, allowed: np.ndarray, step: float, base: float, limit: float, first_block: int
+) -> tuple[int, np.ndarray]:
+    """Number and positions of the documents that would reach ``limit`` with the best factor of their group; asks for their factors."""
+    documents, used = np.empty(4096, np.int64), 0
+    sizes, varied = groups.sizes.ctypes.data, len(groups.sizes) > 1
     kinds = groups.masks.shape[1]
     needs = np.empty(kinds, np.int64)
     for number in range(len(sums)):
         block = first_block + number
         for group in range(kinds):
-            least, most = 0, 256
-            low, high = groups.low[block, group], groups.high[block, group]
-            while least < most:
-                middle = (least + most) >> 1
-                worth = np.float64(middle) * step + base
-                if low <= high and max(worth * low, worth * high) >= limit:
-                    most = middle
-                else:
-                    least = middle + 1
-            needs[group] = least
+            needs[group] = _least_sum(groups.low[block, group], groups.high[block, group], step, base, limit)
+        easiest = needs.min()
+        if easiest > 255:
+            continue
         start = sums[number].ctypes.data
-        for w in range(words):
+        for w in range(allowed.shape[1]):
+            near = bytes_at_least(start, easiest, w) & allowed[block, w]
+            if near == ZERO:
+                continue
             left = ZERO
             for group in range(kinds):
                 if needs[group] < 256:
                     left |= bytes_at_least(start, needs[group], w) & groups.masks[block, group, w]
-            left &= allowed[block, w]
+            left &= near
             while left != ZERO:
-                place = (w << 6) + np.int64(trailing_zeros(left))
+                document = (block << 15) + (w << 6) + np.int64(trailing_zeros(left))
                 left &= left - ONE
-                document = (block << 15) + place
-                size = groups.sizes[document] if len(groups.sizes) > 1 else groups.sizes[0]
-                score = (np.float64(sums[number, place]) * step + base) * size
-                if score < limit:
-                    continue
-                if used == capacity:
-                    capacity *= 2
+                if used == len(documents):
                     documents = np.concatenate((documents, np.empty(used, np.int64)))
-                    scores = np.concatenate((scores, np.empty(used)))
                 documents[used] = document
-                scores[used] = score
                 used += 1
-    return Found(np.zeros(used, np.int32), documents[:used], scores[:used])
+                if varied:
+                    prefetch(sizes + 4 * document)
+    return used, documents
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _least_sum(low: float, high: float, step: float, base: float, limit: float) -> int:
+    """Smallest sum with which a document whose factor is between ``low`` and ``high`` reaches ``limit``; 256 if there is none."""
+    least, most = 0, 256
+    while least < most and low <= high:
+        middle = (least + most) >> 1
+        worth = np.float64(middle) * step + base
+        if max(worth * low, worth * high) >= limit:
+            most = middle
+        else:
+            least = middle + 1
+    return least if low <= high else 256
