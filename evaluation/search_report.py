@@ -29,12 +29,15 @@ def write_report(results: Path) -> Path:
         "",
         f"One process, one thread, {content['rounds']} interleaved rounds; milliseconds per query are the median over the rounds, in CPU "
         "time. Compare them within a table only: the machine was shared. Documents: "
-        f"{content['source']}; {content['real']:,} of them encoded by heads trained for {content['steps']} steps, refined. Sets larger than "
-        "that are grown from the real ones: codes by copying a random document and replacing 15 % of its active features by those of another, "
+        f"{content['source']}; the table of configurations tells how many of them were encoded, refined, by heads trained for how many steps. "
+        "Sets larger than that are grown from the real ones: codes by copying a random document and replacing 15 % of its active features by "
+        "those of another, "
         "embeddings by adding noise of length 0.3. Recall@10 is against the exact answer to the same question: it tells "
         "what an approximation loses, not how good the score is; for that see RESULTS.md.",
         "",
         _left_out(rows),
+        "",
+        *_configurations(rows),
         "",
     ]
     for size in sizes:
@@ -54,6 +57,12 @@ def _bars(rows: list[Row]) -> list[str]:
         return []
     lines = ["## Bars, at 1,000,000 documents", "", "| bar | measured | met |", "|---|---|---|"]
     return [*lines, *(f"| {bar.name} | {bar.measured} | {'yes' if bar.met else '**no**'} |" for bar in measured), ""]
+
+
+def _configurations(rows: list[Row]) -> list[str]:
+    seen = {row["group"]: (row["real"], row["steps"]) for row in rows if "real" in row}
+    lines = [f"| {group} | {real:,} | {steps} |" for group, (real, steps) in seen.items()]
+    return ["| configuration | real documents | training steps |", "|---|---:|---:|", *lines]
 
 
 def _left_out(rows: list[Row]) -> str:

@@ -237,24 +237,3 @@ def decode_documents(
         inside = documents[number] - (block << shift)
         count = decode_document(raw, table[block], skips[block], inside, ids[indptr[number] :])
         indptr[number + 1] = indptr[number] + count
-
-
-@numba.njit(cache=True, nogil=True)
-def weigh_block(ids: np.ndarray, counts: np.ndarray, weights: np.ndarray, sums: np.ndarray) -> None:
-    """Sums of many weightings over the active features of all documents of a block, added in the order of the ids.
-
-    Args:
-        ids: int32 (nnz,).
-        counts: int32 (documents,).
-        weights: float64 (D, queries).
-        sums: Written: float64 (documents, queries).
-    """
-    place = 0
-    for document in range(len(counts)):
-        for query in range(sums.shape[1]):
-            sums[document, query] = 0.0
-        for _ in range(counts[document]):
-            feature = ids[place]
-            place += 1
-            for query in range(sums.shape[1]):
-                sums[document, query] += weights[feature, query]

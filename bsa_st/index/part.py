@@ -67,3 +67,23 @@ class Part:
             + sum(codes.nbytes_as("memory") for codes in self.codes)
             + sum(array.nbytes for groups in self.groups.values() for array in groups)
         )
+
+
+def inverted_parts(store: CodeStore, parts: list[Part], *, with_rows: bool) -> list[Part]:
+    """All blocks of a store, inverted: the full blocks, then the last one. Full blocks of ``parts`` are kept as they are.
+
+    Args:
+        store: The codes.
+        parts: Those of an earlier state.
+        with_rows: Whether documents are going to be scored one by one.
+    """
+    full = len(store) // BLOCK
+    sealed = [part for part in parts if part.last <= full and part.sealed]
+    done = sealed[0].last if sealed else 0
+    if done < full:
+        more = Part.build(store, done, full, sealed[0] if sealed else None, sealed=True, with_rows=with_rows)
+        sealed = [sealed[0].extend(more)] if sealed else [more]
+    tail = [part for part in parts if not part.sealed and part.documents == len(store) and part.first == full]
+    if not tail and full < store.blocks:
+        tail = [Part.build(store, full, store.blocks, None, sealed=False, with_rows=with_rows)]
+    return [*sealed, *tail]

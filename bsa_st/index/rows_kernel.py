@@ -1,4 +1,4 @@
-"""numba: sums of weights over documents whose codes lie uncompressed, one after the other."""
+"""numba: sums of weights over documents whose codes are not compressed."""
 
 from __future__ import annotations
 
@@ -84,3 +84,24 @@ def set_bits(ids: np.ndarray, counts: np.ndarray, bits: np.ndarray) -> None:
             feature = ids[place]
             place += 1
             bits[document, feature >> 6] |= ONE << np.uint64(feature & 63)
+
+
+@numba.njit(cache=True, nogil=True)
+def weigh_block(ids: np.ndarray, counts: np.ndarray, weights: np.ndarray, sums: np.ndarray) -> None:
+    """Sums of many weightings over the active features of all documents of a block, added in the order of the ids.
+
+    Args:
+        ids: int32 (nnz,).
+        counts: int32 (documents,).
+        weights: float64 (D, queries).
+        sums: Written: float64 (documents, queries).
+    """
+    place = 0
+    for document in range(len(counts)):
+        for query in range(sums.shape[1]):
+            sums[document, query] = 0.0
+        for _ in range(counts[document]):
+            feature = ids[place]
+            place += 1
+            for query in range(sums.shape[1]):
+                sums[document, query] += weights[feature, query]

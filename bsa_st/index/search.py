@@ -218,7 +218,7 @@ def _decoded_scores(view: View, codes: BinaryCodes, found: Found) -> np.ndarray:
 def _weigh_block(view: View, block: int, weights: np.ndarray) -> np.ndarray:
     if not store_module.HAS_NUMBA:
         return np.asarray(view.store.block_codes(block).to_scipy().astype(np.float64) @ weights)
-    from bsa_st.index.code_kernel import weigh_block
+    from bsa_st.index.rows_kernel import weigh_block
 
     ids, counts = view.store.decode(block)
     sums = np.empty((len(counts), weights.shape[1]))
