@@ -126,13 +126,15 @@ def measure(
 
 
 def _has(result: Result, group: str, size: int) -> bool:
-    return any(row["group"] == group and row["documents"] == size for row in result["rows"])
+    return any(row["group"] == group and row["documents"] == size and "earlier" not in row for row in result["rows"])
 
 
 def _keep(
     result: Result, configuration: Configuration | None, size: int, timed: list[dict[str, Any]], save: Callable[[], None]
 ) -> None:
-    """Rows of a group, each with the times of the scans in the same rounds."""
+    """Put rows of a group in the place of earlier ones, each with the times of the scans in the same rounds."""
+    group = "dense" if configuration is None else configuration.group
+    result["rows"] = [row for row in result["rows"] if row["group"] != group or row["documents"] != size]
     beside = {row["name"]: row["single_ms"] for row in timed if row["group"] == "dense"}
     if configuration is None:
         result["rows"] += timed

@@ -37,6 +37,7 @@ def write_report(results: Path) -> Path:
         "",
         _left_out(rows),
         "",
+        *_earlier(rows),
         *_configurations(rows),
         "",
     ]
@@ -55,8 +56,16 @@ def _bars(rows: list[Row]) -> list[str]:
     measured = bars(rows)
     if not measured:
         return []
-    lines = ["## Bars, at 1,000,000 documents", "", "| bar | measured | met |", "|---|---|---|"]
+    earlier = any("earlier" in row for row in rows)
+    note = ["Bars of a configuration marked * above are those of the earlier version.", ""] if earlier else []
+    lines = ["## Bars, at 1,000,000 documents", "", *note, "| bar | measured | met |", "|---|---|---|"]
     return [*lines, *(f"| {bar.name} | {bar.measured} | {'yes' if bar.met else '**no**'} |" for bar in measured), ""]
+
+
+def _earlier(rows: list[Row]) -> list[str]:
+    if not any("earlier" in row for row in rows):
+        return []
+    return ["Rows marked * were measured with an earlier version of the index, in a run of their own.", ""]
 
 
 def _configurations(rows: list[Row]) -> list[str]:
@@ -82,8 +91,10 @@ def _table(rows: list[Row]) -> list[str]:
         known = "" if row["recall"] is None else f"{row['recall']:.3f}"
         size = "" if row["bytes"] is None else f"{row['bytes']:.0f}"
         disk = f"{row['disk']:.0f}" if "disk" in row else ""
-        speed = f"{row['single_ms']:.2f} | {row['batch_ms']:.2f} | {1000 / row['single_ms']:.0f}"
-        lines.append(f"| {row['group']} | {row['name']} | {size} | {disk} | {speed} | {known} |")
+        batch = "" if row["batch_ms"] is None else f"{row['batch_ms']:.2f}"
+        speed = f"{row['single_ms']:.2f} | {batch} | {1000 / row['single_ms']:.0f}"
+        mark = " *" if "earlier" in row else ""
+        lines.append(f"| {row['group']} | {row['name']}{mark} | {size} | {disk} | {speed} | {known} |")
     return lines
 
 
@@ -101,8 +112,9 @@ def _choice(rows: list[Row]) -> list[str]:
     for group in sorted(groups, key=lambda name: _of(rows, name, "bsa_st overlap")["disk"]):
         count, staged = _of(rows, group, "bsa_st overlap"), _cheapest(rows, group)
         everything = _of(rows, group, "bsa_st asymmetric")
+        mark = " *" if "earlier" in count else ""
         lines.append(
-            f"| {group} | {_quality(count)} | {count['disk']:.0f} | {count['bytes']:.0f} | {count['single_ms']:.2f} | {staged['single_ms']:.2f} "
+            f"| {group}{mark} | {_quality(count)} | {count['disk']:.0f} | {count['bytes']:.0f} | {count['single_ms']:.2f} | {staged['single_ms']:.2f} "
             f"({staged['recall']:.3f}, {staged['name'].removeprefix('bsa_st two-stage ')}) | {everything['batch_ms']:.1f} |"
         )
     return lines
