@@ -101,7 +101,7 @@ def guess_limit(
                 left &= left - ONE
                 size = groups.sizes[(block << 15) + place] if len(groups.sizes) > 1 else groups.sizes[0]
                 score = (np.float64(sums[number, place]) * step + base) * size
-                bins[min(max(np.int64((score - low) * fineness), 0), BINS)] += 1
+                bins[min(max(int((score - low) * fineness), 0), BINS)] += 1
     target = want / SAMPLED + MARGIN * np.sqrt(want / SAMPLED) + 2
     reached, place = np.int64(0), np.int64(BINS)
     while place > 0 and reached + bins[place] < target:
