@@ -24,8 +24,8 @@ from evaluation.cli import HERE
 from evaluation.console import run_command
 from evaluation.embeddings import EmbeddingStore
 from evaluation.encoders import MINILM, load_encoder
-from evaluation.search_contenders import TOP_K, Contender, code_contenders, dense_contenders
-from evaluation.search_data import QUERIES, grow_codes, grow_embeddings, quality, sample
+from evaluation.search_contenders import TOP_K, Contender, code_contenders, dense_indexes, dense_scans
+from evaluation.search_data import QUERIES, Configuration, grow_codes, grow_embeddings, held_out, quality, sample
 from evaluation.search_report import write_report
 from evaluation.tasks import hpo_task
 from evaluation.threads import one_thread
@@ -37,9 +37,14 @@ BATCH = 64
 ROUNDS = 3
 SECONDS = 0.2
 """CPU time that a contender may take per round and kind of call; slow ones answer fewer queries."""
-RECALL_QUERIES = 100
+SLOW = 1.0
+"""A contender whose batch takes longer answers batches in the first round only."""
+RECALL_QUERIES = 200
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+Result = dict[str, Any]
 
 
 @app.command()
@@ -47,81 +52,116 @@ def bench(
     data: Annotated[Path | None, typer.Option(help="Folder with text_mix and retrieval_medquad.  [default: HPO alone]")] = None,
     embeddings: Annotated[Path | None, typer.Option(help="Ready embeddings, .npy, instead of --data.")] = None,
     documents: Annotated[str, typer.Option(help="Sizes of the sets, comma-separated.")] = "100000,1000000",
-    configurations: Annotated[str, typer.Option(help="D-k, comma-separated.")] = "4096-32,4096-64,16384-32,768-135,1536-200",
+    configurations: Annotated[
+        str,
+        typer.Option(help="D-k, comma-separated; D-k-real-steps for another number of real documents and of training steps."),
+    ] = "4096-32,4096-64,16384-32,768-135,1536-200",
     real: Annotated[int, typer.Option(help="Documents encoded; larger sets are grown from them.")] = 30_000,
     steps: Annotated[int, typer.Option(help="Training steps of each head.")] = 500,
     train_limit: Annotated[int, typer.Option(help="Short texts drawn from --data.")] = 150_000,
     work: Annotated[Path, typer.Option(help="Folder of trained heads and codes, for resuming.")] = Path("build/search"),
-    output: Annotated[Path, typer.Option(help="Results.")] = RESULTS,
+    output: Annotated[Path, typer.Option(help="Results; groups that are in it are not measured again.")] = RESULTS,
     scans_only: Annotated[
         bool, typer.Option("--scans-only", help="Leave out what takes minutes to build: IVF-PQ, HNSW, usearch, bm25s, Seismic.")
     ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Measure everything again.")] = False,
     report_only: Annotated[bool, typer.Option("--report-only", help="Only write SEARCH.md and the plots.")] = False,
     prepare_only: Annotated[bool, typer.Option("--prepare-only", help="Only train and encode.")] = False,
 ) -> None:
-    """Measure queries per second, recall and bytes; write search.json, SEARCH.md and plots."""
+    """Measure queries per second, recall and bytes; write search.json, SEARCH.md and plots. An interrupted run goes on where it stopped."""
     if not report_only:
         output.parent.mkdir(parents=True, exist_ok=True)
         source, dense = _embeddings(data, embeddings, train_limit)
-        pairs = [_pair(entry) for entry in configurations.split(",") if entry]
-        for pair in pairs:
-            sample(dense, *pair, steps, real, work)
+        most = len(dense) - QUERIES
+        chosen = [_configuration(entry, min(real, most), steps) for entry in configurations.split(",") if entry]
+        if not chosen:
+            raise BSAError("no configuration given")
+        for entry in chosen:
+            sample(dense, entry, work)
         if prepare_only:
             return
-        result = json.loads(output.read_text()) if output.is_file() else {"rows": []}
-        result |= {
-            "source": source,
-            "real": min(real, len(dense) - QUERIES),
-            "steps": steps,
-            "seconds": SECONDS,
-            "rounds": ROUNDS,
-        }
-        for size in map(int, documents.split(",")):
-            rows = measure(dense, pairs, size, steps, real, work, scans_only)
-            result["rows"] = [row for row in result["rows"] if row["documents"] != size] + rows
+        result: Result = json.loads(output.read_text()) if output.is_file() and not again else {"rows": []}
+        result |= {"source": source, "seconds": SECONDS, "rounds": ROUNDS}
+
+        def save() -> None:
             with atomic_file(output) as file:
                 file.write((json.dumps(result, indent=1) + "\n").encode())
+
+        for size in map(int, documents.split(",")):
+            measure(dense, chosen, size, work, scans_only, result, save)
     typer.echo(f"Report in {write_report(output)}")
 
 
 def measure(
-    dense: np.ndarray, pairs: list[tuple[int, int]], size: int, steps: int, real: int, work: Path, scans_only: bool
-) -> list[dict[str, Any]]:
-    """All contenders on sets of one size: one row each."""
+    dense: np.ndarray,
+    configurations: list[Configuration],
+    size: int,
+    work: Path,
+    scans_only: bool,
+    result: Result,
+    save: Callable[[], None],
+) -> None:
+    """All contenders on sets of one size, group by group; groups that ``result`` has are left alone, others are saved when they are done.
+
+    IndexFlatIP and the sign bits run in the same rounds as every group, so that each group has its own times to compare with.
+    """
+    missing = [entry for entry in configurations if not _has(result, entry.group, size)]
+    if not missing and _has(result, "dense", size):
+        return
     with one_thread():
-        contenders: list[Contender] = []
-        queries = None
-        order = np.random.default_rng(0).permutation(len(dense))
-        rows = dense[np.sort(order[QUERIES : QUERIES + real])]
-        for pair in pairs:
-            data = sample(dense, *pair, steps, real, work)
-            queries = data.dense
-            LOG.info("building %s for %d documents", pair, size)
-            found = quality(data, rows)
-            contenders += code_contenders(data, grow_codes(data.documents, size), found, scans_only)
-        if queries is None:
-            raise BSAError("no configuration given")
         LOG.info("building the dense contenders for %d documents", size)
-        contenders += dense_contenders(grow_embeddings(rows, size), queries, scans_only)
-        return _timed(contenders, size)
+        rows, queries = held_out(dense, max(entry.real for entry in configurations))
+        grown = grow_embeddings(rows, size)
+        scans = list(dense_scans(grown, queries))
+        for configuration in missing:
+            data = sample(dense, configuration, work)
+            LOG.info("building %s for %d documents", configuration.group, size)
+            found = quality(data, dense, configuration.real)
+            codes = grow_codes(data.documents, size)
+            timed = _timed([*scans, *code_contenders(data, codes, found, scans_only)], size, configuration.group)
+            _keep(result, configuration, size, timed, save)
+        if not _has(result, "dense", size):
+            more = [] if scans_only else list(dense_indexes(grown, queries))
+            _keep(result, None, size, _timed([*scans, *more], size, "dense"), save)
 
 
-def _timed(contenders: list[Contender], size: int) -> list[dict[str, Any]]:
+def _has(result: Result, group: str, size: int) -> bool:
+    return any(row["group"] == group and row["documents"] == size and "earlier" not in row for row in result["rows"])
+
+
+def _keep(
+    result: Result, configuration: Configuration | None, size: int, timed: list[dict[str, Any]], save: Callable[[], None]
+) -> None:
+    """Put rows of a group in the place of earlier ones, each with the times of the scans in the same rounds."""
+    group = "dense" if configuration is None else configuration.group
+    result["rows"] = [row for row in result["rows"] if row["group"] != group or row["documents"] != size]
+    beside = {row["name"]: row["single_ms"] for row in timed if row["group"] == "dense"}
+    if configuration is None:
+        result["rows"] += timed
+    else:
+        facts = {"real": configuration.real, "steps": configuration.steps, "beside": beside}
+        result["rows"] += [row | facts for row in timed if row["group"] != "dense"]
+    save()
+
+
+def _timed(contenders: list[Contender], size: int, group: str) -> list[dict[str, Any]]:
+    """One row for each contender; those of another group than ``group`` are there for their single queries only."""
     singles: list[list[float]] = [[] for _ in contenders]
     batches: list[list[float]] = [[] for _ in contenders]
     for contender in contenders:
         contender.run(0, 1)
-        contender.run(0, BATCH)
     for number in range(ROUNDS):
         for place, contender in enumerate(contenders):
             singles[place].append(_seconds(contender.run, 1, number))
-            batches[place].append(_seconds(contender.run, BATCH, number))
+            if contender.group == group and (not batches[place] or BATCH * batches[place][-1] < SLOW):
+                batches[place].append(_seconds(contender.run, BATCH, number))
         LOG.info("round %d of %d", number + 1, ROUNDS)
-    answers = {(entry.group, entry.name): entry.run(0, RECALL_QUERIES) for entry in contenders}
+    own = [entry for entry in contenders if entry.group == group]
+    asked = [entry for entry in own if entry.truth or any(other.truth == entry.name for other in own)]
+    answers = {(entry.group, entry.name): entry.run(0, RECALL_QUERIES) for entry in asked}
     rows = []
     for contender, single, batch in zip(contenders, singles, batches, strict=True):
         truth = answers.get((contender.group, contender.truth))
-        mine = answers[contender.group, contender.name]
         rows.append(
             {
                 "name": contender.name,
@@ -130,8 +170,10 @@ def _timed(contenders: list[Contender], size: int) -> list[dict[str, Any]]:
                 "bytes": contender.bytes if np.isfinite(contender.bytes) else None,
                 "single_ms": 1000 * float(np.median(single)),
                 "single_ms_range": [1000 * min(single), 1000 * max(single)],
-                "batch_ms": 1000 * float(np.median(batch)),
-                "recall": None if truth is None else recall(mine, truth),
+                "batch_ms": 1000 * float(np.median(batch)) if batch else None,
+                "recall": None
+                if truth is None or contender.group != group
+                else recall(answers[contender.group, contender.name], truth),
                 **contender.facts,
             }
         )
@@ -155,11 +197,12 @@ def _seconds(run: Callable[[int, int], np.ndarray], batch: int, number: int) -> 
             return passed / calls / batch
 
 
-def _pair(text: str) -> tuple[int, int]:
+def _configuration(text: str, real: int, steps: int) -> Configuration:
     parts = text.split("-")
-    if len(parts) != 2 or not all(part.isdigit() for part in parts):
-        raise BSAError(f"a configuration is written D-k, e.g. 4096-64, got {text!r}")
-    return int(parts[0]), int(parts[1])
+    if len(parts) not in (2, 4) or not all(part.isdigit() for part in parts):
+        raise BSAError(f"a configuration is written D-k or D-k-real-steps, e.g. 4096-64, got {text!r}")
+    hidden_dim, k, *own = map(int, parts)
+    return Configuration(hidden_dim, k, *(own or (real, steps)))
 
 
 def _embeddings(data: Path | None, path: Path | None, limit: int) -> tuple[str, np.ndarray]:

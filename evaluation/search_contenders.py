@@ -15,6 +15,8 @@ from bsa_st import BinaryCodes, Index
 from evaluation.search_data import Sample
 
 TOP_K = 10
+SETTINGS = ((64, 1500), (96, 3000), (128, 3000), (128, 6000), (160, 8000))
+"""T and C of the two stages."""
 SLOW_LIMIT = 100_000
 """Graph indexes, Seismic and bm25s are built up to this many documents only: one thread needs many minutes for a million."""
 
@@ -39,9 +41,9 @@ class Contender(NamedTuple):
     facts: dict[str, Any]
 
 
-def dense_contenders(documents: np.ndarray, queries: np.ndarray, scans_only: bool) -> Iterator[Contender]:
-    """faiss on floats and on sign bits; unless ``scans_only`` also IVF-PQ, and HNSW on up to 100,000 documents."""
-    count, width = documents.shape
+def dense_scans(documents: np.ndarray, queries: np.ndarray) -> Iterator[Contender]:
+    """faiss on floats and on sign bits."""
+    width = documents.shape[1]
     flat = faiss.IndexFlatIP(width)
     flat.add(documents)
     yield Contender("faiss IndexFlatIP", "dense", 4 * width, lambda a, b: flat.search(queries[a:b], TOP_K)[1], "", {})
@@ -51,8 +53,11 @@ def dense_contenders(documents: np.ndarray, queries: np.ndarray, scans_only: boo
     bits.add(signs)
     name = f"faiss IndexBinaryFlat, {signs.shape[1]} bytes of sign bits"
     yield Contender(name, "dense", signs.shape[1], lambda a, b: bits.search(asked[a:b], TOP_K)[1], "faiss IndexFlatIP", {})
-    if scans_only:
-        return
+
+
+def dense_indexes(documents: np.ndarray, queries: np.ndarray) -> Iterator[Contender]:
+    """IVF-PQ, and HNSW on up to 100,000 documents."""
+    count, width = documents.shape
     pq: Any = faiss.index_factory(width, "IVF1024,PQ48", faiss.METRIC_INNER_PRODUCT)
     pq.train(documents[:: max(1, count // 50_000)])
     pq.add(documents)
@@ -104,7 +109,7 @@ def code_contenders(sample: Sample, documents: BinaryCodes, quality: float, scan
             return index.search(codes[a:b], TOP_K, **options).ids
 
         yield Contender(name, group, memory, count, "", facts)
-    for probes, candidates in ((64, 1500), (64, 3000), (96, 3000), (128, 3000), (128, 5000)):
+    for probes, candidates in SETTINGS:
 
         def staged(a: int, b: int, probes: int = probes, candidates: int = candidates) -> np.ndarray:
             return index.search(dense[a:b], TOP_K, probes=probes, candidates=candidates).ids

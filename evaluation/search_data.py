@@ -21,6 +21,7 @@ REPLACED = 0.15
 NOISE = 0.3
 """Length of the noise added to a copied document's embedding."""
 TRAINING = 100_000
+QUALITY_DOCUMENTS = 20_000
 
 
 class Sample(NamedTuple):
@@ -39,28 +40,58 @@ class Sample(NamedTuple):
     decoder: tuple[np.ndarray, np.ndarray]
 
 
-def sample(embeddings: np.ndarray, hidden_dim: int, k: int, steps: int, real: int, work: Path) -> Sample:
-    """Codes of ``real`` documents and 500 further texts as queries; kept in ``work``, so that it is done once.
+class Configuration(NamedTuple):
+    """A head and its real documents.
+
+    Attributes:
+        hidden_dim: D.
+        k: Active features per text.
+        real: Documents that are encoded.
+        steps: Training steps.
+    """
+
+    hidden_dim: int
+    k: int
+    real: int
+    steps: int
+
+    @property
+    def group(self) -> str:
+        """The name of its contenders' group."""
+        return f"D={self.hidden_dim} k={self.k}"
+
+
+def held_out(embeddings: np.ndarray, real: int) -> tuple[np.ndarray, np.ndarray]:
+    """Unit rows, float32, of ``real`` documents drawn at random, in the order of their codes, and of 500 queries."""
+    queries, documents = _drawn(len(embeddings), real)
+    return unit_rows(np.asarray(embeddings[documents])), unit_rows(np.asarray(embeddings[queries]))
+
+
+def _drawn(count: int, real: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the queries and of the documents; fewer documents are always a part of more."""
+    order = np.random.default_rng(0).permutation(count)
+    return np.sort(order[:QUERIES]), np.sort(order[QUERIES : QUERIES + real])
+
+
+def sample(embeddings: np.ndarray, configuration: Configuration, work: Path) -> Sample:
+    """Codes of the real documents and of 500 further texts as queries; kept in ``work``, so that it is done once.
 
     Args:
         embeddings: float (n, d).
-        hidden_dim: D.
-        k: Active features per text.
-        steps: Training steps.
-        real: Documents.
+        configuration: Which.
         work: Folder.
     """
-    name = f"{hidden_dim}-{k}-{steps}-{min(real, len(embeddings) - QUERIES)}"
-    order = np.random.default_rng(0).permutation(len(embeddings))
-    dense = unit_rows(embeddings[np.sort(order[:QUERIES])])
+    hidden_dim, k, real, steps = configuration
+    name = f"{hidden_dim}-{k}-{steps}-{real}"
+    dense = unit_rows(embeddings[_drawn(len(embeddings), real)[0]])
     paths = [work / f"{name}.{part}" for part in ("documents.codes", "queries.codes", "decoder.safetensors")]
     if not all(path.is_file() for path in paths):
         work.mkdir(parents=True, exist_ok=True)
         LOG.info("training D=%d k=%d", hidden_dim, k)
-        training = np.asarray(embeddings[np.sort(order[QUERIES : QUERIES + TRAINING])])
+        training = np.asarray(embeddings[_drawn(len(embeddings), TRAINING)[1]])
         settings = DistillSettings(hidden_dim=hidden_dim, k=k, selection="topk", steps=steps)
         head = train_head(training, settings, show_progress_bar=False)
-        rows = unit_rows(embeddings[np.sort(order[QUERIES : QUERIES + real])])
+        rows, _ = held_out(embeddings, real)
         LOG.info("encoding %d documents", len(rows))
         encode_embeddings(head, rows, refine=True).save(paths[0])
         encode_embeddings(head, dense, with_scale=False).save(paths[1])
@@ -71,17 +102,20 @@ def sample(embeddings: np.ndarray, hidden_dim: int, k: int, steps: int, real: in
     return Sample(BinaryCodes.load(paths[0]), BinaryCodes.load(paths[1]), dense, (arrays["weight"], arrays["offset"]))
 
 
-def quality(data: Sample, embeddings: np.ndarray, top_k: int = 10, queries: int = 100) -> float:
-    """Share of the floats' own best ten, among the real documents, that asymmetric scores find too.
+def quality(data: Sample, embeddings: np.ndarray, real: int, top_k: int = 10, queries: int = 100) -> float:
+    """Share of the floats' own best ten, among the same 20,000 real documents for every configuration, that asymmetric scores find too.
 
     Args:
-        data: Codes of the documents.
-        embeddings: Of the same documents, float (n, d).
+        data: Codes of the real documents.
+        embeddings: Of everything, float (n, d).
+        real: Real documents.
         top_k: Ten.
         queries: Queries asked.
     """
-    floats = unit_rows(embeddings)
-    found = Index.build(data.documents, decoder=data.decoder).search(data.dense[:queries], top_k, scoring="asymmetric").ids
+    few = min(real, QUALITY_DOCUMENTS)
+    floats, _ = held_out(embeddings, few)
+    own = np.searchsorted(_drawn(len(embeddings), real)[1], _drawn(len(embeddings), few)[1])
+    found = Index.build(data.documents[own], decoder=data.decoder).search(data.dense[:queries], top_k, scoring="asymmetric").ids
     scores = data.dense[:queries] @ floats.T
     best = np.argpartition(-scores, top_k - 1, axis=1)[:, :top_k]
     return float(np.mean([len(set(a) & set(b)) / top_k for a, b in zip(found.tolist(), best.tolist(), strict=True)]))

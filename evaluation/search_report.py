@@ -29,12 +29,16 @@ def write_report(results: Path) -> Path:
         "",
         f"One process, one thread, {content['rounds']} interleaved rounds; milliseconds per query are the median over the rounds, in CPU "
         "time. Compare them within a table only: the machine was shared. Documents: "
-        f"{content['source']}; {content['real']:,} of them encoded by heads trained for {content['steps']} steps, refined. Sets larger than "
-        "that are grown from the real ones: codes by copying a random document and replacing 15 % of its active features by those of another, "
+        f"{content['source']}; the table of configurations tells how many of them were encoded, refined, by heads trained for how many steps. "
+        "Sets larger than that are grown from the real ones: codes by copying a random document and replacing 15 % of its active features by "
+        "those of another, "
         "embeddings by adding noise of length 0.3. Recall@10 is against the exact answer to the same question: it tells "
         "what an approximation loses, not how good the score is; for that see RESULTS.md.",
         "",
         _left_out(rows),
+        "",
+        *_earlier(rows),
+        *_configurations(rows),
         "",
     ]
     for size in sizes:
@@ -52,8 +56,22 @@ def _bars(rows: list[Row]) -> list[str]:
     measured = bars(rows)
     if not measured:
         return []
-    lines = ["## Bars, at 1,000,000 documents", "", "| bar | measured | met |", "|---|---|---|"]
+    earlier = any("earlier" in row for row in rows)
+    note = ["Bars of a configuration marked * above are those of the earlier version.", ""] if earlier else []
+    lines = ["## Bars, at 1,000,000 documents", "", *note, "| bar | measured | met |", "|---|---|---|"]
     return [*lines, *(f"| {bar.name} | {bar.measured} | {'yes' if bar.met else '**no**'} |" for bar in measured), ""]
+
+
+def _earlier(rows: list[Row]) -> list[str]:
+    if not any("earlier" in row for row in rows):
+        return []
+    return ["Rows marked * were measured with an earlier version of the index, in a run of their own.", ""]
+
+
+def _configurations(rows: list[Row]) -> list[str]:
+    seen = {row["group"]: (row["real"], row["steps"]) for row in rows if "real" in row}
+    lines = [f"| {group} | {real:,} | {steps} |" for group, (real, steps) in seen.items()]
+    return ["| configuration | real documents | training steps |", "|---|---:|---:|", *lines]
 
 
 def _left_out(rows: list[Row]) -> str:
@@ -73,8 +91,10 @@ def _table(rows: list[Row]) -> list[str]:
         known = "" if row["recall"] is None else f"{row['recall']:.3f}"
         size = "" if row["bytes"] is None else f"{row['bytes']:.0f}"
         disk = f"{row['disk']:.0f}" if "disk" in row else ""
-        speed = f"{row['single_ms']:.2f} | {row['batch_ms']:.2f} | {1000 / row['single_ms']:.0f}"
-        lines.append(f"| {row['group']} | {row['name']} | {size} | {disk} | {speed} | {known} |")
+        batch = "" if row["batch_ms"] is None else f"{row['batch_ms']:.2f}"
+        speed = f"{row['single_ms']:.2f} | {batch} | {1000 / row['single_ms']:.0f}"
+        mark = " *" if "earlier" in row else ""
+        lines.append(f"| {row['group']} | {row['name']}{mark} | {size} | {disk} | {speed} | {known} |")
     return lines
 
 
@@ -92,8 +112,9 @@ def _choice(rows: list[Row]) -> list[str]:
     for group in sorted(groups, key=lambda name: _of(rows, name, "bsa_st overlap")["disk"]):
         count, staged = _of(rows, group, "bsa_st overlap"), _cheapest(rows, group)
         everything = _of(rows, group, "bsa_st asymmetric")
+        mark = " *" if "earlier" in count else ""
         lines.append(
-            f"| {group} | {_quality(count)} | {count['disk']:.0f} | {count['bytes']:.0f} | {count['single_ms']:.2f} | {staged['single_ms']:.2f} "
+            f"| {group}{mark} | {_quality(count)} | {count['disk']:.0f} | {count['bytes']:.0f} | {count['single_ms']:.2f} | {staged['single_ms']:.2f} "
             f"({staged['recall']:.3f}, {staged['name'].removeprefix('bsa_st two-stage ')}) | {everything['batch_ms']:.1f} |"
         )
     return lines

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 
 from bsa_st.index.bits import popcount, trailing_zeros
+from bsa_st.index.lanes import add_to_numbers
 from bsa_st.index.store import BYTES, COUNT_BITS, COUNTS_BYTES, IDS, LEAST, OFFSET, REMAINDER_BYTES, RICE, STRIDE, TEXTS
 
 GROUP = 32
@@ -71,14 +72,15 @@ def decode_block(raw: np.ndarray, entry: np.ndarray, ids: np.ndarray, counts: np
         return False
     size = (entry[IDS] + 7) >> 3
     remainders = entry[OFFSET] + entry[COUNTS_BYTES]
-    for start in range(0, entry[IDS], 8):
-        stop = min(8, entry[IDS] - start)
-        for place in range(stop):
-            ids[start + place] = 0
-        for plane in range(entry[RICE]):
-            byte = np.int32(raw[remainders + plane * size + (start >> 3)])
-            for place in range(stop):
-                ids[start + place] |= ((byte >> place) & 1) << plane
+    whole = entry[IDS] >> 6
+    target = ids.ctypes.data
+    ids[:] = 0
+    for plane in range(entry[RICE]):
+        start = remainders + plane * size
+        for group in range(whole):
+            add_to_numbers(_word(raw, start + 8 * group), 1 << plane, target, group)
+        for place in range(whole << 6, entry[IDS]):
+            ids[place] |= ((np.int32(raw[start + (place >> 3)]) >> (place & 7)) & 1) << plane
     base = remainders + entry[REMAINDER_BYTES]
     end = entry[OFFSET] + entry[BYTES]
     at = base
@@ -235,24 +237,3 @@ def decode_documents(
         inside = documents[number] - (block << shift)
         count = decode_document(raw, table[block], skips[block], inside, ids[indptr[number] :])
         indptr[number + 1] = indptr[number] + count
-
-
-@numba.njit(cache=True, nogil=True)
-def weigh_block(ids: np.ndarray, counts: np.ndarray, weights: np.ndarray, sums: np.ndarray) -> None:
-    """Sums of many weightings over the active features of all documents of a block, added in the order of the ids.
-
-    Args:
-        ids: int32 (nnz,).
-        counts: int32 (documents,).
-        weights: float64 (D, queries).
-        sums: Written: float64 (documents, queries).
-    """
-    place = 0
-    for document in range(len(counts)):
-        for query in range(sums.shape[1]):
-            sums[document, query] = 0.0
-        for _ in range(counts[document]):
-            feature = ids[place]
-            place += 1
-            for query in range(sums.shape[1]):
-                sums[document, query] += weights[feature, query]

@@ -53,6 +53,43 @@ def encode_documents(
     return encode(model, texts, refine=True, batch_size=batch_size, show_progress_bar=show_progress_bar)
 
 
+def decoder_for(model: Any, saved: Decoder | None, hidden_dim: int, name: str) -> Decoder | None:
+    """The decoder of an index that is opened with a model; raises :class:`BSAError` if the index was built with another one."""
+    given = as_decoder(model, hidden_dim)
+    if saved is None or given is None:
+        return given if saved is None else saved
+    if saved.weight.shape != given.weight.shape or not all(np.array_equal(a, b) for a, b in zip(saved, given, strict=True)):
+        raise BSAError(f"{name} was built with another model: their decoders differ")
+    return saved
+
+
+def as_codes(documents: Any, model: Any, hidden_dim: int, *, has_scale: bool) -> BinaryCodes:
+    """Documents to add to an index, texts encoded by the model.
+
+    Args:
+        documents: Codes or texts.
+        model: For texts.
+        hidden_dim: Features of the index.
+        has_scale: Whether its codes carry the scale byte.
+
+    Raises:
+        BSAError: If the codes do not fit the index.
+    """
+    codes: BinaryCodes
+    if isinstance(documents, BinaryCodes):
+        codes = documents
+    else:
+        codes = encode_documents(model, documents)
+        if not has_scale:
+            codes.scale = None
+    if codes.hidden_dim != hidden_dim:
+        raise BSAError(f"the index has {hidden_dim} features, the codes {codes.hidden_dim}")
+    if (codes.scale is not None) != has_scale:
+        have, lack = ("index", "codes") if has_scale else ("codes", "index")
+        raise BSAError(f"the {have} carry the scale byte for unbiased scores, the {lack} do not")
+    return codes
+
+
 def encode_queries(
     queries: Any,
     scoring: str | None,

@@ -8,8 +8,9 @@ import numpy as np
 
 from bsa_st.codes import BinaryCodes
 from bsa_st.index import store as store_module
-from bsa_st.index.postings import Classes, Postings
+from bsa_st.index.postings import Postings
 from bsa_st.index.store import BLOCK, CodeStore
+from bsa_st.index.tables import Groups
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Part:
         frequency: Documents of each feature, int64 (D,).
         postings: With numba.
         codes: Without numba.
-        classes: Its documents grouped by size, for each measure that was asked for.
+        groups: Its documents grouped by size, for each measure that was asked for.
         factors: See :meth:`View.factors`; None until they are needed.
     """
 
@@ -35,7 +36,7 @@ class Part:
     frequency: np.ndarray
     postings: Postings | None = None
     codes: list[BinaryCodes] = field(default_factory=list)
-    classes: dict[int, Classes] = field(default_factory=dict)
+    groups: dict[int, Groups] = field(default_factory=dict)
     factors: np.ndarray | None = None
 
     @classmethod
@@ -64,5 +65,25 @@ class Part:
         return (
             (self.postings.nbytes if self.postings else 0)
             + sum(codes.nbytes_as("memory") for codes in self.codes)
-            + sum(classes.nbytes for classes in self.classes.values())
+            + sum(array.nbytes for groups in self.groups.values() for array in groups)
         )
+
+
+def inverted_parts(store: CodeStore, parts: list[Part], *, with_rows: bool) -> list[Part]:
+    """All blocks of a store, inverted: the full blocks, then the last one. Full blocks of ``parts`` are kept as they are.
+
+    Args:
+        store: The codes.
+        parts: Those of an earlier state.
+        with_rows: Whether documents are going to be scored one by one.
+    """
+    full = len(store) // BLOCK
+    sealed = [part for part in parts if part.last <= full and part.sealed]
+    done = sealed[0].last if sealed else 0
+    if done < full:
+        more = Part.build(store, done, full, sealed[0] if sealed else None, sealed=True, with_rows=with_rows)
+        sealed = [sealed[0].extend(more)] if sealed else [more]
+    tail = [part for part in parts if not part.sealed and part.documents == len(store) and part.first == full]
+    if not tail and full < store.blocks:
+        tail = [Part.build(store, full, store.blocks, None, sealed=False, with_rows=with_rows)]
+    return [*sealed, *tail]

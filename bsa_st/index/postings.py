@@ -7,59 +7,12 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from bsa_st.index.rows import Rows
-from bsa_st.index.store import BLOCK, IDS, TEXTS, CodeStore
+from bsa_st.index.store import IDS, TEXTS, CodeStore
+from bsa_st.index.tables import Inverted
+from bsa_st.index.words import WORDS
 
-WORDS = BLOCK // 64
 DENSE = 512
 """Documents of a block from which on a feature gets a bitmap of 4 KB instead of a list of 2 bytes each."""
-CLASSES = 8
-"""Groups by size, so that what a score needs at least can be told more tightly than for the whole block."""
-
-
-@dataclass(frozen=True)
-class Classes:
-    """Documents of each block in groups of similar size (active features, or the factor of the asymmetric score).
-
-    Attributes:
-        sizes: float32 (documents,), or (1,) where all are equal.
-        masks: uint64 (blocks, classes, 512).
-        low: float32 (blocks, classes), smallest size of each group; above ``high`` where the group is empty.
-        high: float32 (blocks, classes), largest size.
-    """
-
-    sizes: np.ndarray
-    masks: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-    @property
-    def nbytes(self) -> int:
-        return sum(getattr(self, entry.name).nbytes for entry in fields(self))
-
-    @classmethod
-    def of(cls, sizes: np.ndarray) -> Classes:
-        """Groups of about equal number within each block.
-
-        Args:
-            sizes: float32 (documents,).
-        """
-        blocks = -(-len(sizes) // BLOCK)
-        if len(sizes) == 0 or sizes.min() == sizes.max():
-            masks = np.full((1, 1, WORDS), np.iinfo(np.uint64).max, dtype=np.uint64)
-            one = np.full((blocks, 1), sizes[0] if len(sizes) else 0, dtype=np.float32)
-            return cls(np.ascontiguousarray(sizes[:1], np.float32), np.repeat(masks, blocks, axis=0), one, one)
-        masks = np.zeros((blocks, CLASSES, WORDS), dtype=np.uint64)
-        low = np.full((blocks, CLASSES), np.inf, dtype=np.float32)
-        high = np.full((blocks, CLASSES), -np.inf, dtype=np.float32)
-        for block in range(blocks):
-            part = sizes[block * BLOCK : (block + 1) * BLOCK]
-            edges = np.quantile(part, np.arange(1, CLASSES) / CLASSES, method="lower")
-            group = np.searchsorted(edges, part, side="left")
-            for number in np.unique(group):
-                members = group == number
-                masks[block, number] = to_words(members)
-                low[block, number], high[block, number] = part[members].min(), part[members].max()
-        return cls(np.ascontiguousarray(sizes, np.float32), masks, low, high)
 
 
 @dataclass(frozen=True)
@@ -130,6 +83,11 @@ class Postings:
     def nbytes(self) -> int:
         return sum(0 if (value := getattr(self, entry.name)) is None else value.nbytes for entry in fields(self))
 
+    @property
+    def inverted(self) -> Inverted:
+        """What the kernels read."""
+        return Inverted(self.bitmaps, self.slots, self.postings, self.starts, self.bases)
+
     def extend(self, more: Postings) -> Postings:
         """These blocks followed by ``more``."""
         slots = np.where(more.slots >= 0, more.slots + len(self.bitmaps), more.slots).astype(np.int32)
@@ -143,11 +101,3 @@ class Postings:
             self.frequency + more.frequency,
             self.rows.extend(more.rows) if self.rows and more.rows else None,
         )
-
-
-def to_words(mask: np.ndarray) -> np.ndarray:
-    """A boolean mask of up to 2^15 documents as uint64 (512,)."""
-    packed = np.zeros(BLOCK // 8, dtype=np.uint8)
-    bits = np.packbits(mask, bitorder="little")
-    packed[: len(bits)] = bits
-    return packed.view("<u8").astype(np.uint64, copy=False)

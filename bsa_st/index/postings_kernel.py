@@ -5,6 +5,14 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+ZERO = np.uint64(0)
+ONE = np.uint64(1)
+TOGETHER = 512
+"""Documents whose bits are turned at a time: a cache line of each bitmap."""
+CROWDED = 16
+"""Where at least one in so many features is active, bitmaps are made by turning the documents' bits: 64 by 64 at a time."""
+LOW_HALF = np.uint64(0xFFFFFFFF)
+
 
 @numba.njit(cache=True, nogil=True)
 def invert(
@@ -52,16 +60,65 @@ def invert(
             slots[feature] = -1
             at += frequency[feature]
     starts[dimensions] = at
+    turned = len(ids) * CROWDED >= len(counts) * dimensions
+    if turned:
+        _turn(ids, counts, slots, bitmaps)
+        if at == 0:
+            return rows
     place = 0
     for document in range(len(counts)):
-        word, bit = document >> 6, np.uint64(1) << np.uint64(document & 63)
+        word, bit = document >> 6, ONE << np.uint64(document & 63)
         for _ in range(counts[document]):
             feature = ids[place]
             place += 1
             slot = slots[feature]
-            if slot >= 0:
-                bitmaps[slot, word] |= bit
-            else:
+            if slot < 0:
                 postings[cursors[feature]] = document
                 cursors[feature] += 1
+            elif not turned:
+                bitmaps[slot, word] |= bit
     return rows
+
+
+@numba.njit(cache=True, nogil=True)
+def _turn(ids: np.ndarray, counts: np.ndarray, slots: np.ndarray, bitmaps: np.ndarray) -> None:
+    """Bitmaps of the features that have a slot, from the documents' bits."""
+    columns = (len(slots) + 63) >> 6
+    bits = np.empty((columns, TOGETHER), np.uint64)
+    lines = np.empty((64, TOGETHER >> 6), np.uint64)
+    square = np.empty(64, np.uint64)
+    place = 0
+    for first in range(0, len(counts), TOGETHER):
+        bits[:] = ZERO
+        for document in range(first, min(first + TOGETHER, len(counts))):
+            for _ in range(counts[document]):
+                feature = ids[place]
+                place += 1
+                bits[feature >> 6, document - first] |= ONE << np.uint64(feature & 63)
+        for column in range(columns):
+            for word in range(TOGETHER >> 6):
+                square[:] = bits[column, word << 6 : (word + 1) << 6]
+                _transpose(square)
+                lines[:, word] = square
+            for number in range(min(64, len(slots) - (column << 6))):
+                slot = slots[(column << 6) + number]
+                if slot >= 0:
+                    bitmaps[slot, first >> 6 : (first + TOGETHER) >> 6] = lines[number]
+
+
+@numba.njit(cache=True, nogil=True)
+def _transpose(square: np.ndarray) -> None:
+    """Turn 64 words of 64 bits, in place: bit c of word r becomes bit r of word c.
+
+    Source: H. S. Warren, Hacker's Delight, section 7-3.
+    """
+    mask, step = LOW_HALF, 32
+    while step:
+        shift = np.uint64(step)
+        for first in range(0, 64, 2 * step):
+            for row in range(first, first + step):
+                swapped = ((square[row] >> shift) ^ square[row + step]) & mask
+                square[row + step] ^= swapped
+                square[row] ^= swapped << shift
+        step >>= 1
+        mask ^= mask << np.uint64(step)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bsa_st.index.counting import Found
+from bsa_st.index.tables import Found
 from bsa_st.scoring import Hits
 
 Ids = Callable[[np.ndarray], np.ndarray]

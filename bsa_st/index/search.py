@@ -8,9 +8,13 @@ import numpy as np
 
 from bsa_st.codes import BinaryCodes
 from bsa_st.index import store as store_module
-from bsa_st.index.counting import COSINE, JACCARD, OVERLAP, SCALED, Counting, Found, only_best
+from bsa_st.index.counting import joined_entries, only_best
+from bsa_st.index.probing import candidates as probe
+from bsa_st.index.probing import probing
 from bsa_st.index.ranking import Ids, joined, ranked
+from bsa_st.index.scanning import best
 from bsa_st.index.store import BLOCK
+from bsa_st.index.tables import COSINE, JACCARD, OVERLAP, Counting, Found
 from bsa_st.index.view import View
 from bsa_st.scoring import Hits, decode
 
@@ -21,8 +25,6 @@ Scoring = Literal["overlap", "cosine", "jaccard", "idf", "decoded", "two-stage",
 MEASURES = {"overlap": OVERLAP, "cosine": COSINE, "jaccard": JACCARD}
 CHUNK = 64
 """Queries that go through the blocks together."""
-PROBE_LEVELS = 3
-"""Levels of a weight in the first stage: two bits; a third bit raised the recall less than a few more candidates."""
 IDF_LEVELS = 31
 IDF_CANDIDATES = 4
 """Times ``top_k`` documents are weighed exactly before it is known whether that was enough."""
@@ -61,7 +63,7 @@ def symmetric(
             assert weights is not None
             found = _idf(view, chunk, weights, top_k, allowed, threads)
         else:
-            found = view.best(_counts(chunk, MEASURES[scoring]), top_k, allowed, threads)
+            found = best(view, _counts(chunk, MEASURES[scoring]), top_k, allowed, threads)
         second = _decoded_scores(view, chunk, found) if break_ties else None
         parts.append(ranked(found, second, len(chunk), top_k, ids))
     return joined(parts, top_k)
@@ -80,7 +82,7 @@ def two_stage(
 ) -> Hits:
     """Best of the documents that the query's heaviest features find, by the score of :func:`bsa_st.scoring.asymmetric_scores`.
 
-    First stage: the ``probes`` largest weights ``(V q)_i``, rounded to three levels, are counted over the index; the other
+    First stage: the ``probes`` largest weights ``(V q)_i``, in steps so that a sum fits into a byte, are added up over the index; the other
     features count with their mean. Second stage: the ``candidates`` best are scored exactly from their stored codes.
 
     Args:
@@ -100,8 +102,11 @@ def two_stage(
         chunk = queries[start : start + CHUNK]
         weights = chunk @ view.decoder.weight.T
         bases = chunk @ view.decoder.offset
-        found = view.best(_probes(weights, bases, probes, frequency), max(candidates, top_k), allowed, threads)
-        parts.append(ranked(_rescored(view, weights, bases, found, top_k), None, len(chunk), top_k, ids))
+        asked = probing(weights, bases, probes, frequency, view.store.most_active)
+        for query in range(len(chunk)):
+            found = probe(view, asked, query, max(candidates, top_k), allowed, threads)
+            exact = found._replace(scores=_exact_scores(view, weights[query], bases[query], found.documents))
+            parts.append(ranked(only_best(exact, 1, top_k), None, 1, top_k, ids))
     return joined(parts, top_k)
 
 
@@ -127,8 +132,7 @@ def exhaustive(view: View, queries: np.ndarray, top_k: int, ids: Ids, allowed: n
                 wanted = scores >= least
             documents, owners = np.nonzero(wanted)
             found.append(Found(owners, documents + rows.start, scores[documents, owners].astype(np.float64)))
-        merged = Found(*(np.concatenate([getattr(entry, name) for entry in found]) for name in Found._fields))
-        parts.append(ranked(only_best(merged, len(chunk), top_k), None, len(chunk), top_k, ids))
+        parts.append(ranked(only_best(joined_entries(found), len(chunk), top_k), None, len(chunk), top_k, ids))
     return joined(parts, top_k)
 
 
@@ -140,8 +144,6 @@ def _counts(codes: BinaryCodes, measure: int) -> Counting:
         indptr=codes.indptr,
         measure=measure,
         own=codes.counts.astype(np.float32),
-        steps=np.ones(queries),
-        bases=np.zeros(queries),
         floors=np.full(queries, -np.inf),
         least_value=1,
     )
@@ -158,7 +160,7 @@ def _idf(view: View, codes: BinaryCodes, weights: np.ndarray, top_k: int, allowe
         features=codes.ids[heavy].astype(np.int32), weights=levels[heavy], indptr=indptr
     )
     queries = len(codes)
-    first = view.best(counting, IDF_CANDIDATES * top_k, allowed, threads)
+    first = best(view, counting, IDF_CANDIDATES * top_k, allowed, threads)
     exact = _idf_sums(view, codes, weights, first)
     least = _kth_best(exact, queries, top_k)
     bound = np.full(queries, np.inf)
@@ -168,7 +170,7 @@ def _idf(view: View, codes: BinaryCodes, weights: np.ndarray, top_k: int, allowe
     if sure.all():
         return exact
     floors = np.where(sure, np.inf, least * (1 - SLACK) / step - SLACK)
-    second = view.best(counting._replace(floors=floors), 0, allowed, threads)
+    second = best(view, counting._replace(floors=floors), 0, allowed, threads)
     again = _idf_sums(view, codes, weights, second)
     keep = sure[exact.queries]
     return Found(*(np.concatenate([old[keep], new]) for old, new in zip(exact, again, strict=True)))
@@ -195,57 +197,28 @@ def _idf_sums(view: View, codes: BinaryCodes, weights: np.ndarray, found: Found)
     return found._replace(scores=scores.astype(np.float32).astype(np.float64))
 
 
-def _probes(weights: np.ndarray, bases: np.ndarray, probes: int, frequency: np.ndarray) -> Counting:
-    """The heaviest features of each query in whole steps; the others enter the base with their mean."""
-    queries, dimensions = weights.shape
-    if probes < dimensions:
-        chosen = np.sort(np.argpartition(-weights, probes - 1, axis=1)[:, :probes], axis=1)
-    else:
-        chosen = np.broadcast_to(np.arange(dimensions), weights.shape)
-    values = np.take_along_axis(weights, chosen, axis=1).astype(np.float64)
-    steps = np.maximum(values.max(axis=1), 1e-30) / PROBE_LEVELS
-    levels = np.maximum(np.rint(values / steps[:, None]), 0).astype(np.int32)
-    used = levels > 0
-    rest = weights @ frequency - (np.where(used, values, 0) * frequency[chosen]).sum(axis=1)
-    return Counting(
-        features=chosen[used].astype(np.int32),
-        weights=levels[used],
-        indptr=np.concatenate([[0], np.cumsum(used.sum(axis=1))]).astype(np.int64),
-        measure=SCALED,
-        own=np.zeros(queries, np.float32),
-        steps=steps,
-        bases=bases.astype(np.float64) + rest,
-        floors=np.full(queries, -np.inf),
-        least_value=0,
-    )
-
-
-def _rescored(view: View, weights: np.ndarray, bases: np.ndarray, found: Found, top_k: int | None = None) -> Found:
-    """Entries with exact scores; only the ``top_k`` best of each query and those that equal the last."""
-    scores = np.empty(len(found.scores))
-    keep = np.ones(len(found.scores), bool)
-    for query in np.unique(found.queries):
-        places = np.flatnonzero(found.queries == query)
-        documents = found.documents[places]
-        sums = view.weigh(documents, weights[query].astype(np.float64))
-        own = ((sums + float(bases[query])) * view.factors_of(documents)).astype(np.float32)
-        scores[places] = own
-        if top_k is not None and len(own) > top_k:
-            keep[places] = own >= np.partition(own, len(own) - top_k)[len(own) - top_k]
-    return Found(found.queries[keep], found.documents[keep], scores[keep])
+def _exact_scores(view: View, weights: np.ndarray, base: float, documents: np.ndarray) -> np.ndarray:
+    """Scores of documents of one query, rounded to float32: float64 (m,)."""
+    sums = view.weigh(documents, weights.astype(np.float64))
+    return ((sums + float(base)) * view.factors_of(documents)).astype(np.float32).astype(np.float64)
 
 
 def _decoded_scores(view: View, codes: BinaryCodes, found: Found) -> np.ndarray:
     """Scores of the decoded queries against the entries' documents: float64."""
     assert view.decoder is not None
     dense = decode(codes, *view.decoder)
-    return _rescored(view, dense @ view.decoder.weight.T, dense @ view.decoder.offset, found).scores
+    weights, bases = dense @ view.decoder.weight.T, dense @ view.decoder.offset
+    scores = np.empty(len(found.scores))
+    for query in range(len(codes)):
+        places = np.flatnonzero(found.queries == query)
+        scores[places] = _exact_scores(view, weights[query], bases[query], found.documents[places])
+    return scores
 
 
 def _weigh_block(view: View, block: int, weights: np.ndarray) -> np.ndarray:
     if not store_module.HAS_NUMBA:
         return np.asarray(view.store.block_codes(block).to_scipy().astype(np.float64) @ weights)
-    from bsa_st.index.code_kernel import weigh_block
+    from bsa_st.index.rows_kernel import weigh_block
 
     ids, counts = view.store.decode(block)
     sums = np.empty((len(counts), weights.shape[1]))

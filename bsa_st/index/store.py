@@ -161,13 +161,13 @@ def encode_block(ids: np.ndarray, indptr: np.ndarray) -> tuple[np.ndarray, np.nd
     if HAS_NUMBA:
         from bsa_st.index import encode_kernel
 
-        rice = encode_kernel.choose_rice(ids, indptr)
+        gaps = encode_kernel.gaps_of(ids, indptr)
+        rice, quotients = encode_kernel.choose_rice(gaps, len(ids))
         least, most = int(counts.min()), int(counts.max())
         count_bits = (most - least).bit_length()
         sizes = [count_bits * -(-len(counts) // 8), rice * -(-len(ids) // 8)]
-        quotients = encode_kernel.quotient_bits(ids, indptr, rice)
         body = np.zeros(sum(sizes) + -(-quotients // 8), np.uint8)
-        encode_kernel.encode_block(ids, indptr, rice, least, count_bits, body)
+        encode_kernel.encode_block(gaps, indptr, rice, least, count_bits, body)
         row = [0, len(counts), len(ids), least, count_bits, rice, *sizes, len(body)]
         return np.array(row, dtype=np.int64), body
     entry, data = codefile.encode_block(ids, counts)
