@@ -30,7 +30,7 @@ from evaluation.console import run_command
 from evaluation.embeddings import EmbeddingStore
 from evaluation.encoders import MINILM, load_encoder
 from evaluation.engines_report import write_report
-from evaluation.search_data import QUERIES, Sample, grow_codes, sample
+from evaluation.search_data import QUERIES, Configuration, Sample, grow_codes, sample
 from evaluation.tasks import hpo_task
 from evaluation.threads import one_thread
 from evaluation.training import adaptation_texts
@@ -92,7 +92,7 @@ def bench(
             raise BSAError(f"contenders must be among {', '.join(CONTENDERS)}, got {unknown[0]!r}")
         source, dense = _embeddings(embeddings)
         hidden_dim, k = (int(part) for part in configuration.split("-"))
-        data = sample(dense, hidden_dim, k, steps, real, work)
+        data = sample(dense, Configuration(hidden_dim, k, real, steps), work)
         result = json.loads(output.read_text()) if output.is_file() else {"rows": []}
         result |= {"source": source, "real": len(data.documents), "steps": steps, "rounds": ROUNDS, "compared": COMPARED}
         scratch.mkdir(parents=True, exist_ok=True)

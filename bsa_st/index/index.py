@@ -15,6 +15,7 @@ from bsa_st.errors import BSAError
 from bsa_st.index import storage
 from bsa_st.index.answering import answer, check_arguments, inverse_frequency
 from bsa_st.index.collection import Collection
+from bsa_st.index.counting import Decoder
 from bsa_st.index.documentids import DocumentIds
 from bsa_st.index.filters import allowed_documents
 from bsa_st.index.models import as_codes, as_decoder, decoder_for, encode_documents, encode_queries
