@@ -89,11 +89,13 @@ class Engine(abc.ABC):
 
     def sources(self, ids: Sequence[int]) -> dict[str, int]:
         """How many of these documents are there, by the source that they came from."""
-        return dict(Counter(source for _, source, _ in self._fetch([int(name) for name in ids], False)))
+        found = self._fetch([int(name) for name in ids], False) if len(ids) else []
+        return dict(Counter(source for _, source, _ in found))
 
     def payloads(self, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
         """Payloads of those of these documents that are there, by id."""
-        return {name: payload for name, _, payload in self._fetch([int(name) for name in ids], True)}
+        found = self._fetch([int(name) for name in ids], True) if len(ids) else []
+        return {name: payload for name, _, payload in found}
 
     def create(self, layout: Layout) -> None:
         """Create the collection; does nothing if it is there with the same layout.
@@ -141,7 +143,12 @@ class Engine(abc.ABC):
             if codes.scale is None:
                 raise BSAError("the codes carry no scale byte; give factors=, or create the collection with asymmetric=False")
             factors = decode_scale(codes.scale)
-        values = np.asarray(factors, dtype=np.float32).tolist() if layout.asymmetric else None
+        values = None
+        if layout.asymmetric:
+            given = np.asarray(factors, dtype=np.float32)
+            if given.shape != (len(codes),) or not np.isfinite(given).all():
+                raise BSAError(f"{len(codes)} documents need {len(codes)} finite factors, got shape {given.shape}")
+            values = given.tolist()
         if len(codes):
             self._upsert(Documents(checked.tolist(), codes, values, payloads or [{}] * len(codes), source))
 

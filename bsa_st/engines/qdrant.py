@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from qdrant_client import QdrantClient, models
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from bsa_st.engines.base import Engine
@@ -155,6 +156,8 @@ class QdrantEngine(Engine):
             if isinstance(error.source, ValueError):  # not what Qdrant would answer
                 raise BSAError(f"{self._shown} answers, but not as Qdrant does; check the address") from error
             raise Unavailable(f"Qdrant at {self._shown} does not answer ({error.source})") from error
+        except ResourceExhaustedResponse as error:  # 429 with a Retry-After header
+            raise Unavailable(f"Qdrant at {self._shown} answers 429: {error}") from error
         except OSError as error:
             raise Unavailable(f"Qdrant at {self._shown} does not answer ({error})") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from bsa_st.engines import lucene
@@ -80,16 +80,20 @@ class RestEngine(Engine):
         self._call("PUT", f"/{self.collection}", body)
 
     def _upsert(self, documents: Documents) -> None:
-        body = "\n".join(lucene.bulk_lines(documents, self.flavour)) + "\n"
-        answer = self._call("POST", f"/{self.collection}/_bulk", body)
-        failed = [item["index"] for item in answer["items"] if item["index"]["status"] >= 300]
+        self._bulk(lucene.bulk_lines(documents, self.flavour))
+
+    def _bulk(self, lines: Iterable[str]) -> None:
+        """Send actions; one that fails is an error, unless it deletes what is not there."""
+        answer = self._call("POST", f"/{self.collection}/_bulk", "".join(f"{line}\n" for line in lines))
+        done = [(action, result) for item in answer["items"] for action, result in item.items()]
+        failed = [
+            result for action, result in done if result["status"] >= 300 and (action, result["status"]) != ("delete", 404)
+        ]
         if not failed:
             return
         reason = json.dumps(failed[0].get("error"))[:200]
-        words = (
-            f"{self.name} at {self._shown} took {len(documents.ids) - len(failed)} of {len(documents.ids)} documents: {reason}"
-        )
-        raise (Unavailable if all(item["status"] in BUSY for item in failed) else BSAError)(words)
+        words = f"{self.name} at {self._shown} took {len(done) - len(failed)} of {len(done)} documents: {reason}"
+        raise (Unavailable if all(result["status"] in BUSY for result in failed) else BSAError)(words)
 
     def count(self, filter: Filter | None = None) -> int:
         self._call("POST", f"/{self.collection}/_refresh")
@@ -105,8 +109,7 @@ class RestEngine(Engine):
 
     def delete(self, ids: Sequence[int]) -> None:
         if len(ids):
-            body = "".join(json.dumps({"delete": {"_id": str(int(name))}}) + "\n" for name in ids)
-            self._call("POST", f"/{self.collection}/_bulk", body)
+            self._bulk(json.dumps({"delete": {"_id": str(int(name))}}) for name in ids)
 
     def drop(self) -> None:
         self._call("DELETE", f"/{self.collection}", missing={})
@@ -117,7 +120,8 @@ class RestEngine(Engine):
         self._call("POST", f"/{self.collection}/_refresh")
 
     def _search(self, query: SparseQuery, top_k: int, filter: Filter | None) -> list[tuple[int, float]]:
-        answer = self._call("POST", f"/{self.collection}/_search", lucene.search_body(query, top_k, filter, self.flavour))
+        path = f"/{self.collection}/_search?allow_partial_search_results=false"  # else a shard that fails is left out silently
+        answer = self._call("POST", path, lucene.search_body(query, top_k, filter, self.flavour))
         lift = lucene.lift_of(query)
         return [(int(hit["_id"]), hit["_score"] - lift) for hit in answer["hits"]["hits"]]
 
