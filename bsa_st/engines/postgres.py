@@ -29,6 +29,9 @@ OLDEST = (0, 7)
 """The first pgvector with sparsevec and distances of bit."""
 REFUSED = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry", "permission denied")
 
+ARRIVING = sql.Identifier("_arriving")
+"""A temporary table; no collection can have its name, which would hide the collection."""
+
 SCORES = {
     ("sparsevec", "overlap"): "-(code <#> {query})",
     ("sparsevec", "idf"): "-(code <#> {query})",
@@ -137,15 +140,15 @@ class PostgresEngine(Engine):
     def _upsert(self, documents: Documents) -> None:
         layout = self._existing()
         with self._transaction() as cursor:
-            cursor.execute(sql.SQL("CREATE TEMP TABLE arriving (LIKE {}) ON COMMIT DROP").format(self._table))
-            with cursor.copy("COPY arriving (id, code, factor, source, payload) FROM STDIN") as copy:
+            cursor.execute(sql.SQL("CREATE TEMP TABLE {} (LIKE {}) ON COMMIT DROP").format(ARRIVING, self._table))
+            with cursor.copy(sql.SQL("COPY {} (id, code, factor, source, payload) FROM STDIN").format(ARRIVING)) as copy:
                 for row in rows(documents, layout):
                     copy.write_row(row)
             cursor.execute(
                 sql.SQL(
-                    "INSERT INTO {} SELECT * FROM arriving ON CONFLICT (id) DO UPDATE SET code = EXCLUDED.code, "
+                    "INSERT INTO {} SELECT * FROM {} ON CONFLICT (id) DO UPDATE SET code = EXCLUDED.code, "
                     "factor = EXCLUDED.factor, source = EXCLUDED.source, payload = EXCLUDED.payload"
-                ).format(self._table)
+                ).format(self._table, ARRIVING)
             )
 
     def count(self, filter: Filter | None = None) -> int:

@@ -9,8 +9,9 @@ from bsa_st.errors import BSAError
 
 
 def shown_url(url: str) -> str:
-    """The address without its password."""
-    return re.sub(r"(//[^/@:]*):[^@/]*@", r"\1:***@", url)
+    """The address, or libpq's connection string, without its password."""
+    hidden = re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", url)
+    return re.sub(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&]*)", r"\1***", hidden)
 
 
 def check_url(url: str, name: str) -> str:
