@@ -61,10 +61,11 @@ def stream_codes(path: str | Path, batch_size: int = 1000) -> CodeStream:
 def _blocks(path: Path, header: dict[str, Any], offset: int) -> Iterator[BinaryCodes]:
     texts = 0
     try:
+        size = path.stat().st_size
         with path.open("rb") as file:
             file.seek(offset)
             for number, entry in enumerate(header["blocks"]):
-                ids, counts, scale = decode_entry(header, number, file.read(entry["bytes"]))
+                ids, counts, scale = decode_entry(header, number, file.read(min(entry["bytes"], size)))
                 texts += len(counts)
                 indptr = np.concatenate([[0], np.cumsum(counts)])
                 yield BinaryCodes(ids, indptr, header["hidden_dim"], scale if header["has_scale"] else None)

@@ -129,9 +129,11 @@ class UsearchEngine(PackedEngine):
         if self.path.is_file():
             from usearch.index import Index
 
-            found = Index.restore(str(self.path))
+            found: Any = Index.restore(str(self.path))
             if found is None:
                 raise BSAError(f"{self.path}: not an index of usearch")
+            if found.metric_kind.name.lower() != self.METRICS[scoring]:
+                raise BSAError(f"{self.path} was built for {found.metric_kind.name} distances, not for {scoring} scores")
             self._index, self._layout = found, Layout(found.ndim)
 
     def _create(self, layout: Layout) -> None:
