@@ -41,7 +41,9 @@ class RowShards:
 
     def __getitem__(self, key: slice | np.ndarray) -> np.ndarray:
         """Rows of a slice, or by position in any order, int (m,): (m, d), read from the shards they are in."""
-        rows = np.arange(len(self))[key]
+        rows = np.arange(*key.indices(len(self))) if isinstance(key, slice) else np.asarray(key)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"rows must lie between 0 and {len(self) - 1}, got {rows.min()} to {rows.max()}")
         owners = np.searchsorted(self._starts, rows, side="right") - 1
         found = np.empty((len(rows), self.shape[1]), self.dtype)
         for number in np.unique(owners):

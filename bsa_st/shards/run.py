@@ -122,7 +122,7 @@ def _run(
         if engine == "ray":
             from bsa_st.shards.ray_engine import encode_on_ray
 
-            yield from encode_on_ray(model, recipe, source, finished, processes or 1, device, advance)
+            yield from encode_on_ray(model, recipe, source, finished, 1 if processes is None else processes, device, advance)
         else:
             yield from encode_locally(model, recipe, source, finished, choose_devices(device, processes), advance)
 
