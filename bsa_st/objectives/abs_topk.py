@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from bsa_st.errors import BSAError
 from bsa_st.module import BinarySparsityAlignment
-from bsa_st.objectives.base import Objective, keep_largest
+from bsa_st.objectives.base import Objective, keep_largest, squared_error
 
 
 class AbsTopK(Objective):
@@ -38,7 +38,10 @@ class AbsTopK(Objective):
 
     def loss(self, head: BinarySparsityAlignment, x: Tensor) -> dict[str, Tensor]:
         self.finish(head)
-        return super().loss(head, x)
+        half = head.hidden_dim // 2
+        values = self.values(head, x)
+        signed = values[:, :half] - values[:, half:]  # through the first half alone, which learns from both senses
+        return {"reconstruction_loss": squared_error(x, (signed @ head.decoder_weight[:half]).float() + head.decoder_bias)}
 
     @torch.no_grad()
     def finish(self, head: BinarySparsityAlignment) -> None:
