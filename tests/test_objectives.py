@@ -15,7 +15,7 @@ from bsa_st.cli import app
 from bsa_st.encoding import encode_embeddings
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.objectives import OBJECTIVES, make_objective
-from bsa_st.objectives.base import Objective, keep_largest
+from bsa_st.objectives.base import Objective, decode, keep_largest, squared_error
 from bsa_st.objectives.batch_topk import keep_largest_of_batch
 from bsa_st.settings import OBJECTIVES as NAMES
 from bsa_st.training import train_head
@@ -155,6 +155,27 @@ def test_abs_topk_features_come_in_opposite_pairs(rows: np.ndarray) -> None:
     assert torch.equal(head.weight[: D // 2], -head.weight[D // 2 :])
     codes = encode_embeddings(head, rows).to_dense()
     assert not (codes[:, : D // 2] * codes[:, D // 2 :]).any()
+
+
+def test_abs_topk_decoder_learns_from_both_senses(rows: np.ndarray) -> None:
+    objective, head, x = fresh("abs-topk", rows)
+    objective.loss(head, x)["reconstruction_loss"].backward()
+    assert head.decoder_weight.grad is not None
+    learnt = head.decoder_weight.grad[: D // 2].clone()
+    head.zero_grad()
+    squared_error(x, decode(head, objective.values(head, x))).backward()
+    senses = head.decoder_weight.grad
+    torch.testing.assert_close(learnt, senses[: D // 2] - senses[D // 2 :], rtol=1e-4, atol=1e-6)
+
+
+def test_matching_pursuit_logits_are_the_first_step(rows: np.ndarray) -> None:
+    objective, head, x = fresh("matching-pursuit", rows)
+    with torch.no_grad():
+        head.decoder_bias.add_(0.1 * torch.randn(WIDTH))
+    objective.finish(head)
+    head.k = 1
+    first = objective.values(head, x).argmax(dim=1)
+    assert (head.logits(x).argmax(dim=1) == first).float().mean() > 0.99
 
 
 def test_matching_pursuit_leaves_less_with_every_step(rows: np.ndarray) -> None:

@@ -33,10 +33,10 @@ class MatchingPursuit(Objective):
 
     @torch.no_grad()
     def finish(self, head: BinarySparsityAlignment) -> None:
-        """Atoms of length 1, which are the encoder's weights too."""
+        """Atoms of length 1, which are the encoder's weights too; the bias moves the encoder's origin to the decoder's."""
         head.decoder_weight.copy_(F.normalize(head.decoder_weight, dim=1))
         head.weight.copy_(head.decoder_weight)
-        head.bias.zero_()
+        head.bias.copy_(head.weight @ (head.mean - head.decoder_bias))
 
     def _pursue(self, head: BinarySparsityAlignment, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Chosen features and strengths, (n, k), and what is left, (n, d)."""
