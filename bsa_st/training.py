@@ -68,7 +68,10 @@ def train_head(
     started = time.perf_counter()
     _check_finite(embeddings)
     checkpoint = _checkpoint(checkpoint_dir, settings)
+    objective = objective or make_objective(settings.objective)
     rank, processes = join()
+    if processes > 1 and objective is not None:
+        raise BSAError(f"several processes train the objective bsa only, not {type(objective).__name__}: start one process")
     set_seed(settings.seed)
     train_rows, held_out_rows = _split(len(embeddings), settings)
     if processes > 1 and len(train_rows) < processes * settings.batch_size:
@@ -79,7 +82,6 @@ def train_head(
     sample, held_out = sample / unit, held_out / unit
     head = BinarySparsityAlignment(embeddings.shape[1], settings.hidden_dim, settings.k, settings.selection, settings.nested)
     head.initialise(torch.from_numpy(sample[:INITIAL_SAMPLE]))
-    objective = objective or make_objective(settings.objective)
     if objective is not None:
         objective.prepare(head, torch.from_numpy(sample[:INITIAL_SAMPLE]))
     student = Student(
