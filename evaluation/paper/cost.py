@@ -198,7 +198,7 @@ def _job(results: Results) -> str:
         f"A head of D={last[0]} trained for {steps:,} steps of {BATCH} texts takes {training / 60:.0f} core-minutes, about"
         f" {training * WATTS / 3600:.1f} Wh; encoding its {texts:,} training texts with the dense encoder first takes {encoding / 60:.0f} core-minutes,"
         f" {encoding * WATTS / 3600:.1f} Wh. In use, the encoder takes {dense:.2f} ms per text, the head {head[1]:.3f} ms more, with refinement"
-        f" {head[2]:.3f} ms. **Energy assumes {WATTS:.0f} W per busy core; it was not measured.** CPU time of one thread throughout; extrapolated from"
+        f" {head[2]:.3f} ms. **Energy assumes {WATTS:.0f} W per busy core; it was not measured.** CPU time, summed over threads, throughout; extrapolated from"
         f" the least of {STEPS_TIMED} timed steps, on a machine that other work shared."
     )
 

@@ -18,7 +18,7 @@ from evaluation.paper.figures import picture
 from evaluation.paper.heads import FIRING_TEXTS, base, describe, plain_quality, polished, refined_quality, rows_for, train
 from evaluation.paper.inputs import Inputs
 from evaluation.paper.quality import mean_retrieval
-from evaluation.paper.strengths import Strengths
+from evaluation.paper.strengths import CHUNK, Strengths
 
 title = "Other sparsity objectives"
 
@@ -95,8 +95,8 @@ def render(results: Results, pictures: Path) -> str:
     first = next(iter(results.values()))
     text = f"""Same encoder and data for all: {describe(first)}. The `binary` and `refined` columns fire exactly {first["k"]} features per text, so all
 objectives have the same bytes there:
-the largest pre-activations, one decoder fit for all. `refined` adds refinement and one round of polish. `continuous` keeps each objective's own strengths
-as float16. Never fired: of {first["hidden_dim"]} features, over at most {FIRING_TEXTS:,} training texts; nothing revives features, which is why TopK runs without its
+the largest pre-activations, with one decoder fit for all but BSA, whose decoder was trained with binary codes. `refined` adds refinement and one round of polish. `continuous` keeps each objective's own strengths
+as float16; batch-topk and matryoshka choose them among {CHUNK:,} scored texts at a time. Never fired: of {first["hidden_dim"]} features, over at most {FIRING_TEXTS:,} training texts; nothing revives features, which is why TopK runs without its
 auxiliary loss. This is a short training; `distill(objective=...)` or `bsa-st distill --objective` trains any of them longer."""
     return f"{_plot(by_name, order, pictures)}\n\n{text}\n\n{markdown_table(header, rows)}\n\n{_findings(average, order)}{_noise(by_name)}"
 
@@ -143,7 +143,9 @@ def _findings(average: Any, order: list[str]) -> str:
         )
     dead = [name for name in order if average(name, "never_fired") > 0]
     left = f"Features that never fire: with {', '.join(dead)}." if dead else "No objective left a feature that never fires."
-    lines.append(f"- {left} All start from the same layer, in which every feature fires at its target rate.")
+    lines.append(
+        f"- {left} All but abs-topk and matching-pursuit start from the same layer, in which every feature fires at its target rate."
+    )
     return "\n".join(lines)
 
 
