@@ -75,7 +75,7 @@ def _configurations(rows: list[Row]) -> list[str]:
 
 
 def _left_out(rows: list[Row]) -> str:
-    slow = {"HNSW", "usearch", "Seismic", "bm25s"}
+    slow = {"HNSW", "IVF", "usearch", "Seismic", "bm25s"}
     missing = sorted(word for word in slow if not any(word in row["name"] for row in rows))
     if missing:
         return f"Not measured in this run: {', '.join(missing)}."

@@ -59,7 +59,7 @@ def test_a_run_measures_every_group_and_goes_on_where_it_stopped(tmp_path: Path,
     assert [row["recall"] for row in complete] == [1.0] * len(complete), "all documents are candidates there"
     report = (tmp_path / "out" / "SEARCH.md").read_text()
     assert "| D=64 k=8 | 700 | 2 |" in report
-    assert "Not measured in this run: HNSW, Seismic, bm25s, usearch." in report
+    assert "Not measured in this run: HNSW, IVF, Seismic, bm25s, usearch." in report
 
     def fail(*arguments: object) -> None:
         raise AssertionError("measured again")

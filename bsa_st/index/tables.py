@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 OVERLAP, COSINE, JACCARD = range(3)
-"""What a counter is turned into, see :func:`bsa_st.index.best_kernel.score_of`."""
+"""What a counter is turned into, see :func:`bsa_st.index.score_kernel.score_of`."""
 
 
 class Inverted(NamedTuple):
