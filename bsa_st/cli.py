@@ -169,8 +169,13 @@ def encode(
     devices = choose_devices(device, processes) if engine == "local" else []
     options = {"text_column": text_column, "engine": engine, "processes": processes, "device": device, "batch_size": batch_size}
     options |= {"refine": refine, "with_scale": scale, "hidden_dim": hidden_dim, "max_active_dims": max_active_dims}
+    in_shards = (engine == "ray" or len(devices) > 1) if shards is None else shards
+    if not in_shards and (codes.is_dir() or not codes.parent.is_dir()):
+        raise BSAError(
+            f"cannot write {codes}: " + ("it is a folder" if codes.is_dir() else f"there is no folder {codes.parent}")
+        )
     loaded = load(model, device=devices[0] if device and devices else None)
-    if engine == "ray" or len(devices) > 1 if shards is None else shards:
+    if in_shards:
         written = encode_to_shards(loaded, texts, codes, shard_texts=shard_texts, show_progress_bar=True, **options)  # type: ignore[arg-type]
         count, size = len(written), written.nbytes
     else:

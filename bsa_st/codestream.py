@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 from bsa_st.codefile import decode_entry, read_header
 from bsa_st.codes import BinaryCodes
 from bsa_st.errors import BSAError
+from bsa_st.shards.reader import ShardedCodes
 
 
 class CodeStream(NamedTuple):
@@ -21,7 +23,7 @@ class CodeStream(NamedTuple):
         hidden_dim: Number D of features.
         texts: Number of texts.
         has_scale: Whether each text has its scale byte.
-        checksum: CRC-32 of the header, which holds those of all blocks: files of the same content have the same one.
+        checksum: CRC-32 of the header, which holds those of all blocks, or of the shards' checksums: the same for the same content.
         batches: The codes, in order.
     """
 
@@ -33,16 +35,21 @@ class CodeStream(NamedTuple):
 
 
 def stream_codes(path: str | Path, batch_size: int = 1000) -> CodeStream:
-    """Open a code file; a block of at most 65,536 texts is in memory at a time.
+    """Open a code file, or a folder of shards; a block of at most 65,536 texts, or a shard, is in memory at a time.
 
     Args:
-        path: A file written by :meth:`bsa_st.BinaryCodes.save`.
+        path: A file written by :meth:`bsa_st.BinaryCodes.save`, or a folder written by :func:`bsa_st.encode_to_shards`.
         batch_size: Texts per batch; only the last batch has fewer.
 
     Raises:
         BSAError: If the file is missing, foreign, of a newer version or damaged; for a block when it is reached.
     """
     path = Path(path)
+    if path.is_dir():
+        codes = ShardedCodes.open(path)
+        sums = "".join(codes.manifest.shards[number].sha256 for number in sorted(codes.manifest.shards))
+        checksum = zlib.crc32(sums.encode())
+        return CodeStream(codes.hidden_dim, len(codes), codes.manifest.has_scale, checksum, _batches(iter(codes), batch_size))
     try:
         with path.open("rb") as file:
             start = file.read(16)

@@ -59,13 +59,13 @@ def explore(
     save_labels: Annotated[bool, typer.Option(help="Keep the labels in the model folder (bsa/features.json).")] = True,
 ) -> None:
     """Label the features of a model from texts and write one self-contained HTML page about them."""
-    from bsa_st.cache import finished_embeddings
     from bsa_st.distill import ready_embeddings
     from bsa_st.encoding import split_model
     from bsa_st.explain.labels import label_features
     from bsa_st.explain.page import write_page
     from bsa_st.explain.store import write_features
     from bsa_st.hub import FOLDER, load
+    from bsa_st.rowshards import Embeddings, finished_together
     from bsa_st.texts import stream_texts
 
     if not page.parent.is_dir():
@@ -77,12 +77,13 @@ def explore(
             raise BSAError(f"{model} carries no labels yet; name a file of texts: bsa-st explore {model} TEXTS")
         atlas = head.labels
     else:
+        rows: Embeddings | None = None
         if embeddings is not None:
             rows = ready_embeddings(embeddings)
             if rows is None:
                 raise BSAError(f"{embeddings}: embeddings come from an .npy file")
-        else:
-            rows = None if limit is not None else finished_embeddings(encoder, stream_texts(texts, text_column), cache_dir)
+        elif limit is None:
+            rows = finished_together(encoder, stream_texts(texts, text_column), cache_dir=cache_dir)
         stream = itertools.islice(stream_texts(texts, text_column), limit)
         if rows is not None and limit is not None:
             rows = rows[:limit]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from bsa_st.cache import cached_embeddings
+from bsa_st.cache import cached_embeddings, finished_embeddings
 from bsa_st.distributed import join, wait_for_all
 from bsa_st.errors import BSAError
 
@@ -34,6 +35,7 @@ class RowShards:
         self._parts = list(parts)
         self._starts = np.cumsum([0, *map(len, parts)])
         self.dtype = np.result_type(*(part.dtype for part in parts))
+        self.ndim = 2
         self.shape = (int(self._starts[-1]), widths[0])
 
     def __len__(self) -> int:
@@ -64,6 +66,18 @@ def cached_together(encoder: SentenceTransformer, texts: list[str], **options: A
     wait_for_all()
     shards = [cached_embeddings(encoder, part, **options) for part in parts]
     return shards[0] if len(shards) == 1 else RowShards(shards)
+
+
+def finished_together(encoder: SentenceTransformer, texts: Iterable[str], **options: Any) -> Embeddings | None:
+    """What :func:`cached_together` once computed for these texts, or ``None``; a million texts are in memory at a time."""
+    shards = []
+    stream = iter(texts)
+    while part := list(islice(stream, SHARD_ROWS)):
+        rows = finished_embeddings(encoder, part, **options)
+        if rows is None:
+            return None
+        shards.append(rows)
+    return shards[0] if len(shards) == 1 else RowShards(shards) if shards else None
 
 
 def read_row_shards(folder: Path) -> RowShards:

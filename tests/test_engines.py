@@ -215,3 +215,19 @@ def test_unknown_engines_and_names_are_refused(tmp_path: Path) -> None:
         connect("sphinx", "http://localhost", "papers")
     with pytest.raises(BSAError, match="small letters"):
         connect("qdrant-edge", str(tmp_path), "../papers")
+
+
+def test_a_folder_of_others_is_not_touched(engine_sample: EngineSample, tmp_path: Path) -> None:
+    pytest.importorskip("qdrant_edge")
+    with connect("qdrant-edge", str(tmp_path), "ours") as engine:
+        engine.create(Layout(engine_sample.codes.hidden_dim, False))
+    (tmp_path / "ours").rename(tmp_path / "theirs")
+    (tmp_path / "theirs" / "bsa_st.json").unlink()
+    with connect("qdrant-edge", str(tmp_path), "theirs") as engine, pytest.raises(BSAError, match="is no collection"):
+        engine.create(Layout(engine_sample.codes.hidden_dim, False))
+    assert (tmp_path / "theirs" / "segments").is_dir()
+    (tmp_path / ".theirs.creating").touch()  # as a creation of ours leaves it when it is killed
+    with connect("qdrant-edge", str(tmp_path), "theirs") as engine:
+        engine.create(Layout(engine_sample.codes.hidden_dim, False))
+        assert engine.count() == 0
+    assert not (tmp_path / ".theirs.creating").exists()

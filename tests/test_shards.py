@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 import bsa_st
 from bsa_st import BinaryCodes, BSAError, Index, ShardedCodes, encode_to_shards
 from bsa_st.cli import app
+from bsa_st.codestream import stream_codes
 from bsa_st.shards.jobs import Recipe, Source
 from bsa_st.shards.pool import choose_devices, encode_locally
 from tests.smallmodel import WORDS, small_model
@@ -370,3 +371,23 @@ def test_devices_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_devices("cuda:0,cuda:1", 4) == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
     with pytest.raises(BSAError, match="2 devices need as many processes, got 1"):
         choose_devices("cuda:0,cuda:1", 1)
+
+
+def test_shards_go_into_an_engine(one: Path, tmp_path: Path) -> None:
+    codes = ShardedCodes.open(one)
+    stream = stream_codes(one, 1000)
+    batches = list(stream.batches)
+    assert (stream.texts, stream.hidden_dim, stream.has_scale) == (len(codes), codes.hidden_dim, True)
+    assert {len(batch) for batch in batches[:-1]} == {1000}
+    assert BinaryCodes.concatenate(batches) == codes.load()
+    assert stream_codes(copy(one, tmp_path / "same"), 10).checksum == stream.checksum
+
+
+def test_positions_in_shards_are_those_of_an_array(one: Path) -> None:
+    codes, whole = ShardedCodes.open(one), ShardedCodes.open(one).load()
+    assert codes[-1] == whole[len(whole) - 1 : len(whole)]
+    mask = np.arange(len(whole)) % 1000 == 7
+    assert codes[mask] == whole[np.flatnonzero(mask)]
+    for wrong in (len(whole), [0, -len(whole) - 1], mask[:-1]):
+        with pytest.raises(IndexError):
+            codes[wrong]

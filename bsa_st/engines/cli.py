@@ -28,7 +28,7 @@ ApiKey = Annotated[str | None, typer.Option(envvar="BSA_ST_API_KEY", show_envvar
 
 @app.command()
 def load(
-    codes: Annotated[Path, typer.Argument(help="Codes file that `bsa-st encode` wrote.")],
+    codes: Annotated[Path, typer.Argument(help="Codes file or folder of shards that `bsa-st encode` wrote.")],
     url: Url,
     collection: Collection = "bsa",
     engine: EngineName = None,

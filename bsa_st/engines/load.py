@@ -45,14 +45,14 @@ def load_codes(
     wait: float = FIRST_WAIT,
     show_progress_bar: bool = False,
 ) -> Loaded:
-    """Load a codes file; afterwards every document of it is in the collection, once.
+    """Load a codes file or a folder of shards; afterwards every document of it is in the collection, once.
 
     Documents carry a name of the file's content, its *source*: batches that are there from the same source are passed over, so that a load
     that was interrupted, by whatever, goes on where it stopped when it is called again.
 
     Args:
         engine: The collection, created if there is none.
-        path: Codes file; a block of 65,536 texts is in memory at a time.
+        path: Codes file or folder of shards; a block of 65,536 texts, or a shard, is in memory at a time.
         payloads: ``.jsonl`` or ``.jsonl.gz`` file with one object per text.
         first_id: Id of the first document; the others count up from it.
         batch_size: Documents per request.

@@ -90,9 +90,11 @@ class FaissEngine(PackedEngine):
 
     def count(self, filter: Filter | None = None) -> int:
         self._check_filter(filter)
+        self._existing()
         return int(self._index.ntotal)
 
     def delete(self, ids: Sequence[int]) -> None:
+        self._existing()
         self._index.remove_ids(np.array(ids, np.int64))
 
     def _search(self, query: SparseQuery, top_k: int, filter: Filter | None) -> list[tuple[int, float]]:
@@ -153,9 +155,11 @@ class UsearchEngine(PackedEngine):
 
     def count(self, filter: Filter | None = None) -> int:
         self._check_filter(filter)
+        self._existing()
         return len(self._index)
 
     def delete(self, ids: Sequence[int]) -> None:
+        self._existing()
         keys = np.array(ids, np.uint64)
         there = keys[np.asarray(self._index.contains(keys))] if len(self._index) else keys[:0]
         if len(there):

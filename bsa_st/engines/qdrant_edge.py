@@ -51,16 +51,20 @@ class QdrantEdgeEngine(Engine):
         types = {ones: kinds.Uint8, **({scaled: kinds.Float32} if layout.asymmetric else {})}
         vectors = {name: edge.EdgeSparseVectorParams(datatype=datatype) for name, datatype in types.items()}
         with self._translated():
-            if self.folder.exists():  # a creation that was interrupted before it had a layout, or something of others
-                if any(entry.name not in ("segments", "wal", "edge_config.json") for entry in self.folder.iterdir()):
+            begun = self.folder.with_name(f".{self.folder.name}.creating")
+            if self.folder.exists():  # a creation of ours that was interrupted, or something of others
+                if not begun.is_file():
                     raise BSAError(f"{self.folder} exists and is no collection; choose another name")
                 shutil.rmtree(self.folder)
-            self.folder.mkdir(parents=True)
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            begun.touch()
+            self.folder.mkdir()
             self._open = edge.EdgeShard.create(str(self.folder), edge.EdgeConfig(vectors={}, sparse_vectors=vectors))
             self._open.update(edge.UpdateOperation.create_field_index(SOURCE, edge.PayloadSchemaType.Keyword))
             self._open.flush()
         with atomic_file(self.folder / LAYOUT_FILE) as file:
             file.write(json.dumps(layout.to_json()).encode())
+        begun.unlink()
 
     def _upsert(self, documents: Documents) -> None:
         with self._translated():

@@ -17,6 +17,7 @@ from bsa_st.explain.families import coactivation, families, feature_map, name_cl
 from bsa_st.explain.terms import feature_terms
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import BATCH_CELLS
+from bsa_st.rowshards import Embeddings
 
 SHOWN = 5
 CHARACTERS = 240
@@ -30,7 +31,7 @@ def label_features(
     model: SentenceTransformer,
     texts: Iterable[str],
     *,
-    embeddings: np.ndarray | None = None,
+    embeddings: Embeddings | None = None,
     shown: int = SHOWN,
     sample: int = SAMPLE_TEXTS,
     batch_size: int = 32,

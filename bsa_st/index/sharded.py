@@ -20,6 +20,8 @@ from bsa_st.index.ranking import no_hits
 from bsa_st.index.search import Scoring
 from bsa_st.scoring import Hits
 
+QUERIES = 64
+
 
 class ShardedIndex:
     """Several indexes searched as one; here they are in one process, elsewhere each has a machine, and :func:`merge_hits` joins what they find.
@@ -108,7 +110,15 @@ def idf_weights(documents: int, frequency: np.ndarray) -> np.ndarray:
 
 
 def _decoded(shard: Index, queries: BinaryCodes, hits: Hits) -> np.ndarray:
-    """Decoded scores of a shard's hits: float32, the shape of the hits."""
+    """Decoded scores of a shard's hits: float32, the shape of the hits. A few queries at a time: their hits are scored for all of them."""
+    starts = range(0, len(queries), QUERIES)
+    parts = [
+        _decoded_some(shard, queries[at : at + QUERIES], Hits(*(part[at : at + QUERIES] for part in hits))) for at in starts
+    ]
+    return np.concatenate(parts) if parts else np.zeros(hits.ids.shape, np.float32)
+
+
+def _decoded_some(shard: Index, queries: BinaryCodes, hits: Hits) -> np.ndarray:
     wanted = np.unique(hits.ids[hits.ids >= 0])
     scores = np.full(hits.ids.shape, -np.inf, np.float32)
     if len(wanted) == 0:

@@ -96,13 +96,25 @@ class ShardedCodes:
 
     def __getitem__(self, key: int | slice | list[int] | np.ndarray) -> BinaryCodes:
         """Some of the texts, as codes: an int, a slice, or positions in any order; reads only the shards they are in."""
-        rows = np.atleast_1d(np.arange(len(self))[key])
+        rows = self._rows(key)
         owners = np.searchsorted(self._starts, rows, side="right") - 1
         if len(rows) == 0:
             return self.shard(0)[:0]
         parts = [self.shard(int(number))[rows[owners == number] - self._starts[number]] for number in np.unique(owners)]
         order = np.argsort(owners, kind="stable")
         return BinaryCodes.concatenate(parts)[np.argsort(order, kind="stable")]
+
+    def _rows(self, key: int | slice | list[int] | np.ndarray) -> np.ndarray:
+        if isinstance(key, slice):
+            return np.arange(*key.indices(len(self)))
+        rows = np.atleast_1d(np.asarray(key))
+        if rows.dtype == bool:
+            if rows.shape != (len(self),):
+                raise IndexError(f"a mask must have one entry for each of {len(self)} texts, got shape {rows.shape}")
+            return np.flatnonzero(rows)
+        if len(rows) and not -len(self) <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"there are {len(self)} texts, got positions from {rows.min()} to {rows.max()}")
+        return np.where(rows < 0, rows + len(self), rows).astype(np.int64)
 
     def load(self) -> BinaryCodes:
         """All codes in memory; raises what :meth:`shard` raises."""
