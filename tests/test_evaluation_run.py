@@ -234,6 +234,7 @@ def test_committed_float32_rows_agree_with_known_scores(task: str, score: float)
 
 def test_the_committed_page_is_made_from_the_committed_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ROOT / "results", tmp_path / "results")
+    shutil.copy(ROOT / "dictionaries.json", tmp_path)
     for name in ("pareto", "speed", "active_features", "firing_rates"):
         monkeypatch.setattr(f"evaluation.plots.{name}", lambda *arguments: None)
     page = write_report(tmp_path / "results").read_text()
