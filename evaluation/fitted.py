@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import pickle
@@ -55,6 +56,7 @@ class Fitter:
         if path.is_file():
             return _read(path)
         training = self._embeddings(setting)
+        method = copy.deepcopy(method)  # the plan's own stays as it is: what it learns in one setting is nothing for the other
         shared = self._share_head(setting, method)
         began = time.perf_counter()
         method.fit(training)

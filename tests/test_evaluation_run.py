@@ -149,6 +149,15 @@ def test_an_error_in_a_worker_process_reaches_the_user(cache_dir: Path, tmp_path
         quick_run(tmp_path, cache_dir, "--workers", "2", "--threads", "1", "--methods", "sign,float32")
 
 
+def test_each_setting_trains_heads_of_its_own_in_one_process(cache_dir: Path, tmp_path: Path, texts: list[str]) -> None:
+    (tmp_path / "general.txt").write_text("\n".join(texts[:500]))
+    options = ["--settings", "general,adapted", "--train-texts", str(tmp_path / "general.txt"), "--steps", "5"]
+    quick_run(tmp_path, cache_dir, *options, "--methods", BSA, "--no-report")
+    general, adapted = (read_rows(tmp_path / "results" / f"all-MiniLM-L6-v2-{name}.json") for name in ("general", "adapted"))
+    assert {row.scoring for row in general} == {row.scoring for row in adapted}
+    assert not {row.score for row in general} & {row.score for row in adapted}
+
+
 def test_workers_end_when_the_run_is_killed(cache_dir: Path, tmp_path: Path, quick: Path) -> None:
     places = ["--output", str(tmp_path / "results"), "--work", str(tmp_path / "work"), "--cache-dir", str(cache_dir)]
     command = [sys.executable, "-m", "evaluation", "--quick", *places, "--workers", "2", "--methods", "itq,opq-48,pq-48,pq-64"]
