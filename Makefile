@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: setup browser lucene screenshots demo evaluate evaluate-encoders interpretability test lint clean
+.PHONY: test-all setup browser lucene screenshots demo evaluate evaluate-encoders interpretability test lint clean
 
 setup: $(STAMP)
 
@@ -51,8 +51,11 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Two processes, each with the tests of a file at a time.
+# Two processes, each with the tests of a file at a time; test-all adds those that take minutes.
 test: lint browser lucene
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not slow"
+
+test-all: lint browser lucene
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 clean:

@@ -66,6 +66,7 @@ def test_more_bytes_reconstruct_better() -> None:
     assert 0.5 < cosines[0] < cosines[1] < 1
 
 
+@pytest.mark.slow
 def test_a_quick_run_measures_and_shows_every_cell(tmp_path: Path, cache_dir: Path) -> None:
     places = ["--work", str(tmp_path / "work"), "--cache-dir", str(cache_dir)]
     app(["--quick", "--sections", ",".join(OWN), *places], standalone_mode=False)

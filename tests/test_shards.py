@@ -95,6 +95,7 @@ def test_shards_are_the_bytes_of_one_file_and_of_encode(
     assert (tmp_path / "merged.codes").read_bytes() == (tmp_path / "expected.codes").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'bsa-st[ray]'")
 def test_ray_writes_the_same_bytes_and_continues(model_folder: Path, text_file: Path, one: Path, tmp_path: Path) -> None:
     begun = copy(one, tmp_path / "ray")
@@ -136,6 +137,7 @@ def test_the_ray_engine_names_what_it_lacks(
         encode_to_shards(model, text_file, tmp_path / "codes", engine="ray")
 
 
+@pytest.mark.slow
 def test_a_killed_run_of_two_processes_continues_to_the_bytes_of_one(
     model_folder: Path, text_file: Path, one: Path, tmp_path: Path
 ) -> None:
