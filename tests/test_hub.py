@@ -90,8 +90,8 @@ def test_saving_what_was_loaded_gives_the_same_files(threshold_folder: Path, tmp
 
 
 def test_topk_export_is_a_calibrated_threshold_and_says_so(topk_folder: Path, texts: list[str], tmp_path: Path) -> None:
-    full = bsa_st.load(topk_folder).encode(texts)
-    plain = SentenceTransformer(str(topk_folder)).encode(texts)
+    full = bsa_st.load(topk_folder).encode(texts[:2000])
+    plain = SentenceTransformer(str(topk_folder)).encode(texts[:2000])
     assert (full.sum(axis=1) == 32).all()
     assert plain.sum(axis=1).mean() == pytest.approx(32, abs=0.5)
     overlap = np.minimum(full, plain).sum(axis=1).mean()

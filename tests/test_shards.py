@@ -95,7 +95,6 @@ def test_shards_are_the_bytes_of_one_file_and_of_encode(
     assert (tmp_path / "merged.codes").read_bytes() == (tmp_path / "expected.codes").read_bytes()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'bsa-st[ray]'")
 def test_ray_writes_the_same_bytes_and_continues(model_folder: Path, text_file: Path, one: Path, tmp_path: Path) -> None:
     begun = copy(one, tmp_path / "ray")
