@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 from bsa_st.distributed import join
 from bsa_st.encoding import rebuild
 from bsa_st.errors import BSAError
-from bsa_st.rowshards import Embeddings, cached_together, read_row_shards
+from bsa_st.rowshards import Embeddings, cached_together, check_rows, open_rows, read_row_shards
 from bsa_st.settings import DistillSettings
 from bsa_st.texts import Texts, read_texts
 from bsa_st.training import train_head
@@ -116,15 +116,10 @@ def load_teacher(teacher: SentenceTransformer | str | Path) -> SentenceTransform
 def ready_embeddings(texts: Texts | np.ndarray) -> np.ndarray | None:
     """The array where ``texts`` already is, or names, an array of dense embeddings; else ``None``."""
     if isinstance(texts, (str, Path)) and str(texts).endswith(".npy"):
-        try:
-            texts = np.load(texts, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise BSAError(f"cannot read embeddings from {texts}: {error}") from error
+        return open_rows(texts)
     if not isinstance(texts, np.ndarray) or texts.dtype.kind in "UO":
         return None
-    if texts.ndim != 2 or len(texts) == 0 or texts.dtype.kind != "f":
-        raise BSAError(f"embeddings must be a float array (n, d) with n > 0, got {texts.dtype} {texts.shape}")
-    return texts
+    return check_rows(texts)
 
 
 if __name__ == "__main__":

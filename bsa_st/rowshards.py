@@ -80,21 +80,33 @@ def finished_together(encoder: SentenceTransformer, texts: Iterable[str], **opti
     return shards[0] if len(shards) == 1 else RowShards(shards) if shards else None
 
 
+def open_rows(path: str | Path) -> np.ndarray:
+    """Embeddings in an ``.npy`` file, memory-mapped: float (n, d).
+
+    Raises:
+        BSAError: If it cannot be read or holds something else.
+    """
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BSAError(f"cannot read embeddings from {path}: {error}") from error
+    return check_rows(rows, f"{path}: ")
+
+
+def check_rows(rows: np.ndarray, where: str = "") -> np.ndarray:
+    """The array itself, if it is one of embeddings: float (n, d), n > 0; else raises :class:`BSAError`, which ``where`` begins."""
+    if rows.ndim != 2 or len(rows) == 0 or rows.dtype.kind != "f":
+        raise BSAError(f"{where}embeddings must be a float array (n, d) with n > 0, got {rows.dtype} {rows.shape}")
+    return rows
+
+
 def read_row_shards(folder: Path) -> RowShards:
     """All ``.npy`` files of a folder, in the order of their names, memory-mapped.
 
     Raises:
         BSAError: If there is none, one cannot be read, or they do not fit together.
     """
-    parts = []
-    for path in sorted(folder.glob("*.npy")):
-        try:
-            part = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise BSAError(f"cannot read embeddings from {path}: {error}") from error
-        if part.ndim != 2 or len(part) == 0 or part.dtype.kind != "f":
-            raise BSAError(f"{path}: embeddings must be a float array (n, d) with n > 0, got {part.dtype} {part.shape}")
-        parts.append(part)
+    parts = [open_rows(path) for path in sorted(folder.glob("*.npy"))]
     if not parts:
         raise BSAError(f"{folder}: no .npy file in the folder")
     return RowShards(parts)

@@ -92,8 +92,12 @@ def pairwise_scores(
 
 def idf(documents: BinaryCodes) -> np.ndarray:
     """Inverse document frequency of every feature: ``log((N + 1) / (df + 1))``, float32 (D,), never negative."""
-    df = np.bincount(documents.ids, minlength=documents.hidden_dim)
-    return np.log((len(documents) + 1) / (df + 1)).astype(np.float32)
+    return idf_weights(len(documents), np.bincount(documents.ids, minlength=documents.hidden_dim))
+
+
+def idf_weights(documents: int, frequency: np.ndarray) -> np.ndarray:
+    """:func:`idf` from the number of documents and of those that fire each feature, int (D,)."""
+    return np.log((documents + 1) / (frequency + 1)).astype(np.float32)
 
 
 def asymmetric_scores(queries: np.ndarray, documents: BinaryCodes, decoder: np.ndarray, offset: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""``RESULTS.md`` and the plots, from ``evaluation/results/*.json`` alone."""
+"""``RESULTS.md`` and the plots, from ``results/*.json``; one of the goals is measured in ``dictionaries.json``."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_the_graph_finds_nearly_everything(engine_sample: EngineSample, tmp_path
 
 def test_what_packed_bits_cannot_do_is_said(engine_sample: EngineSample, tmp_path: Path) -> None:
     pytest.importorskip("faiss")
-    with pytest.raises(BSAError, match="Hamming distance only"):
+    with pytest.raises(BSAError, match="faiss compares bits with bits only"):
         FaissEngine(tmp_path / "a").create(Layout(1024, asymmetric=True))
     engine = filled(FaissEngine(tmp_path / "a"), engine_sample)
     with pytest.raises(BSAError, match="faiss knows the scorings hamming, not overlap"):
@@ -68,3 +68,23 @@ def test_what_packed_bits_cannot_do_is_said(engine_sample: EngineSample, tmp_pat
     (tmp_path / "b").write_bytes(b"no index")
     with pytest.raises(BSAError, match="not a binary index of faiss"):
         FaissEngine(tmp_path / "b")
+
+
+def test_documents_of_an_opened_faiss_file_are_replaced_and_deleted(engine_sample: EngineSample, tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    codes = engine_sample.codes[:20]
+    with FaissEngine(tmp_path / "a.faiss") as engine:
+        engine.create(Layout(codes.hidden_dim))
+        engine.upsert(range(20), codes)
+        engine.finish()
+    with FaissEngine(tmp_path / "a.faiss") as engine:
+        engine.upsert(range(15, 25), codes[:10])
+        engine.delete([0, 99])
+        assert engine.count() == 24
+        hits = engine.search(codes[:10], 24, scoring="hamming")
+    kept = [*range(1, 15), *range(15, 25)]
+    truth = scores(codes[:10], codes[[*range(1, 15), *range(10)]], "hamming")
+    for row in range(10):
+        assert dict(zip(hits.ids[row].tolist(), hits.scores[row].tolist(), strict=True)) == dict(
+            zip(kept, truth[row].tolist(), strict=True)
+        )

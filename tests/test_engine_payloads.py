@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from bsa_st import BinaryCodes, BSAError
 from bsa_st.engines import lucene, qdrant_points
 from bsa_st.engines.documents import Documents, Layout, check_name, filter_values
-from bsa_st.engines.packed import packed_bits
 from bsa_st.engines.queries import SparseQuery, sparse_queries
 from bsa_st.engines.url import shown_url
 from bsa_st.scoring import asymmetric_scores, decode_scale, scores
@@ -164,12 +163,6 @@ def test_rows_for_postgres_are_columns_in_order() -> None:
     assert postgres.sparsevec_text([0, 2, 5], [0.5, 0.0, -2.0], 8) == "{1:0.5,6:-2.0}/8"
     assert postgres.condition({"a": ["x", 1]}) == ("(payload @> %s::jsonb OR payload @> %s::jsonb)", ['{"a": "x"}', '{"a": 1}'])
     assert postgres.condition(None) == ("true", [])
-
-
-@settings(max_examples=25, deadline=None)
-@given(some_codes())
-def test_packed_bits_are_the_codes(codes: BinaryCodes) -> None:
-    assert BinaryCodes.from_packed(packed_bits(codes), D) == BinaryCodes(codes.ids, codes.indptr, D)
 
 
 @pytest.mark.parametrize("name", ["", "Papers", "9lives", "a/b", "a;drop table x", "x" * 49, "../a"])

@@ -11,14 +11,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import faiss
 import numpy as np
 import psutil
 import pytest
-import torch
 from sentence_transformers import SentenceTransformer
 from sklearn.metrics import ndcg_score
-from threadpoolctl import threadpool_limits
 
 import evaluation
 from bsa_st import BSAError
@@ -31,6 +28,7 @@ from evaluation.onetask import run_task
 from evaluation.report import write_report
 from evaluation.rows import Row, read_rows
 from evaluation.tasks import QUICK_CONCEPTS, folder_task, hpo_task
+from evaluation.threads import one_thread
 from evaluation.training import adaptation_texts
 from evaluation.wrapper import CodeMemo, MethodEncoder
 
@@ -43,11 +41,8 @@ BSA = BUDGETS[48]
 @pytest.fixture(autouse=True)
 def threads() -> Iterator[None]:
     """Runs in this process set the number of threads; other tests want theirs back."""
-    before = torch.get_num_threads()
-    with threadpool_limits():
+    with one_thread():
         yield
-    torch.set_num_threads(before)
-    faiss.omp_set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -365,13 +365,19 @@ def test_devices_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_devices("cpu", None) == ["cpu"]
     assert choose_devices("cpu", 3) == ["cpu"] * 3
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
-    monkeypatch.setattr("bsa_st.shards.pool._check_device", lambda name: None)
     assert choose_devices(None, None) == ["cuda:0"]
     assert choose_devices(None, 3) == ["cuda:0", "cuda:1", "cuda:2"]
     assert choose_devices("cuda:0, cuda:1", None) == ["cuda:0", "cuda:1"]
     assert choose_devices("cuda:0,cuda:1", 4) == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
     with pytest.raises(BSAError, match="2 devices need as many processes, got 1"):
         choose_devices("cuda:0,cuda:1", 1)
+
+
+@pytest.mark.parametrize("device", ["cuda:7", "meta", "abacus", "cpu,cuda:7"])
+def test_devices_that_are_not_there_are_named(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    with pytest.raises(BSAError, match=f"device '{device.split(',')[-1]}' cannot be used here"):
+        choose_devices(device, None)
 
 
 def test_shards_go_into_an_engine(one: Path, tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ class Engine(abc.ABC):
     name: ClassVar[str]
     scorings: ClassVar[tuple[str, ...]] = ("overlap", "idf", "asymmetric")
     forms: ClassVar[tuple[str, ...]] = ("sparsevec",)
+    _known: Layout | None = None
+    """The layout, once the collection was found."""
 
     # -- what each engine does --------------------------------------------------------------------------------------
 
@@ -201,7 +203,7 @@ class Engine(abc.ABC):
         return hits
 
     def _existing(self) -> Layout:
-        if not hasattr(self, "_known") or self._known is None:
+        if self._known is None:
             self._known = self.layout()
         if self._known is None:
             raise BSAError("there is no such collection; create it first")
@@ -212,5 +214,3 @@ class Engine(abc.ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    _known: Layout | None = None

@@ -20,11 +20,6 @@ from bsa_st.engines.queries import SparseQuery
 from bsa_st.errors import BSAError
 
 
-def packed_bits(codes: BinaryCodes) -> np.ndarray:
-    """Bits of codes as faiss and usearch take them, uint8 (n, ceil(D / 8)), zero bits after feature D - 1."""
-    return codes.to_packed()
-
-
 class PackedEngine(Engine):
     """What faiss and usearch have in common: an index object in memory, and a file that :meth:`finish` writes.
 
@@ -47,6 +42,12 @@ class PackedEngine(Engine):
         self.path.unlink(missing_ok=True)
         self._layout = self._known = None
 
+    def _check_layout(self, layout: Layout) -> None:
+        if layout.asymmetric:
+            raise BSAError(f"{self.name} compares bits with bits only; create the collection with asymmetric=False")
+        if layout.hidden_dim % 8:
+            raise BSAError(f"{self.name} needs a number of features that 8 divides, got {layout.hidden_dim}")
+
     def _check(self, documents: Documents) -> None:
         if any(documents.payloads):
             raise BSAError(f"{self.name} keeps no payload")
@@ -64,6 +65,7 @@ class FaissEngine(PackedEngine):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
+        self._ids: set[int] = set()
         if self.path.is_file():
             import faiss
 
@@ -72,21 +74,20 @@ class FaissEngine(PackedEngine):
             except RuntimeError as error:
                 raise BSAError(f"{self.path}: not a binary index of faiss") from error
             self._layout = Layout(self._index.d)
+            self._ids = set(faiss.vector_to_array(self._index.id_map).tolist())
 
     def _create(self, layout: Layout) -> None:
         import faiss
 
-        if layout.asymmetric:
-            raise BSAError("faiss scores bits by Hamming distance only; create the collection with asymmetric=False")
-        if layout.hidden_dim % 8:
-            raise BSAError(f"faiss needs a number of features that 8 divides, got {layout.hidden_dim}")
+        self._check_layout(layout)
         self._index = faiss.IndexBinaryIDMap2(faiss.IndexBinaryFlat(layout.hidden_dim))
-        self._layout = layout
+        self._layout, self._ids = layout, set()
 
     def _upsert(self, documents: Documents) -> None:
         self._check(documents)
         self.delete(documents.ids)
-        self._index.add_with_ids(packed_bits(documents.codes), np.array(documents.ids, np.int64))
+        self._ids.update(documents.ids)
+        self._index.add_with_ids(documents.codes.to_packed(), np.array(documents.ids, np.int64))
 
     def count(self, filter: Filter | None = None) -> int:
         self._check_filter(filter)
@@ -95,7 +96,10 @@ class FaissEngine(PackedEngine):
 
     def delete(self, ids: Sequence[int]) -> None:
         self._existing()
-        self._index.remove_ids(np.array(ids, np.int64))
+        there = self._ids.intersection(map(int, ids))
+        if there:  # faiss goes through all documents to remove any
+            self._index.remove_ids(np.array(sorted(there), np.int64))
+            self._ids -= there
 
     def _search(self, query: SparseQuery, top_k: int, filter: Filter | None) -> list[tuple[int, float]]:
         self._check_filter(filter)
@@ -141,17 +145,14 @@ class UsearchEngine(PackedEngine):
     def _create(self, layout: Layout) -> None:
         from usearch.index import Index
 
-        if layout.asymmetric:
-            raise BSAError("usearch compares bits with bits only; create the collection with asymmetric=False")
-        if layout.hidden_dim % 8:
-            raise BSAError(f"usearch needs a number of features that 8 divides, got {layout.hidden_dim}")
+        self._check_layout(layout)
         self._index = Index(ndim=layout.hidden_dim, metric=self.METRICS[self.scorings[0]], dtype="b1")
         self._layout = layout
 
     def _upsert(self, documents: Documents) -> None:
         self._check(documents)
         self.delete(documents.ids)
-        self._index.add(np.array(documents.ids, np.uint64), packed_bits(documents.codes), threads=1)
+        self._index.add(np.array(documents.ids, np.uint64), documents.codes.to_packed(), threads=1)
 
     def count(self, filter: Filter | None = None) -> int:
         self._check_filter(filter)
@@ -179,4 +180,4 @@ class UsearchEngine(PackedEngine):
 
 
 def _bits(query: SparseQuery, hidden_dim: int) -> np.ndarray:
-    return packed_bits(BinaryCodes(query.features, [0, len(query.features)], hidden_dim))
+    return BinaryCodes(query.features, [0, len(query.features)], hidden_dim).to_packed()

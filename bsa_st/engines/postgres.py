@@ -46,14 +46,9 @@ SCORES = {
 def sparsevec_text(features: np.ndarray | Sequence[int], weights: Sequence[float] | None, hidden_dim: int) -> str:
     """pgvector's text form of a sparse vector, ``{1:1,5:1}/D``, counting from 1; weights of 0 are left out."""
     if weights is None:
-        return (
-            "{"
-            + ":1,".join([str(feature + 1) for feature in features])
-            + (":1" if len(features) else "")
-            + "}/"
-            + str(hidden_dim)
-        )
-    entries = [f"{int(feature) + 1}:{weight!r}" for feature, weight in zip(features, weights, strict=True) if weight != 0]
+        entries = [f"{feature + 1}:1" for feature in features]
+    else:
+        entries = [f"{int(feature) + 1}:{weight!r}" for feature, weight in zip(features, weights, strict=True) if weight != 0]
     return "{" + ",".join(entries) + "}/" + str(hidden_dim)
 
 

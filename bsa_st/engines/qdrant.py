@@ -17,7 +17,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from bsa_st.engines.base import Engine
 from bsa_st.engines.documents import Documents, Filter, Layout, Unavailable, check_name, filter_values
-from bsa_st.engines.qdrant_points import SOURCE, layout_of, point, request, rescored, split_payload, vector_names
+from bsa_st.engines.qdrant_points import SOURCE, hits, layout_of, point, request, split_payload, vector_names
 from bsa_st.engines.queries import SparseQuery
 from bsa_st.engines.url import check_url, shown_url
 from bsa_st.errors import BSAError
@@ -132,11 +132,7 @@ class QdrantEngine(Engine):
                 with_payload=False,
                 with_vectors=[asked.using] if asked.with_vectors else False,
             ).points
-        if not asked.with_vectors:
-            return [(int(hit.id), hit.score) for hit in found]
-        vectors: list[Any] = [hit.vector[asked.using] for hit in found]  # type: ignore[call-overload,index]
-        candidates = zip(found, vectors, strict=True)
-        return rescored(((int(hit.id), own.indices, own.values) for hit, own in candidates), query, layout, top_k)
+        return hits(found, asked, query, layout, top_k)
 
     def close(self) -> None:
         self.client.close()

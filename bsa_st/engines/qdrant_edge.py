@@ -14,7 +14,7 @@ import qdrant_edge as edge
 from bsa_st.atomic import atomic_file
 from bsa_st.engines.base import Engine
 from bsa_st.engines.documents import Documents, Filter, Layout, check_name, filter_values
-from bsa_st.engines.qdrant_points import SOURCE, point, request, rescored, split_payload, vector_names
+from bsa_st.engines.qdrant_points import SOURCE, hits, point, request, split_payload, vector_names
 from bsa_st.engines.queries import SparseQuery
 from bsa_st.errors import BSAError
 
@@ -98,11 +98,7 @@ class QdrantEdgeEngine(Engine):
             found = self._shard.query(
                 edge.QueryRequest(asked.limit, query=nearest, filter=_filter(filter), with_vector=with_vector)
             )
-        if not asked.with_vectors:
-            return [(int(hit.id), hit.score) for hit in found]
-        vectors: list[Any] = [hit.vector[asked.using] for hit in found]  # type: ignore[call-overload,index]
-        candidates = zip(found, vectors, strict=True)
-        return rescored(((int(hit.id), own.indices, own.values) for hit, own in candidates), query, layout, top_k)
+        return hits(found, asked, query, layout, top_k)
 
     def finish(self) -> None:
         """Build the sparse index over what was loaded, and flush it to disk."""

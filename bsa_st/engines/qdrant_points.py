@@ -75,6 +75,15 @@ def request(query: SparseQuery, layout: Layout, top_k: int) -> Request:
     return Request(scaled, *_whole(query, layout), top_k, False)
 
 
+def hits(found: Sequence[Any], asked: Request, query: SparseQuery, layout: Layout, top_k: int) -> list[tuple[int, float]]:
+    """Ids and scores of the points that a request found; those that came with their vectors are scored by the whole query first."""
+    if not asked.with_vectors:
+        return [(int(entry.id), entry.score) for entry in found]
+    vectors = [entry.vector[asked.using] for entry in found]
+    candidates = ((int(entry.id), own.indices, own.values) for entry, own in zip(found, vectors, strict=True))
+    return rescored(candidates, query, layout, top_k)
+
+
 def rescored(
     found: Iterable[tuple[int, list[int], list[float]]], query: SparseQuery, layout: Layout, top_k: int
 ) -> list[tuple[int, float]]:

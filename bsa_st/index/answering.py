@@ -12,7 +12,7 @@ from bsa_st.index import search
 from bsa_st.index.ranking import Ids, no_hits
 from bsa_st.index.search import Scoring
 from bsa_st.index.view import View
-from bsa_st.scoring import Hits
+from bsa_st.scoring import Hits, idf_weights
 
 
 def check_arguments(scoring: str | None, **numbers: Any) -> None:
@@ -75,13 +75,8 @@ def answer(
 
 def _weights(view: View, given: np.ndarray | None) -> np.ndarray:
     if given is None:
-        return inverse_frequency(view)
+        return idf_weights(view.count, view.frequency)
     weights = np.asarray(given, dtype=np.float32)
     if weights.shape != (len(view.frequency),) or not np.isfinite(weights).all() or (weights < 0).any():
         raise BSAError(f"idf must hold {len(view.frequency)} finite weights of at least 0, got shape {weights.shape}")
     return weights
-
-
-def inverse_frequency(view: View) -> np.ndarray:
-    """Weights of the features in ``idf`` scores: float32 (D,)."""
-    return np.log((view.count + 1) / (view.frequency + 1)).astype(np.float32)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from bsa_st.codes import BinaryCodes
 from bsa_st.errors import BSAError
 from bsa_st.index import storage
-from bsa_st.index.answering import answer, check_arguments, inverse_frequency
+from bsa_st.index.answering import answer, check_arguments
 from bsa_st.index.collection import Collection
 from bsa_st.index.counting import Decoder
 from bsa_st.index.documentids import DocumentIds
@@ -25,7 +25,7 @@ from bsa_st.index.search import Scoring
 from bsa_st.index.stats import IndexStats, measure
 from bsa_st.index.store import CodeStore
 from bsa_st.index.view import View
-from bsa_st.scoring import Hits
+from bsa_st.scoring import Hits, idf_weights
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -234,7 +234,7 @@ class Index:
     def idf(self) -> np.ndarray:
         """Weights of the features in ``idf`` scores, as :func:`bsa_st.scoring.idf` of the documents: float32 (D,)."""
         view, _, _ = self._snapshot(None)
-        return inverse_frequency(view)
+        return idf_weights(view.count, view.frequency)
 
     def document_frequency(self) -> np.ndarray:
         """Number of documents in which each feature is active: int64 (D,)."""

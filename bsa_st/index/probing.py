@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from bsa_st.index.counting import joined_entries, only_best
-from bsa_st.index.part import Part
 from bsa_st.index.scanning import in_pieces
 from bsa_st.index.store import BLOCK
-from bsa_st.index.tables import Found, Probing
+from bsa_st.index.tables import Found, Probe, Probing
 from bsa_st.index.view import SCALED, View
 
 MOST = 255
@@ -60,32 +59,19 @@ def candidates(view: View, asked: Probing, query: int, want: int, allowed: np.nd
         allowed: Documents that may be found, bool (n,); default those that are not deleted.
         threads: Threads.
     """
-    place = slice(asked.indptr[query], asked.indptr[query + 1])
-    features, weights = asked.features[place], asked.weights[place]
-    step, base = float(asked.steps[query]), float(asked.bases[query])
-    found = []
+    probe, found = asked.probe(query), []
     for number, part in enumerate(view.parts):
         if part.postings is None:
-            found += _probe_numpy(view, number, features, weights, step, base, want, allowed)
+            found += _probe_numpy(view, number, probe, want, allowed)
         else:
-            found += _probe_numba(view, number, part, features, weights, step, base, want, allowed, threads)
+            found += _probe_numba(view, number, probe, want, allowed, threads)
     return only_best(joined_entries(found), 1, want)
 
 
-def _probe_numba(
-    view: View,
-    number: int,
-    part: Part,
-    features: np.ndarray,
-    weights: np.ndarray,
-    step: float,
-    base: float,
-    want: int,
-    allowed: np.ndarray | None,
-    threads: int,
-) -> list[Found]:
+def _probe_numba(view: View, number: int, probe: Probe, want: int, allowed: np.ndarray | None, threads: int) -> list[Found]:
     from bsa_st.index.probe_kernel import add_weights, at_least, guess_limit
 
+    part, (features, weights, step, base) = view.parts[number], probe
     assert part.postings is not None
     inverted, groups, words = part.postings.inverted, view.groups(number, SCALED), view.words(number, allowed)
 
@@ -102,25 +88,18 @@ def _probe_numba(
     return in_pieces(run, part.last - part.first, threads)
 
 
-def _probe_numpy(
-    view: View,
-    number: int,
-    features: np.ndarray,
-    weights: np.ndarray,
-    step: float,
-    base: float,
-    want: int,
-    allowed: np.ndarray | None,
-) -> list[Found]:
+def _probe_numpy(view: View, number: int, probe: Probe, want: int, allowed: np.ndarray | None) -> list[Found]:
     part = view.parts[number]
     allowed = view.live if allowed is None else allowed
     sizes = view.sizes(number, SCALED).astype(np.float64)
     own = np.zeros(view.store.hidden_dim)
-    own[features] = weights
+    own[probe.features] = probe.weights
     found = []
     for block, codes in enumerate(part.codes):
         start = (part.first + block) * BLOCK
-        scores = ((codes.to_scipy().astype(np.float64) @ own) * step + base) * sizes[block * BLOCK : block * BLOCK + len(codes)]
+        scores = ((codes.to_scipy().astype(np.float64) @ own) * probe.step + probe.base) * sizes[
+            block * BLOCK : block * BLOCK + len(codes)
+        ]
         documents = np.flatnonzero(allowed[start : start + len(codes)])
         found.append(only_best(Found(np.zeros(len(documents), np.int32), documents + start, scores[documents]), 1, want))
     return found

@@ -18,7 +18,7 @@ from bsa_st.index.index import Index
 from bsa_st.index.models import encode_queries
 from bsa_st.index.ranking import no_hits
 from bsa_st.index.search import Scoring
-from bsa_st.scoring import Hits
+from bsa_st.scoring import Hits, idf_weights
 
 QUERIES = 64
 
@@ -102,11 +102,6 @@ def merge_hits(shards: Sequence[Hits], top_k: int, second: Sequence[np.ndarray] 
     merged.ids[:, : order.shape[1]] = np.take_along_axis(ids, order, axis=1)
     merged.scores[:, : order.shape[1]] = np.take_along_axis(scores, order, axis=1)
     return merged
-
-
-def idf_weights(documents: int, frequency: np.ndarray) -> np.ndarray:
-    """Weights for :meth:`bsa_st.Index.search` from the documents of all shards and how many of them fire each feature, int (D,)."""
-    return np.log((documents + 1) / (frequency + 1)).astype(np.float32)
 
 
 def _decoded(shard: Index, queries: BinaryCodes, hits: Hits) -> np.ndarray:

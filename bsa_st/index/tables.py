@@ -67,6 +67,20 @@ class Probing(NamedTuple):
     steps: np.ndarray
     bases: np.ndarray
 
+    def probe(self, query: int) -> Probe:
+        """One of the queries."""
+        own = slice(self.indptr[query], self.indptr[query + 1])
+        return Probe(self.features[own], self.weights[own], float(self.steps[query]), float(self.bases[query]))
+
+
+class Probe(NamedTuple):
+    """One query of a :class:`Probing`."""
+
+    features: np.ndarray
+    weights: np.ndarray
+    step: float
+    base: float
+
 
 class Groups(NamedTuple):
     """Documents of each block in groups of similar size (active features, or the factor of the asymmetric score).

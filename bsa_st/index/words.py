@@ -12,10 +12,7 @@ WORDS = BLOCK // 64
 
 def to_words(mask: np.ndarray) -> np.ndarray:
     """A boolean mask of up to 2^15 documents as uint64 (512,)."""
-    packed = np.zeros(BLOCK // 8, dtype=np.uint8)
-    bits = np.packbits(mask, bitorder="little")
-    packed[: len(bits)] = bits
-    return packed.view("<u8").astype(np.uint64, copy=False)
+    return all_words(mask, 1)[0]
 
 
 def all_words(mask: np.ndarray, blocks: int) -> np.ndarray:

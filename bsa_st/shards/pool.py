@@ -57,9 +57,11 @@ def choose_devices(device: str | None, processes: int | None) -> list[str]:
 def _check_device(name: str) -> None:
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except RuntimeError as error:
         raise BSAError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    count = getattr(getattr(torch, device.type, None), "device_count", lambda: 0)
+    if (device.index or 0) >= count():
+        raise BSAError(f"device {name!r} cannot be used here: torch finds {count()} devices of type {device.type}")
 
 
 def encode_locally(

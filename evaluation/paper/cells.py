@@ -23,7 +23,8 @@ class Cell:
     """One measurement.
 
     Attributes:
-        name: Unique in its section, a file name; it names every setting that decides the result.
+        name: Unique in its section, and a file name. A finished cell is found again by its name: delete its file after a change of
+            what it measures.
         run: Measures; gives what JSON can hold. A :class:`BSAError`, e.g. for data that is not there, leaves the cell unmeasured.
     """
 
