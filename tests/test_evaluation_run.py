@@ -38,9 +38,9 @@ ROWS_FILE = "all-MiniLM-L6-v2-adapted.json"
 BSA = BUDGETS[48]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def threads() -> Iterator[None]:
-    """Runs in this process set the number of threads; other tests want theirs back."""
+    """Runs in this process set the number of threads, which they write down; tests of other modules want theirs back."""
     with one_thread():
         yield
 
