@@ -13,17 +13,14 @@ import torch
 from scipy.linalg import orthogonal_procrustes
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense
-from sentence_transformers.sentence_transformer.modules import Normalize
 from torch import nn
 
 from bsa_st.cache import cached_embeddings
 from bsa_st.distill import load_teacher
-from bsa_st.encoding import rebuild, split_model
+from bsa_st.encoding import put_behind, rebuild, split_model
 from bsa_st.errors import BSAError
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.texts import Texts, read_texts
-
-UNIT_TOLERANCE = 0.01
 
 
 def align(
@@ -76,8 +73,7 @@ def align(
         activation_function=nn.Identity(),
         init_weight=torch.from_numpy(np.ascontiguousarray(mapping.T)),
     )
-    unit = np.abs(np.linalg.norm(right, axis=1) - 1).max() < UNIT_TOLERANCE
-    return rebuild(encoder, [*encoder, rotation.to(encoder.device), *([Normalize()] if unit else []), head])
+    return put_behind(rebuild(encoder, [*encoder, rotation.to(encoder.device)]), head)
 
 
 def orthogonal_map(new: np.ndarray, old: np.ndarray) -> np.ndarray:

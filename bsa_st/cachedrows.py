@@ -12,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import InputModule
 
 from bsa_st.rowshards import Embeddings
+from bsa_st.unitrows import unit_rows
 
 
 class Student(SentenceTransformer):
@@ -28,7 +29,7 @@ class CachedRows(InputModule):
 
     Args:
         embeddings: float (n, d), usually a memory map; ``None`` after loading a checkpoint, which holds no data.
-        unit: What counts as length 1; rows are divided by it.
+        unit: Rows are brought to length 1 and then divided by this.
         noise: Length of the Gaussian noise added to each row in training, relative to the row's length; the row keeps its length. It stands
             for texts that are not there, and keeps a wide head from learning a small collection by heart.
     """
@@ -44,7 +45,7 @@ class CachedRows(InputModule):
     def preprocess(self, inputs: Sequence[int], prompt: str | None = None, **kwargs: Any) -> dict[str, torch.Tensor]:  # type: ignore[override]
         assert self.embeddings is not None, "a checkpoint holds no embeddings to read rows from"
         rows = torch.from_numpy(np.asarray(self.embeddings[np.asarray(inputs)], dtype=np.float32))
-        return {"sentence_embedding": rows / self.unit}
+        return {"sentence_embedding": unit_rows(rows) / self.unit}
 
     def forward(self, features: dict[str, torch.Tensor], **kwargs: Any) -> dict[str, torch.Tensor]:
         if self.training and self.noise > 0:

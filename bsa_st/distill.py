@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
 from bsa_st.distributed import join
-from bsa_st.encoding import rebuild
+from bsa_st.encoding import put_behind
 from bsa_st.errors import BSAError
 from bsa_st.rowshards import Embeddings, cached_together, check_rows, open_rows, read_row_shards
 from bsa_st.settings import DistillSettings
@@ -56,7 +56,7 @@ def distill(
         **overrides: Fields of :class:`~bsa_st.settings.DistillSettings`.
 
     Returns:
-        The teacher's modules followed by the trained head, in evaluation mode. ``model[-1].report`` tells the settings, seconds
+        The teacher's modules, ``Normalize`` unless they end in one, and the trained head, in evaluation mode. ``model[-1].report`` tells the settings, seconds
         and figures of the training.
 
     Raises:
@@ -93,7 +93,7 @@ def distill(
         show_progress_bar=show_progress_bar,
     )
     head.report["seconds_encoding"] = round(encoded - started, 1)
-    return rebuild(model, [*model, head])
+    return put_behind(model, head)
 
 
 def load_teacher(teacher: SentenceTransformer | str | Path) -> SentenceTransformer:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -44,6 +45,12 @@ def rebuild(model: SentenceTransformer, modules: list[nn.Module]) -> SentenceTra
     for name in CARD_KEYS:
         setattr(rebuilt.model_card_data, name, getattr(model.model_card_data, name))
     return rebuilt.eval()
+
+
+def put_behind(encoder: SentenceTransformer, head: BinarySparsityAlignment) -> SentenceTransformer:
+    """The encoder followed by a head; an encoder that does not end in ``Normalize`` gets one, since a head codes directions."""
+    between = [] if isinstance(encoder[-1], Normalize) else [Normalize()]
+    return rebuild(encoder, [*encoder, *between, head])
 
 
 def encode(
@@ -100,7 +107,7 @@ def encode_embeddings(
 
     Args:
         head: The trained layer.
-        embeddings: float (n, d) with n > 0.
+        embeddings: float (n, d) with n > 0; only their directions count.
         refine: As in :func:`encode`.
         with_scale: As in :func:`encode`.
 

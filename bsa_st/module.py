@@ -105,13 +105,6 @@ class BinarySparsityAlignment(Module):
         self.decoder_bias.copy_(self.mean)
 
     @torch.no_grad()
-    def rescale(self, unit: float) -> None:
-        """Turn a head trained on ``x / unit`` into one for ``x``, with the same logits."""
-        self.weight.div_(unit)
-        for tensor in (self.mean, self.decoder_weight, self.decoder_bias):
-            tensor.mul_(unit)
-
-    @torch.no_grad()
     def calibrate(self, sample: Tensor) -> None:
         """Measure, after training, what the losses leave open.
 

@@ -13,16 +13,17 @@ from torch.nn import functional as F
 
 from bsa_st.errors import BSAError
 from bsa_st.module import BinarySparsityAlignment
+from bsa_st.unitrows import unit_rows
 
 BATCH_CELLS = 1 << 24
 
 
 def batches(embeddings: np.ndarray, hidden_dim: int, device: torch.device) -> Iterator[torch.Tensor]:
-    """Rows of an embedding matrix as float32 tensors, in batches whose logits take at most 64 MB."""
+    """Rows of an embedding matrix, brought to length 1, as float32 tensors, in batches whose logits take at most 64 MB."""
     step = max(1, BATCH_CELLS // hidden_dim)
     for start in range(0, len(embeddings), step):
         rows = np.array(embeddings[start : start + step], dtype=np.float32)
-        yield torch.from_numpy(rows).to(device)
+        yield unit_rows(torch.from_numpy(rows).to(device))
 
 
 def head_of(model: SentenceTransformer) -> BinarySparsityAlignment:

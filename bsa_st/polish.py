@@ -40,7 +40,7 @@ def polish(
 
     Args:
         head: The trained layer; changed.
-        embeddings: Training rows, float (n, d), n > 0; may be a memory map.
+        embeddings: Training rows, float (n, d), n > 0, of length 1; may be a memory map.
         held_out: Rows that decide, float (m, d), m > 0.
         rounds: How often to refine and solve.
         refine: Whether codes are refined; without, the decoder is fitted to plain codes.

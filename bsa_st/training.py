@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -38,6 +37,7 @@ from bsa_st.polish import polish
 from bsa_st.precision import has_fast_bfloat16
 from bsa_st.rowshards import Embeddings
 from bsa_st.settings import DistillSettings
+from bsa_st.unitrows import unit_rows
 
 INITIAL_SAMPLE = 8192
 FIRING_SAMPLE = 20_000
@@ -59,8 +59,8 @@ def train_head(
 ) -> BinarySparsityAlignment:
     """Train a head from dense embeddings, float (n, d); see :func:`distill` for the other arguments.
 
-    Training runs on embeddings of about unit length, so that learning rates mean the same for every encoder; the head is
-    scaled back afterwards. An ``objective`` of one's own takes the place of the one that the settings name.
+    Training runs on embeddings of length 1 (:mod:`bsa_st.unitrows`), so that learning rates mean the same for every encoder. An ``objective``
+    of one's own takes the place of the one that the settings name.
 
     Raises:
         BSAError: If a row holds NaN or infinite values, or ``checkpoint_dir`` holds checkpoints of other settings.
@@ -76,16 +76,13 @@ def train_head(
     train_rows, held_out_rows = _split(len(embeddings), settings)
     if processes > 1 and len(train_rows) < processes * settings.batch_size:
         raise BSAError(f"{len(train_rows)} texts cannot fill a batch of {settings.batch_size} in each of {processes} processes")
-    sample = np.array(embeddings[train_rows[:FINAL_SAMPLE]], dtype=np.float32)
-    held_out = np.array(embeddings[held_out_rows], dtype=np.float32)
-    unit = 2.0 ** round(math.log2(max(float(np.linalg.norm(sample, axis=1).mean()), 1e-30)))
-    sample, held_out = sample / unit, held_out / unit
+    sample, held_out = _unit(embeddings, train_rows[:FINAL_SAMPLE]), _unit(embeddings, held_out_rows)
     head = BinarySparsityAlignment(embeddings.shape[1], settings.hidden_dim, settings.k, settings.selection, settings.nested)
     head.initialise(torch.from_numpy(sample[:INITIAL_SAMPLE]))
     if objective is not None:
         objective.prepare(head, torch.from_numpy(sample[:INITIAL_SAMPLE]))
     student = Student(
-        modules=[CachedRows(embeddings, unit, settings.noise), head],
+        modules=[CachedRows(embeddings, noise=settings.noise), head],
         device=str(device),
         model_card_data=SentenceTransformerModelCardData(generate_widget_examples=False),
     )
@@ -110,13 +107,10 @@ def train_head(
         objective.eval().finish(head)
     if objective is not None and objective.real_valued:
         binarise(head, objective, torch.from_numpy(sample[:FIRING_SAMPLE]))
-    head.rescale(unit)
     if is_first():
         if objective is not None and objective.real_valued:
-            polish(head, sample[:POLISH_SAMPLE] * unit, held_out * unit, refine=False)
-        _finish(
-            head, embeddings, np.sort(train_rows[:POLISH_SAMPLE]), sample * unit, held_out * unit, settings, show_progress_bar
-        )
+            polish(head, sample[:POLISH_SAMPLE], held_out, refine=False)
+        _finish(head, embeddings, np.sort(train_rows[:POLISH_SAMPLE]), sample, held_out, settings, show_progress_bar)
         head.report |= {"seconds_training": round(time.perf_counter() - started, 1), "hardware": hardware_name(device)}
     share(head)
     return head
@@ -133,7 +127,7 @@ def _finish(
 ) -> None:
     """Polish, calibrate and measure a trained head."""
     if settings.polish_rounds:
-        polish(head, embeddings[rows], held_out, rounds=settings.polish_rounds, show_progress_bar=bar)
+        polish(head, _unit(embeddings, rows), held_out, rounds=settings.polish_rounds, show_progress_bar=bar)
     head.calibrate(torch.from_numpy(sample).to(head.weight.device))
     measure_budgets(head, sample)
     figures = code_statistics(head, held_out)
@@ -145,6 +139,10 @@ def _finish(
         "texts_held_out": len(held_out),
         "figures": {name: round(value, 4) for name, value in figures.items()},
     }
+
+
+def _unit(embeddings: Embeddings, rows: np.ndarray) -> np.ndarray:
+    return unit_rows(torch.from_numpy(np.array(embeddings[rows], dtype=np.float32))).numpy()
 
 
 def _check_finite(embeddings: Embeddings) -> None:

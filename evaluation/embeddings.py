@@ -8,6 +8,9 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from bsa_st.cache import cached_embeddings, texts_fingerprint
+from bsa_st.unitrows import TOLERANCE
+
+SAMPLE = 10_000
 
 
 class EmbeddingStore:
@@ -44,8 +47,11 @@ class EmbeddingStore:
         return self._memory[key]
 
     def training(self, texts: list[str]) -> np.ndarray:
-        """float16 or float32 (n, d) as the encoder gives them, a read-only memory map."""
-        return self._cached(texts, "auto")
+        """float16 or float32 (n, d), of length 1 within 1 %: as the encoder gives them, a read-only memory map, or scaled."""
+        rows = self._cached(texts, "auto")
+        if np.abs(np.linalg.norm(rows[:SAMPLE].astype(np.float32), axis=1) - 1).max() <= TOLERANCE:
+            return rows
+        return unit_rows(rows).astype(rows.dtype)
 
     def _cached(self, texts: list[str], precision: str) -> np.ndarray:
         # an empty document is legal in a collection; the encoder gives it the embedding of the empty string

@@ -15,7 +15,7 @@ from bsa_st.cache import cached_embeddings
 from bsa_st.demo.compare import Row, compare
 from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
 from bsa_st.distill import load_teacher
-from bsa_st.encoding import rebuild
+from bsa_st.encoding import put_behind
 from bsa_st.errors import BSAError
 from bsa_st.explain.labels import label_features
 from bsa_st.explain.page import write_page
@@ -79,7 +79,7 @@ def run_demo(
     documents = _unit_rows(embeddings, [place[text] for text in task.documents])
     queries = _unit_rows(embeddings, [place[text] for text in task.queries])
     rows, ranked = compare(head, documents, queries, np.array(task.relevant))
-    model = rebuild(teacher, [*teacher, head])
+    model = put_behind(teacher, head)
     labelled = time.perf_counter()
     head.labels = label_features(
         model, task.training, embeddings=embeddings[: len(task.training)], show_progress_bar=show_progress_bar
