@@ -73,11 +73,15 @@ def adopt(method: AnyBSA, head: BinarySparsityAlignment) -> AnyBSA:
     return method
 
 
-def polished(head: BinarySparsityAlignment, rows: np.ndarray, rounds: int = 1) -> BinarySparsityAlignment:
-    """A copy of a head whose decoder fits refined codes; the last rows decide."""
+def polished(
+    head: BinarySparsityAlignment, rows: np.ndarray, rounds: int = 1, *, refine: bool = True
+) -> BinarySparsityAlignment:
+    """A copy of a head whose decoder fits refined codes, or plain ones; the last rows decide."""
     better = copy.deepcopy(head)
     held_out = max(1, min(2000, len(rows) // 10))
-    polish(better, rows[:POLISH_TEXTS][:-held_out], np.asarray(rows[-held_out:], dtype=np.float32), rounds=rounds)
+    polish(
+        better, rows[:POLISH_TEXTS][:-held_out], np.asarray(rows[-held_out:], dtype=np.float32), rounds=rounds, refine=refine
+    )
     return better
 
 

@@ -42,7 +42,7 @@ def measure(name: str, seed: int, inputs: Inputs) -> dict[str, Any]:
     strengths = Strengths(head, objective)
     strengths.fit(rows)
     found = {
-        **plain_quality(head, settings, inputs),
+        **plain_quality(polished(head, rows, refine=False), settings, inputs),
         **refined_quality(polished(head, rows), settings, inputs),
         "values_cosine": mean_retrieval(strengths, inputs, "symmetric"),
         "values_float_query": mean_retrieval(strengths, inputs, "asymmetric"),
@@ -95,7 +95,7 @@ def render(results: Results, pictures: Path) -> str:
     first = next(iter(results.values()))
     text = f"""Same encoder and data for all: {describe(first)}. The `binary` and `refined` columns fire exactly {first["k"]} features per text, so all
 objectives have the same bytes there:
-the largest pre-activations, with one decoder fit for all but BSA, whose decoder was trained with binary codes. `refined` adds refinement and one round of polish. `continuous` keeps each objective's own strengths
+the largest pre-activations, with a decoder fitted to these codes by least squares. `refined` adds refinement and fits the decoder to refined codes. `continuous` keeps each objective's own strengths
 as float16; batch-topk and matryoshka choose them among {CHUNK:,} scored texts at a time. Never fired: of {first["hidden_dim"]} features, over at most {FIRING_TEXTS:,} training texts; nothing revives features, which is why TopK runs without its
 auxiliary loss. This is a short training; `distill(objective=...)` or `bsa-st distill --objective` trains any of them longer."""
     return f"{_plot(by_name, order, pictures)}\n\n{text}\n\n{markdown_table(header, rows)}\n\n{_findings(average, order)}{_noise(by_name)}"
