@@ -30,8 +30,8 @@ from bsa_st.scoring import Hits, idf_weights
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-PROBES = 128
-CANDIDATES = 6000
+PROBES = 160
+CANDIDATES = 4000
 
 
 class Index:
