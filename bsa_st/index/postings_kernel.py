@@ -9,6 +9,8 @@ ZERO = np.uint64(0)
 ONE = np.uint64(1)
 TOGETHER = 512
 """Documents whose bits are turned at a time: a cache line of each bitmap."""
+SPARE = 64
+"""Bitmaps for bits that nobody reads, so that setting one need not wait for the one before."""
 CROWDED = 16
 """Where at least one in so many features is active, bitmaps are made by turning the documents' bits: 64 by 64 at a time."""
 LOW_HALF = np.uint64(0xFFFFFFFF)
@@ -47,37 +49,73 @@ def invert(
     for place in range(len(ids)):
         frequency[ids[place]] += 1
     cursors = np.empty(dimensions, np.int64)
-    at = np.int64(0)
+    at, taken, first_row = np.int64(0), 0, rows
     for feature in range(dimensions):
         total[feature] += frequency[feature]
         starts[feature] = at
         cursors[feature] = at
         if frequency[feature] >= dense:
-            slots[feature] = rows
-            bitmaps[rows, :] = 0
-            rows += 1
+            slots[feature] = first_row + taken
+            taken += 1
         else:
             slots[feature] = -1
             at += frequency[feature]
     starts[dimensions] = at
     turned = len(ids) * CROWDED >= len(counts) * dimensions
+    own = bitmaps[first_row : first_row + taken]
     if turned:
+        own[:] = ZERO
         _turn(ids, counts, slots, bitmaps)
         if at == 0:
-            return rows
+            return first_row + taken
+        place = 0
+        for document in range(len(counts)):
+            for _ in range(counts[document]):
+                feature = ids[place]
+                place += 1
+                if slots[feature] < 0:
+                    postings[cursors[feature]] = document
+                    cursors[feature] += 1
+        return first_row + taken
+    _scatter(ids, counts, slots, first_row, cursors, at, own, postings)
+    return first_row + taken
+
+
+@numba.njit(cache=True, nogil=True)
+def _scatter(
+    ids: np.ndarray,
+    counts: np.ndarray,
+    slots: np.ndarray,
+    first_row: int,
+    cursors: np.ndarray,
+    unused: int,
+    bitmaps: np.ndarray,
+    postings: np.ndarray,
+) -> None:
+    """Bitmaps and lists, an id at a time and without a branch: every id sets a bit and writes an offset, one of the two where nobody reads it."""
+    lines = np.zeros(
+        (len(bitmaps) + SPARE, TOGETHER >> 6), np.uint64
+    )  # close together, where the bitmaps' own lines are 4 KB apart
+    rows, steps = np.empty(len(slots), np.int64), np.zeros(len(slots), np.int64)
+    for feature in range(len(slots)):
+        if slots[feature] < 0:
+            rows[feature], steps[feature] = len(bitmaps) + feature % SPARE, 1
+        else:
+            rows[feature], cursors[feature] = slots[feature] - first_row, unused
     place = 0
-    for document in range(len(counts)):
-        word, bit = document >> 6, ONE << np.uint64(document & 63)
-        for _ in range(counts[document]):
-            feature = ids[place]
-            place += 1
-            slot = slots[feature]
-            if slot < 0:
+    for first in range(0, bitmaps.shape[1] << 6, TOGETHER):
+        for document in range(first, min(first + TOGETHER, len(counts))):
+            word, bit = (document - first) >> 6, ONE << np.uint64(document & 63)
+            for _ in range(counts[document]):
+                feature = ids[place]
+                place += 1
+                lines[rows[feature], word] |= bit
                 postings[cursors[feature]] = document
-                cursors[feature] += 1
-            elif not turned:
-                bitmaps[slot, word] |= bit
-    return rows
+                cursors[feature] += steps[feature]
+        for row in range(len(bitmaps)):
+            for word in range(TOGETHER >> 6):
+                bitmaps[row, (first >> 6) + word] = lines[row, word]
+                lines[row, word] = ZERO
 
 
 @numba.njit(cache=True, nogil=True)
