@@ -132,37 +132,45 @@ def _near(
     sums: np.ndarray, groups: Groups, allowed: np.ndarray, step: float, base: float, limit: float, first_block: int
 ) -> tuple[int, np.ndarray]:
     """Number and positions of the documents that would reach ``limit`` with the best factor of their group; asks for their factors."""
-    documents, used = np.empty(4096, np.int64), 0
-    sizes, varied = groups.sizes.ctypes.data, len(groups.sizes) > 1
-    kinds = groups.masks.shape[1]
+    documents, used = np.empty(1 << 16, np.int64), 0
+    kinds, words = groups.masks.shape[1], allowed.shape[1]
     needs = np.empty(kinds, np.int64)
     for number in range(len(sums)):
         block = first_block + number
         for group in range(kinds):
             needs[group] = _least_sum(groups.low[block, group], groups.high[block, group], step, base, limit)
-        easiest = needs.min()
-        if easiest > 255:
+        if needs.min() > 255:
             continue
-        start = sums[number].ctypes.data
-        for w in range(allowed.shape[1]):
-            near = bytes_at_least(start, easiest, w) & allowed[block, w]
-            if near == ZERO:
-                continue
-            left = ZERO
-            for group in range(kinds):
-                if needs[group] < 256:
-                    left |= bytes_at_least(start, needs[group], w) & groups.masks[block, group, w]
-            left &= near
-            while left != ZERO:
-                document = (block << 15) + (w << 6) + np.int64(trailing_zeros(left))
-                left &= left - ONE
-                if used == len(documents):
-                    documents = np.concatenate((documents, np.empty(used, np.int64)))
-                documents[used] = document
-                used += 1
-                if varied:
-                    prefetch(sizes + 4 * document)
+        # room for the whole block, since numba counts references in every round of a loop that may replace an array
+        if used + (words << 6) > len(documents):
+            documents = np.concatenate((documents, np.empty(len(documents), np.int64)))
+        used = _near_in_block(sums[number], groups, allowed[block], needs, block, documents, used)
     return used, documents
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _near_in_block(
+    sums: np.ndarray, groups: Groups, allowed: np.ndarray, needs: np.ndarray, block: int, documents: np.ndarray, used: int
+) -> int:
+    start, easiest, masks = sums.ctypes.data, needs.min(), groups.masks[block]
+    sizes, varied = groups.sizes.ctypes.data, len(groups.sizes) > 1
+    for w in range(len(allowed)):
+        near = bytes_at_least(start, easiest, w) & allowed[w]
+        if near == ZERO:
+            continue
+        left = ZERO
+        for group in range(len(needs)):
+            if needs[group] < 256:
+                left |= bytes_at_least(start, needs[group], w) & masks[group, w]
+        left &= near
+        while left != ZERO:
+            document = (block << 15) + (w << 6) + np.int64(trailing_zeros(left))
+            left &= left - ONE
+            documents[used] = document
+            used += 1
+            if varied:
+                prefetch(sizes + 4 * document)
+    return used
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -60,7 +60,7 @@ def scan(
     needs, limits = np.zeros((queries, groups.masks.shape[1]), np.int64), np.empty(queries)
     heaps, filled = np.full((queries, max(want, 1)), -np.inf), np.zeros(queries, np.int64)
     rest, within, mask = np.empty(tile, np.uint64), np.empty(tile, np.uint64), np.empty(tile, np.uint64)
-    entries, used = room(CAPACITY), 0
+    entries, used, lanes = room(CAPACITY), 0, np.empty(64 * tile, np.int32)
     for block in range(first_block, last_block):
         limits[:] = np.nan
         for number in range(len(union)):
@@ -81,7 +81,19 @@ def scan(
                     mask[:] = ZERO
                     add_at_least(planes, tops[query], max(least, counting.least_value), live, mask)
                     entries, used = _collect(
-                        planes, mask, first, query, groups, counting, want, tops, heaps, filled, entries, used
+                        planes,
+                        lanes,
+                        _unpack(mask, lanes),
+                        first,
+                        query,
+                        groups,
+                        counting,
+                        want,
+                        tops,
+                        heaps,
+                        filled,
+                        entries,
+                        used,
                     )
                     for w in range(tile):
                         rest[w] &= ~mask[w]
@@ -102,7 +114,19 @@ def scan(
                         found |= add_at_least(planes, tops[query], needs[query, group], rest, mask)
                 if found:
                     entries, used = _collect(
-                        planes, mask, first, query, groups, counting, want, tops, heaps, filled, entries, used
+                        planes,
+                        lanes,
+                        _unpack(mask, lanes),
+                        first,
+                        query,
+                        groups,
+                        counting,
+                        want,
+                        tops,
+                        heaps,
+                        filled,
+                        entries,
+                        used,
                     )
     if want > 0:
         used = prune(entries, used, heaps, filled)
@@ -140,7 +164,8 @@ def _set_needs(groups: Groups, counting: Counting, block: int, query: int, limit
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _collect(
     planes: np.ndarray,
-    mask: np.ndarray,
+    lanes: np.ndarray,
+    hits: int,
     first: int,
     query: int,
     groups: Groups,
@@ -152,29 +177,39 @@ def _collect(
     entries: Found,
     used: int,
 ) -> tuple[Found, int]:
-    """Unpack the counters of the documents in ``mask``, the first of which is ``first``, and note those that are good enough."""
+    """Read the counters of the first ``hits`` documents of ``lanes``, counted from ``first``, and note those that are good enough."""
+    for hit in range(hits):
+        lane = np.int64(lanes[hit])
+        value = np.int64(0)
+        for level in range(tops[query]):
+            value |= np.int64((planes[level, lane >> 6] >> np.uint64(lane & 63)) & ONE) << level
+        document = np.int64(first) + lane
+        size = groups.sizes[document] if len(groups.sizes) > 1 else groups.sizes[0]
+        score = score_of(counting.measure, value, size, counting.own[query])
+        if score < counting.floors[query] or (0 < want <= filled[query] and score < heaps[query, 0]):
+            continue
+        if want > 0:
+            filled[query] = put(heaps[query], filled[query], score)
+        if used == len(entries.queries):
+            if want > 0:
+                used = prune(entries, used, heaps, filled)
+            if used > len(entries.queries) // 2:
+                entries = widened(entries, used)
+        entries.queries[used] = query
+        entries.documents[used] = document
+        entries.scores[used] = score
+        used += 1
+    return entries, used
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _unpack(mask: np.ndarray, lanes: np.ndarray) -> int:
+    """Write the numbers of the documents in ``mask``, int32; returns how many. Apart from :func:`_collect`, in whose loops numba counts references."""
+    hits = 0
     for w in range(len(mask)):
         left = mask[w]
         while left != ZERO:
-            lane = trailing_zeros(left)
+            lanes[hits] = (w << 6) + np.int64(trailing_zeros(left))
             left &= left - ONE
-            value = np.int64(0)
-            for level in range(tops[query]):
-                value |= np.int64((planes[level, w] >> lane) & ONE) << level
-            document = np.int64(first) + (np.int64(w) << 6) + np.int64(lane)
-            size = groups.sizes[document] if len(groups.sizes) > 1 else groups.sizes[0]
-            score = score_of(counting.measure, value, size, counting.own[query])
-            if score < counting.floors[query] or (0 < want <= filled[query] and score < heaps[query, 0]):
-                continue
-            if want > 0:
-                filled[query] = put(heaps[query], filled[query], score)
-            if used == len(entries.queries):
-                if want > 0:
-                    used = prune(entries, used, heaps, filled)
-                if used > len(entries.queries) // 2:
-                    entries = widened(entries, used)
-            entries.queries[used] = query
-            entries.documents[used] = document
-            entries.scores[used] = score
-            used += 1
-    return entries, used
+            hits += 1
+    return hits
