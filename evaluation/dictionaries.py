@@ -39,7 +39,7 @@ QUERIES, DOCUMENTS, FIRING_TEXTS = 1000, 20_000, 100_000
 REFERENCES = ("sign-centered", "pq-48", "opq-48", "pq-64", "opq-64", "rabitq")
 SCORINGS = ("symmetric", "decoded", "asymmetric")
 HEADS: tuple[tuple[Selection, int, int], ...] = (
-    *(("topk", hidden_dim, 64) for hidden_dim in (512, 768, 1024, 4096, 8192)),
+    *(("topk", hidden_dim, 64) for hidden_dim in (512, 768, 1024, 4096, 8192, 16_384)),
     ("threshold", 1024, 64),
 )
 """Selection, D and bytes per text, scale byte included, of the heads that are compared."""

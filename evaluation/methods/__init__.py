@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 from bsa_st import BSAError, DistillSettings
-from evaluation.budgets import BUDGETS, SPARSE, WIDTH, scaled, scaled_name
+from evaluation.budgets import BUDGETS, OVERLAP, SPARSE, WIDTH, scaled, scaled_name
 from evaluation.methods.base import Method
 from evaluation.methods.bits import ITQ, RandomProjection, Sign, SignCentered
 from evaluation.methods.bsa import BSA, Variant
@@ -91,7 +91,7 @@ def choose_methods(names: list[str], steps: int | None = None, width: int = WIDT
     """
     methods = all_methods(steps, width)
     chosen: dict[str, Method] = {}
-    recommended = [scaled_name(name, width) for name in (*BUDGETS.values(), SPARSE)]
+    recommended = [scaled_name(name, width) for name in (*BUDGETS.values(), *OVERLAP.values(), SPARSE)]
     for wanted in [part for name in names or methods for part in ((*CORE_FAMILIES, *recommended) if name == CORE else (name,))]:
         found = [name for name, method in methods.items() if wanted in (name, method.family)]
         found = found or [name for name in methods if name.startswith(f"{wanted}-")]
