@@ -11,7 +11,7 @@ import pytest
 
 from bsa_st import BSAError
 from evaluation import cli
-from evaluation.budgets import BUDGETS, SPARSE, THRESHOLD, scaled, scaled_name
+from evaluation.budgets import BUDGETS, OVERLAP, SPARSE, THRESHOLD, scaled, scaled_name
 from evaluation.folders import read_pairs, read_retrieval
 from evaluation.methods import all_methods, choose_methods
 from evaluation.rows import read_rows
@@ -116,13 +116,17 @@ def test_a_family_stands_for_all_its_members() -> None:
 @pytest.mark.parametrize("width", [256, 384, 768, 1024])
 def test_the_core_methods_fit_the_budgets_of_any_width(width: int) -> None:
     names = {method.name for method in choose_methods(["core"], width=width)}
-    assert {scaled_name(name, width) for name in (*BUDGETS.values(), SPARSE)} < names
+    assert {scaled_name(name, width) for name in (*BUDGETS.values(), *OVERLAP.values(), SPARSE)} < names
     for method in choose_methods(["pq", "opq"], width=width):
         assert method.build(width).sa_code_size() == method.n_bytes <= scaled(110, width)  # type: ignore[attr-defined]
 
 
+def test_a_name_for_384_dimensions_stands_for_the_method_scaled_to_the_width() -> None:
+    assert [method.name for method in choose_methods(["bsa-topk-768-126-elastic"], width=768)] == ["bsa-topk-1536-252-elastic"]
+
+
 def test_every_method_that_is_recommended_exists() -> None:
-    assert {*BUDGETS.values(), SPARSE, *THRESHOLD} <= set(all_methods())
+    assert {*BUDGETS.values(), *OVERLAP.values(), SPARSE, *THRESHOLD} <= set(all_methods())
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from bsa_st.codes import BinaryCodes
 from bsa_st.module import BinarySparsityAlignment
+from bsa_st.unitrows import unit_rows
 
 SAMPLE_TEXTS = 100_000
 SAMPLE_CHARACTERS = 1000
@@ -117,7 +118,7 @@ class Collector:
     @torch.no_grad()
     def add(self, texts: Sequence[str], x: Tensor) -> None:
         """Enter n texts with their dense embeddings, float32 (n, d)."""
-        head = self.head
+        head, x = self.head, unit_rows(x)
         logits = head.logits(x)
         fires = head.select(logits).bool()
         margins = logit_margins(head, logits)

@@ -86,6 +86,8 @@ def all_methods(steps: int | None = None, width: int = WIDTH) -> dict[str, Metho
 def choose_methods(names: list[str], steps: int | None = None, width: int = WIDTH) -> list[Method]:
     """Methods by name, family or beginning of the name (``bsa-topk``); none means all, ``core`` a short list.
 
+    BSA methods may go by their names for 384-d whatever the width, e.g. ``bsa-topk-768-126-elastic``.
+
     Raises:
         BSAError: If a name is unknown; the message suggests the nearest.
     """
@@ -95,6 +97,7 @@ def choose_methods(names: list[str], steps: int | None = None, width: int = WIDT
     for wanted in [part for name in names or methods for part in ((*CORE_FAMILIES, *recommended) if name == CORE else (name,))]:
         found = [name for name, method in methods.items() if wanted in (name, method.family)]
         found = found or [name for name in methods if name.startswith(f"{wanted}-")]
+        found = found or [name for name in methods if name == scaled_name(wanted, width)]
         if not found:
             known = [*methods, CORE, *dict.fromkeys(re.sub(r"-\d.*", "", name) for name in methods)]
             near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.4)
