@@ -147,7 +147,9 @@ def render(results: Results, pictures: Path) -> str:
     text = [_plot(others, base_scores, pictures)] if others else []
     if "encoding" in results:
         text.append(_encoding_plot(results["encoding"], pictures))
-    text.append(f"Base: {describe(seeds[0])}, top-k codes, no polish. Every row changes one thing. {_seed_line(base_scores)}")
+    text.append(
+        f"Base: {describe(seeds[0])}, top-k codes, no polish. Every row changes one thing. CPU seconds depend on what else ran: compare them roughly. {_seed_line(base_scores)}"
+    )
     text.append(markdown_table(HEADER, [_row("base", seeds), *(_row(_label(one), [one]) for one in others)]))
     if "encoding" in results:
         text.append(_encoding_line(results["encoding"]))

@@ -97,7 +97,7 @@ def render(results: Results, pictures: Path) -> str:
 objectives have the same bytes there:
 the largest pre-activations, with a decoder fitted to these codes by least squares. `refined` adds refinement and fits the decoder to refined codes. `continuous` keeps each objective's own strengths
 as float16; batch-topk and matryoshka choose them among {CHUNK:,} scored texts at a time. Never fired: of {first["hidden_dim"]} features, over at most {FIRING_TEXTS:,} training texts; nothing revives features, which is why TopK runs without its
-auxiliary loss. This is a short training; `distill(objective=...)` or `bsa-st distill --objective` trains any of them longer."""
+auxiliary loss. This is a short training; `distill(objective=...)` or `bsa-st distill --objective` trains any of them longer. CPU seconds depend on what else ran: compare them roughly."""
     return f"{_plot(by_name, order, pictures)}\n\n{text}\n\n{markdown_table(header, rows)}\n\n{_findings(average, order)}{_noise(by_name)}"
 
 
