@@ -93,9 +93,8 @@ def _scatter(
     postings: np.ndarray,
 ) -> None:
     """Bitmaps and lists, an id at a time and without a branch: every id sets a bit and writes an offset, one of the two where nobody reads it."""
-    lines = np.zeros(
-        (len(bitmaps) + SPARE, TOGETHER >> 6), np.uint64
-    )  # close together, where the bitmaps' own lines are 4 KB apart
+    # the lines of all bitmaps, close together; the bitmaps' own are 4 KB apart
+    lines = np.zeros((len(bitmaps) + SPARE, TOGETHER >> 6), np.uint64)
     rows, steps = np.empty(len(slots), np.int64), np.zeros(len(slots), np.int64)
     for feature in range(len(slots)):
         if slots[feature] < 0:

@@ -152,6 +152,7 @@ def _near(
 def _near_in_block(
     sums: np.ndarray, groups: Groups, allowed: np.ndarray, needs: np.ndarray, block: int, documents: np.ndarray, used: int
 ) -> int:
+    """Write the positions of a block's documents that reach the sum their group needs, from ``used`` on; returns how many there are now."""
     start, easiest, masks = sums.ctypes.data, needs.min(), groups.masks[block]
     sizes, varied = groups.sizes.ctypes.data, len(groups.sizes) > 1
     for w in range(len(allowed)):

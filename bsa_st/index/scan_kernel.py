@@ -81,19 +81,7 @@ def scan(
                     mask[:] = ZERO
                     add_at_least(planes, tops[query], max(least, counting.least_value), live, mask)
                     entries, used = _collect(
-                        planes,
-                        lanes,
-                        _unpack(mask, lanes),
-                        first,
-                        query,
-                        groups,
-                        counting,
-                        want,
-                        tops,
-                        heaps,
-                        filled,
-                        entries,
-                        used,
+                        planes, mask, lanes, first, query, groups, counting, want, tops, heaps, filled, entries, used
                     )
                     for w in range(tile):
                         rest[w] &= ~mask[w]
@@ -114,19 +102,7 @@ def scan(
                         found |= add_at_least(planes, tops[query], needs[query, group], rest, mask)
                 if found:
                     entries, used = _collect(
-                        planes,
-                        lanes,
-                        _unpack(mask, lanes),
-                        first,
-                        query,
-                        groups,
-                        counting,
-                        want,
-                        tops,
-                        heaps,
-                        filled,
-                        entries,
-                        used,
+                        planes, mask, lanes, first, query, groups, counting, want, tops, heaps, filled, entries, used
                     )
     if want > 0:
         used = prune(entries, used, heaps, filled)
@@ -164,8 +140,8 @@ def _set_needs(groups: Groups, counting: Counting, block: int, query: int, limit
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _collect(
     planes: np.ndarray,
+    mask: np.ndarray,
     lanes: np.ndarray,
-    hits: int,
     first: int,
     query: int,
     groups: Groups,
@@ -177,8 +153,8 @@ def _collect(
     entries: Found,
     used: int,
 ) -> tuple[Found, int]:
-    """Read the counters of the first ``hits`` documents of ``lanes``, counted from ``first``, and note those that are good enough."""
-    for hit in range(hits):
+    """Read the counters of the documents in ``mask``, the first of which is ``first``, and note those that are good enough."""
+    for hit in range(_unpack(mask, lanes)):
         lane = np.int64(lanes[hit])
         value = np.int64(0)
         for level in range(tops[query]):
