@@ -51,12 +51,15 @@ def _remainder(raw: np.ndarray, entry: np.ndarray, place: int) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
-def decode_block(raw: np.ndarray, entry: np.ndarray, ids: np.ndarray, counts: np.ndarray, skips: np.ndarray) -> bool:
+def decode_block(
+    raw: np.ndarray, entry: np.ndarray, hidden_dim: int, ids: np.ndarray, counts: np.ndarray, skips: np.ndarray
+) -> bool:
     """All ids of a block, and its skip table.
 
     Args:
         raw: Bytes of all blocks, uint8, padded behind the last block.
         entry: The block's row, int64 (9,).
+        hidden_dim: What the ids must be below.
         ids: Written: active ids, int32 (IDS,).
         counts: Written: active features of each document, int32 (TEXTS,).
         skips: Written: uint32 (ceil(TEXTS / STRIDE), 2), number of ids and of quotient bits before every STRIDE-th document.
@@ -108,6 +111,8 @@ def decode_block(raw: np.ndarray, entry: np.ndarray, ids: np.ndarray, counts: np
             next_bit = bit + 1
             ids[place] = previous
             place += 1
+        if previous >= hidden_dim:
+            return False
     return True
 
 

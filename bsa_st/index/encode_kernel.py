@@ -36,14 +36,11 @@ def gaps_of(ids: np.ndarray, indptr: np.ndarray) -> np.ndarray:
 def sums_of_quotients(gaps: np.ndarray, first: int) -> np.ndarray:
     """Sums of the gaps divided by ``2^first`` and the three powers behind it: int64 (4,)."""
     sums = np.zeros(CANDIDATES, np.int64)
-    one, two, three, four = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    for gap in gaps:
-        quotient = gap >> first
-        one += quotient
-        two += quotient >> 1
-        three += quotient >> 2
-        four += quotient >> 3
-    sums[0], sums[1], sums[2], sums[3] = one, two, three, four
+    for number in range(CANDIDATES):
+        total = np.int64(0)
+        for place in range(len(gaps)):  # a sum at a time becomes vector instructions, four in one loop do not
+            total += np.int64(gaps[place] >> (first + number))
+        sums[number] = total
     return sums
 
 

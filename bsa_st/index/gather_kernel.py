@@ -13,7 +13,7 @@ AHEAD = 8
 """Bitmaps and lists between the one that is asked for and the one that is used."""
 UNROLLED = 8
 """Postings that are taken after one look at the last of them."""
-ONE, THREE, SEVEN = np.uint64(1), np.uint64(3), np.uint64(7)
+ONE, SIX, LAST = np.uint64(1), np.uint64(6), np.uint64(63)
 LINE = 64
 """Bytes of a cache line."""
 
@@ -56,7 +56,6 @@ def gather(
     words, stored = rows.shape[1], inverted.bitmaps.shape[1]
     lists, bitmaps, own = inverted.postings.ctypes.data, inverted.bitmaps.ctypes.data, rows.ctypes.data
     limit, skip = (first_word + words) << 6, np.uint64(first_word << 6)
-    bytes_of_rows = rows.view(np.uint8)
     for number in range(len(union)):
         if number + AHEAD < len(union):
             later = union[number + AHEAD]
@@ -81,16 +80,16 @@ def gather(
                 places[number] = bitmaps + (slot * stored + first_word) * 8
             continue
         rows[number, :] = 0
-        row = bytes_of_rows[number]
+        row = rows[number]
         cursor, end = cursors[number], inverted.bases[block] + np.int64(inverted.starts[block, feature + 1])
         while cursor + UNROLLED <= end and inverted.postings[cursor + UNROLLED - 1] < limit:
             for place in range(cursor, cursor + UNROLLED):
                 inside = np.uint64(inverted.postings[place]) - skip
-                row[inside >> THREE] |= np.uint8(ONE << (inside & SEVEN))
+                row[inside >> SIX] |= ONE << (inside & LAST)
             cursor += UNROLLED
         while cursor < end and inverted.postings[cursor] < limit:
             inside = np.uint64(inverted.postings[cursor]) - skip
-            row[inside >> THREE] |= np.uint8(ONE << (inside & SEVEN))
+            row[inside >> SIX] |= ONE << (inside & LAST)
             cursor += 1
         cursors[number] = cursor
 

@@ -6,13 +6,15 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from bsa_st.index.rows import Rows
+from bsa_st.index.rows import Rows, bits_of
 from bsa_st.index.store import IDS, TEXTS, CodeStore
 from bsa_st.index.tables import Inverted
 from bsa_st.index.words import WORDS
 
 DENSE = 512
 """Documents of a block from which on a feature gets a bitmap of 4 KB instead of a list of 2 bytes each."""
+CROWDED = 16
+"""Where at least one in so many features is active, bitmaps are made by turning the documents' bits: 64 by 64 at a time."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Postings:
             like: What the result is going to extend, so that its rows are of the same kind.
             with_rows: Whether documents are going to be scored one by one.
         """
-        from bsa_st.index.postings_kernel import invert
+        from bsa_st.index.postings_kernel import invert_bits, invert_ids
 
         total = int(store.table[first:last, IDS].sum())
         blocks = last - first
@@ -61,7 +63,7 @@ class Postings:
         bases = np.zeros(blocks, np.int64)
         counts = []
         frequency = np.zeros(store.hidden_dim, np.int64)
-        by_document = None
+        by_document, nothing = None, np.empty((0, 0), np.uint64)
         if with_rows:
             by_document = Rows.empty(
                 store.hidden_dim, int(store.table[first:last, TEXTS].sum()), total, like.rows if like else None
@@ -70,10 +72,15 @@ class Postings:
         for number in range(blocks):
             ids, lengths = store.decode(first + number)
             bases[number] = used
-            rows = invert(ids, lengths, DENSE, bitmaps, rows, slots[number], postings[used:], starts[number], frequency)
-            used += int(starts[number, -1])
+            bits = nothing
             if by_document is not None:
                 by_document.fill(ids, lengths, document, place)
+                bits = by_document.bits[document : document + len(lengths)]
+            if len(bits) == 0 and len(ids) * CROWDED >= len(lengths) * store.hidden_dim:
+                bits = bits_of(ids, lengths, store.hidden_dim)
+            own = (DENSE, bitmaps, rows, slots[number], postings[used:], starts[number], frequency)
+            rows = invert_bits(bits, *own) if len(bits) else invert_ids(ids, lengths, *own)
+            used += int(starts[number, -1])
             document += len(lengths)
             place += len(ids)
             counts.append(lengths)

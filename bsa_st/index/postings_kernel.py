@@ -5,19 +5,19 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from bsa_st.index.bits import popcount, trailing_zeros
+
 ZERO = np.uint64(0)
 ONE = np.uint64(1)
 TOGETHER = 512
 """Documents whose bits are turned at a time: a cache line of each bitmap."""
 SPARE = 64
 """Bitmaps for bits that nobody reads, so that setting one need not wait for the one before."""
-CROWDED = 16
-"""Where at least one in so many features is active, bitmaps are made by turning the documents' bits: 64 by 64 at a time."""
 LOW_HALF = np.uint64(0xFFFFFFFF)
 
 
 @numba.njit(cache=True, nogil=True)
-def invert(
+def invert_ids(
     ids: np.ndarray,
     counts: np.ndarray,
     dense: int,
@@ -28,7 +28,7 @@ def invert(
     starts: np.ndarray,
     total: np.ndarray,
 ) -> int:
-    """Invert one block.
+    """Invert one block, id by id.
 
     Args:
         ids: Active ids of the block's documents.
@@ -44,41 +44,64 @@ def invert(
     Returns:
         Rows that are taken now.
     """
-    dimensions = len(slots)
-    frequency = np.zeros(dimensions, np.int64)
+    frequency = np.zeros(len(slots), np.int64)
     for place in range(len(ids)):
         frequency[ids[place]] += 1
-    cursors = np.empty(dimensions, np.int64)
-    at, taken, first_row = np.int64(0), 0, rows
-    for feature in range(dimensions):
+    taken = _set_places(frequency, dense, rows, slots, starts, total)
+    _scatter(ids, counts, slots, rows, starts, bitmaps[rows:taken], postings)
+    return taken
+
+
+@numba.njit(cache=True, nogil=True)
+def invert_bits(
+    bits: np.ndarray,
+    dense: int,
+    bitmaps: np.ndarray,
+    rows: int,
+    slots: np.ndarray,
+    postings: np.ndarray,
+    starts: np.ndarray,
+    total: np.ndarray,
+) -> int:
+    """Invert one block by turning the documents' bits, uint64 (documents, ceil(D / 64)); the rest as in :func:`invert_ids`."""
+    turned = np.zeros((bits.shape[1] << 6, bitmaps.shape[1]), np.uint64)
+    _turn(bits, turned)
+    frequency = np.zeros(len(slots), np.int64)
+    for feature in range(len(slots)):
+        for word in turned[feature]:
+            frequency[feature] += np.int64(popcount(word))
+    taken = _set_places(frequency, dense, rows, slots, starts, total)
+    for feature in range(len(slots)):
+        if slots[feature] >= 0:
+            bitmaps[slots[feature]] = turned[feature]
+            continue
+        place = np.int64(starts[feature])
+        for number in range(turned.shape[1]):
+            left = turned[feature, number]
+            while left != ZERO:
+                postings[place] = (number << 6) + np.int64(trailing_zeros(left))
+                left &= left - ONE
+                place += 1
+    return taken
+
+
+@numba.njit(cache=True, nogil=True)
+def _set_places(
+    frequency: np.ndarray, dense: int, rows: int, slots: np.ndarray, starts: np.ndarray, total: np.ndarray
+) -> int:
+    """Rows of bitmaps and starts of lists; returns the rows that are taken then."""
+    at = np.int64(0)
+    for feature in range(len(slots)):
         total[feature] += frequency[feature]
         starts[feature] = at
-        cursors[feature] = at
         if frequency[feature] >= dense:
-            slots[feature] = first_row + taken
-            taken += 1
+            slots[feature] = rows
+            rows += 1
         else:
             slots[feature] = -1
             at += frequency[feature]
-    starts[dimensions] = at
-    turned = len(ids) * CROWDED >= len(counts) * dimensions
-    own = bitmaps[first_row : first_row + taken]
-    if turned:
-        own[:] = ZERO
-        _turn(ids, counts, slots, bitmaps)
-        if at == 0:
-            return first_row + taken
-        place = 0
-        for document in range(len(counts)):
-            for _ in range(counts[document]):
-                feature = ids[place]
-                place += 1
-                if slots[feature] < 0:
-                    postings[cursors[feature]] = document
-                    cursors[feature] += 1
-        return first_row + taken
-    _scatter(ids, counts, slots, first_row, cursors, at, own, postings)
-    return first_row + taken
+    starts[len(slots)] = at
+    return rows
 
 
 @numba.njit(cache=True, nogil=True)
@@ -87,8 +110,7 @@ def _scatter(
     counts: np.ndarray,
     slots: np.ndarray,
     first_row: int,
-    cursors: np.ndarray,
-    unused: int,
+    starts: np.ndarray,
     bitmaps: np.ndarray,
     postings: np.ndarray,
 ) -> None:
@@ -96,11 +118,12 @@ def _scatter(
     # the lines of all bitmaps, close together; the bitmaps' own are 4 KB apart
     lines = np.zeros((len(bitmaps) + SPARE, TOGETHER >> 6), np.uint64)
     rows, steps = np.empty(len(slots), np.int64), np.zeros(len(slots), np.int64)
+    cursors = starts.astype(np.int64)
     for feature in range(len(slots)):
         if slots[feature] < 0:
             rows[feature], steps[feature] = len(bitmaps) + feature % SPARE, 1
         else:
-            rows[feature], cursors[feature] = slots[feature] - first_row, unused
+            rows[feature], cursors[feature] = slots[feature] - first_row, starts[len(slots)]
     place = 0
     for first in range(0, bitmaps.shape[1] << 6, TOGETHER):
         for document in range(first, min(first + TOGETHER, len(counts))):
@@ -118,29 +141,20 @@ def _scatter(
 
 
 @numba.njit(cache=True, nogil=True)
-def _turn(ids: np.ndarray, counts: np.ndarray, slots: np.ndarray, bitmaps: np.ndarray) -> None:
-    """Bitmaps of the features that have a slot, from the documents' bits."""
-    columns = (len(slots) + 63) >> 6
-    bits = np.empty((columns, TOGETHER), np.uint64)
+def _turn(bits: np.ndarray, turned: np.ndarray) -> None:
+    """Bitmaps of all features, zeroed uint64 (features, 512), from the documents' bits."""
+    documents, columns = bits.shape
     lines = np.empty((64, TOGETHER >> 6), np.uint64)
     square = np.empty(64, np.uint64)
-    place = 0
-    for first in range(0, len(counts), TOGETHER):
-        bits[:] = ZERO
-        for document in range(first, min(first + TOGETHER, len(counts))):
-            for _ in range(counts[document]):
-                feature = ids[place]
-                place += 1
-                bits[feature >> 6, document - first] |= ONE << np.uint64(feature & 63)
+    for first in range(0, documents, TOGETHER):
         for column in range(columns):
             for word in range(TOGETHER >> 6):
-                square[:] = bits[column, word << 6 : (word + 1) << 6]
+                start = first + (word << 6)
+                for row in range(64):
+                    square[row] = bits[start + row, column] if start + row < documents else ZERO
                 _transpose(square)
                 lines[:, word] = square
-            for number in range(min(64, len(slots) - (column << 6))):
-                slot = slots[(column << 6) + number]
-                if slot >= 0:
-                    bitmaps[slot, first >> 6 : (first + TOGETHER) >> 6] = lines[number]
+            turned[column << 6 : (column + 1) << 6, first >> 6 : (first + TOGETHER) >> 6] = lines
 
 
 @numba.njit(cache=True, nogil=True)

@@ -54,9 +54,7 @@ class Rows:
             place: Active features of the documents before it.
         """
         if self.is_packed:
-            from bsa_st.index.rows_kernel import set_bits
-
-            set_bits(ids, counts, self.bits[document : document + len(counts)])
+            _set_bits(ids, counts, self.bits[document : document + len(counts)])
             return
         self.ids[place : place + len(ids)] = ids
         self.starts[document + 1 : document + 1 + len(counts)] = place + np.cumsum(counts)
@@ -84,3 +82,16 @@ class Rows:
         else:
             weigh_ids(self.ids, self.starts, documents, weights, sums)
         return sums
+
+
+def bits_of(ids: np.ndarray, counts: np.ndarray, hidden_dim: int) -> np.ndarray:
+    """The bits of documents, uint64 (documents, ceil(D / 64)), from their active ids and the number of each."""
+    bits = np.zeros((len(counts), -(-hidden_dim // WORD_BITS)), np.uint64)
+    _set_bits(ids, counts, bits)
+    return bits
+
+
+def _set_bits(ids: np.ndarray, counts: np.ndarray, bits: np.ndarray) -> None:
+    from bsa_st.index.rows_kernel import set_bits
+
+    set_bits(ids, counts, bits)

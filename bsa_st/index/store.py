@@ -94,7 +94,7 @@ class CodeStore:
             from bsa_st.index import code_kernel
 
             ids, counts = np.empty(row[IDS], np.int32), np.empty(row[TEXTS], np.int32)
-            if not code_kernel.decode_block(self.raw, row, ids, counts, self.skips[block]):
+            if not code_kernel.decode_block(self.raw, row, self.hidden_dim, ids, counts, self.skips[block]):
                 raise BSAError(f"block {block} of {self.blocks} of the index is damaged")
             self._skipped[block] = True
         else:
@@ -102,8 +102,8 @@ class CodeStore:
             body = self.raw[row[OFFSET] : row[OFFSET] + row[BYTES]].tobytes()
             decoded, lengths = codefile.decode_block(entry, body)
             ids, counts = decoded.astype(np.int32), lengths.astype(np.int32)
-        if len(ids) and (ids.max() >= self.hidden_dim or ids.min() < 0):
-            raise BSAError(f"block {block} of {self.blocks} of the index is damaged")
+            if len(ids) and (ids.max() >= self.hidden_dim or ids.min() < 0):
+                raise BSAError(f"block {block} of {self.blocks} of the index is damaged")
         return ids, counts
 
     def block_codes(self, block: int) -> BinaryCodes:
