@@ -28,7 +28,7 @@ class BinaryCodes:
         ids: Active features of all texts, text after text, integer (nnz,); ascending within a text.
         indptr: Where each text's ids start, integer (n + 1,), from 0 to nnz.
         hidden_dim: Number D of features.
-        scale: Optional byte per text, uint8 (n,), for the unbiased asymmetric score
+        scale: Optional byte per text, uint8 (n,), for asymmetric scores
             (:func:`bsa_st.scoring.decode_scale`).
 
     Attributes:

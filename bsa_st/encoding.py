@@ -17,7 +17,7 @@ from bsa_st.errors import BSAError
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import batches, head_of
 from bsa_st.refine import refine_codes
-from bsa_st.scoring import decode, unbiased_scale
+from bsa_st.scoring import decode, length_scale
 from bsa_st.texts import read_texts
 
 CHUNK_TEXTS = 4096
@@ -74,7 +74,7 @@ def encode(
         prompt_name: Name of one of the model's prompts.
         refine: Bring the codes closer to the dense embeddings (:mod:`bsa_st.refine`). Best for stored texts that float or decoded
             queries search; for overlap scores leave at least the queries unrefined.
-        with_scale: Add the byte per text that makes asymmetric scores unbiased.
+        with_scale: Add the byte per text that tells the length of its reconstruction, which asymmetric scores divide by.
         hidden_dim: Use only so many features; one of the widths the head was trained for.
         max_active_dims: Another k than the head's. Decode and search such codes with the model that :func:`bsa_st.truncate` gives for the
             same budget.
@@ -125,7 +125,7 @@ def encode_embeddings(
         if refine:
             part = _refined(head, x, part)
         if with_scale:
-            part.scale = unbiased_scale(x.cpu().numpy(), decode(part, decoder, offset))
+            part.scale = length_scale(decode(part, decoder, offset))
         parts.append(part)
     return BinaryCodes.concatenate(parts)
 

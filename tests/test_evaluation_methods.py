@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import zipfile
 from dataclasses import replace
@@ -54,9 +55,10 @@ BSA_TOPK, BSA_THRESHOLD, CSR_SMALL = "bsa-topk-512-64", "bsa-threshold-512-64", 
 
 @pytest.fixture(scope="module")
 def fitted(embeddings: np.ndarray) -> dict[str, Method]:
-    for method in METHODS:
+    copies = copy.deepcopy(METHODS)  # as a run does, whose plan keeps the methods as they are
+    for method in copies:
         method.fit(embeddings[:1500])
-    return {method.name: method for method in METHODS}
+    return {method.name: method for method in copies}
 
 
 @pytest.fixture(scope="module")

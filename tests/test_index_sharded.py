@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bsa_st import BinaryCodes, BSAError, Index
 from bsa_st.index.sharded import ShardedIndex, merge_hits
-from bsa_st.scoring import Hits, unbiased_scale
+from bsa_st.scoring import Hits, length_scale
 
 D, WIDTH = 64, 12
 RANDOM = np.random.default_rng(5)
@@ -22,7 +22,7 @@ def some_codes(count: int, seed: int, scaled: bool = True) -> BinaryCodes:
     dense = (chance.random((count, D)) < chance.random(D) * 0.2).astype(np.float32)
     codes = BinaryCodes.from_dense(dense)
     if scaled:
-        codes.scale = unbiased_scale(dense @ DECODER[0] + chance.normal(size=(count, WIDTH)), dense @ DECODER[0] + DECODER[1])
+        codes.scale = length_scale(dense @ DECODER[0] + DECODER[1])
     return codes
 
 

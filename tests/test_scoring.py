@@ -85,16 +85,22 @@ def test_decoding_is_the_product_with_the_dictionary() -> None:
     )
 
 
-def test_scale_byte_makes_the_asymmetric_score_of_a_text_with_itself_one() -> None:
+def test_scale_byte_brings_reconstructions_to_length_one() -> None:
     rng = np.random.default_rng(0)
-    documents, decoder, offset = random_codes(200, 80, 9), rng.normal(size=(80, 12)), rng.normal(size=12)
-    decoded = documents.to_dense() @ decoder + offset
-    dense = decoded + 0.3 * rng.normal(size=decoded.shape)
-    dense *= (1 / np.linalg.norm(dense, axis=1) * rng.uniform(0.5, 3, 200))[:, None]
-    decoded /= np.linalg.norm(decoded, axis=1, keepdims=True)
-    factor = scoring.decode_scale(scoring.unbiased_scale(dense, decoded))
-    own = np.einsum("nd,nd->n", dense / np.linalg.norm(dense, axis=1, keepdims=True), decoded) * factor
-    np.testing.assert_allclose(own, 1, atol=0.005)
+    decoded = rng.normal(size=(500, 12))
+    decoded *= (rng.uniform(0.32, 1.25, 500) / np.linalg.norm(decoded, axis=1))[:, None]
+    scale = scoring.length_scale(decoded)
+    assert scale.dtype == np.uint8
+    lengths = np.linalg.norm(decoded * scoring.decode_scale(scale)[:, None], axis=1)
+    np.testing.assert_allclose(lengths, 1, atol=0.0032)
+    np.testing.assert_allclose(scoring.decode_scale(scoring.length_scale(np.array([[0.05], [9.0]]))), [20, 0.11], rtol=0.08)
+    scoring.length_scale(np.zeros((1, 12)))  # no warning, no error: what decodes to nothing has no direction
+
+
+def test_every_scale_byte_stands_for_itself() -> None:
+    factors = scoring.decode_scale(np.arange(256, dtype=np.uint8))
+    assert (np.diff(factors) > 0).all()
+    assert scoring.length_scale(1 / factors[:, None]).tolist() == list(range(256))
 
 
 def test_top_k_breaks_ties_by_position_and_stops_at_the_number_of_documents() -> None:

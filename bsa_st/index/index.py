@@ -63,7 +63,7 @@ class Index:
         batch_size: int = 32,
         show_progress_bar: bool = False,
     ) -> Index:
-        """An index of codes, or of texts that a model encodes (refined, with the byte for unbiased scores).
+        """An index of codes, or of texts that a model encodes (refined, with the byte for asymmetric scores).
 
         Args:
             source: Codes from :func:`bsa_st.encode`, or a BSA model.

@@ -47,7 +47,7 @@ def as_decoder(source: Any, hidden_dim: int) -> Decoder | None:
 def encode_documents(
     model: SentenceTransformer, texts: Iterable[str], batch_size: int = 32, show_progress_bar: bool = False
 ) -> BinaryCodes:
-    """Codes of texts as an index stores them: refined, with the byte for unbiased scores."""
+    """Codes of texts as an index stores them: refined, with the byte for asymmetric scores."""
     from bsa_st.encoding import encode
 
     return encode(model, texts, refine=True, batch_size=batch_size, show_progress_bar=show_progress_bar)
@@ -86,7 +86,7 @@ def as_codes(documents: Any, model: Any, hidden_dim: int, *, has_scale: bool) ->
         raise BSAError(f"the index has {hidden_dim} features, the codes {codes.hidden_dim}")
     if (codes.scale is not None) != has_scale:
         have, lack = ("index", "codes") if has_scale else ("codes", "index")
-        raise BSAError(f"the {have} carry the scale byte for unbiased scores, the {lack} do not")
+        raise BSAError(f"the {have} carry the scale byte for asymmetric scores, the {lack} do not")
     return codes
 
 

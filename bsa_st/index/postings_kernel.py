@@ -86,9 +86,7 @@ def invert_bits(
 
 
 @numba.njit(cache=True, nogil=True)
-def _set_places(
-    frequency: np.ndarray, dense: int, rows: int, slots: np.ndarray, starts: np.ndarray, total: np.ndarray
-) -> int:
+def _set_places(frequency: np.ndarray, dense: int, rows: int, slots: np.ndarray, starts: np.ndarray, total: np.ndarray) -> int:
     """Rows of bitmaps and starts of lists; returns the rows that are taken then."""
     at = np.int64(0)
     for feature in range(len(slots)):

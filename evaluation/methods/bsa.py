@@ -20,7 +20,7 @@ from evaluation.methods.base import Encoded, Method, Search, best, rescore, samp
 PROBE_FEATURES = 128
 PROBE_CANDIDATES = 100
 SCALED = ("asymmetric", "two-stage", "decoded")
-"""Scorings that need the byte per document for unbiased scores."""
+"""Scorings that use the byte per document for asymmetric scores."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Variant:
 
 
 class BSA(Method):
-    """A head of :func:`bsa_st.training.train_head`; documents of ``asymmetric`` and ``two-stage`` carry the byte for unbiased scores.
+    """A head of :func:`bsa_st.training.train_head`; documents of ``asymmetric`` and ``two-stage`` carry the byte that saves decoding them.
 
     ``whole_head`` is the head before it is cut to the variant's budget; where it is set before :meth:`fit`, nothing is trained.
     """

@@ -133,13 +133,17 @@ class CSR(DecodedMethod):
         return SparseAutoEncoder(self.width, size, k, k_aux=min(512, size))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "coder": self.coder.state_dict()}  # the module itself cannot be pickled
+        state = vars(self).copy()
+        if "coder" in state:  # fitted
+            state["coder"] = self.coder.state_dict()  # the module itself cannot be pickled
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self.coder = self._new_coder()
-        self.coder.load_state_dict(state["coder"])
-        self.coder.eval()
+        if "coder" in state:
+            self.coder = self._new_coder()
+            self.coder.load_state_dict(state["coder"])
+            self.coder.eval()
 
     @torch.inference_mode()
     def encode(self, dense: np.ndarray) -> SparseValues:

@@ -14,7 +14,7 @@ from scipy import stats
 
 from bsa_st import BinaryCodes, DistillSettings, encode_embeddings
 from bsa_st.refine import refine_codes
-from bsa_st.scoring import decode, unbiased_scale
+from bsa_st.scoring import decode, length_scale
 from evaluation.markdown import markdown_table, score
 from evaluation.methods.bsa import BSA, Variant
 from evaluation.paper.bsa_variants import BSAVariant
@@ -117,7 +117,7 @@ class Moves(BSA):
         codes = encode_embeddings(head, dense)
         targets = torch.from_numpy(dense - self.offset)
         codes = refine_codes(codes, targets, head.decoder_weight.detach(), head.gram(), max_moves=self.moves)
-        codes.scale = unbiased_scale(dense, decode(codes, self.decoder, self.offset))
+        codes.scale = length_scale(decode(codes, self.decoder, self.offset))
         return codes
 
 

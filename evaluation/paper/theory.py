@@ -91,8 +91,8 @@ def _trained(inputs: Inputs, width: int, k: int) -> dict[str, Any]:
     plain_left, plain_right = (encode_embeddings(head, rows, with_scale=False) for rows in (left, right))
     stored = encode_embeddings(head, right, refine=True)
     decoded = decode(stored, method.decoder, method.offset) - pairs.mean
-    unbiased = np.linalg.norm(pairs.right, axis=1) / np.linalg.norm(pairs.left, axis=1) / (pairs.right * decoded).sum(axis=1)
-    asymmetric = (pairs.left * decoded).sum(axis=1) * unbiased  # the score of a float query, for cosines of centred embeddings
+    lengths = np.linalg.norm(pairs.left, axis=1) * np.linalg.norm(decoded, axis=1)
+    asymmetric = (pairs.left * decoded).sum(axis=1) / lengths  # the score of a float query, for cosines of centred embeddings
     documents = encode_embeddings(head, inputs.collection(inputs.retrieval[0]).documents, with_scale=False)
     rates = np.bincount(documents.ids, minlength=width) / len(documents)
     queries = encode_embeddings(head, inputs.collection(inputs.retrieval[0]).queries[:WORK_QUERIES], with_scale=False)
