@@ -16,6 +16,7 @@ from bsa_st.elastic import truncate_head
 from bsa_st.errors import BSAError
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import batches, head_of
+from bsa_st.prompts import check_prompt
 from bsa_st.refine import refine_codes
 from bsa_st.scoring import decode, length_scale
 from bsa_st.texts import read_texts
@@ -88,6 +89,7 @@ def encode(
     """
     encoder, head = split_model(model)
     head = truncate_head(head, hidden_dim, max_active_dims)
+    check_prompt(encoder, prompt_name)
     texts = read_texts(texts)
     parts = []
     with tqdm(total=len(texts), desc="Encoding", unit="text", disable=not show_progress_bar) as bar:

@@ -12,6 +12,7 @@ from bsa_st.codes import BinaryCodes
 from bsa_st.encoding import encode_embeddings, split_model
 from bsa_st.errors import BSAError
 from bsa_st.module import BinarySparsityAlignment
+from bsa_st.prompts import query_prompt
 from bsa_st.scoring import BLOCK_CELLS, Hits, asymmetric_scores, decode, idf, scores
 from bsa_st.scoring import top_k as best_of
 from bsa_st.texts import read_texts
@@ -37,7 +38,7 @@ def search(
         top_k: Hits per query; at most m come back.
         scoring: ``asymmetric`` float query against code, the most exact; ``decoded`` the query's code, decoded, against code;
             ``overlap`` cosine of both codes; ``idf`` the same with rare features weighing more.
-        prompt_name: Name of one of the model's prompts, for the queries.
+        prompt_name: Name of one of the model's prompts, for the queries; default ``query``, if it has such a prompt.
 
     Returns:
         Positions and scores, both (n, min(top_k, m)), best first; equal scores in the order of the documents.
@@ -50,6 +51,7 @@ def search(
     encoder, head = split_model(model)
     if documents.hidden_dim != head.hidden_dim:
         raise BSAError(f"the documents have {documents.hidden_dim} features, the model {head.hidden_dim}")
+    prompt_name = query_prompt(encoder, prompt_name)
     dense = encoder.encode(read_texts(queries), prompt_name=prompt_name, show_progress_bar=False)
     score = _scorer(head, dense, documents, scoring)
     step = max(1, BLOCK_CELLS // max(1, len(documents)))

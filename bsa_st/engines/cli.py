@@ -93,7 +93,9 @@ def search(
         int | None, typer.Option(help="Let so many features choose candidates first.  [default: score every document]", min=1)
     ] = None,
     candidates: Annotated[int, typer.Option(help="Documents that are scored then.", min=1)] = 500,
-    prompt_name: Annotated[str | None, typer.Option(help="Name of one of the model's prompts.  [default: none]")] = None,
+    prompt_name: Annotated[
+        str | None, typer.Option(help="Name of one of the model's prompts.  [default: query, if it has one]")
+    ] = None,
     retries: Annotated[int, typer.Option(help="Times that a request is made again.", min=0)] = 4,
     api_key: ApiKey = None,
 ) -> None:

@@ -16,6 +16,7 @@ from bsa_st.exhaustive import Scoring
 from bsa_st.explain.atlas import FeatureAtlas
 from bsa_st.explain.words import responsible_words
 from bsa_st.module import BinarySparsityAlignment
+from bsa_st.prompts import document_prompt, query_prompt
 from bsa_st.scoring import decode, decode_scale
 from bsa_st.texts import read_texts
 
@@ -108,7 +109,7 @@ def explain(
         idf: Weight of each feature for ``idf``, (D,), e.g. :func:`bsa_st.scoring.idf` of the collection; default: from the corpus of the
             labels, or else from the firing rates of the training texts.
         words: For so many of the largest shared features, find the words behind them by leaving out each word in turn; 0 for none.
-        prompt_name: Name of one of the model's prompts, for the query.
+        prompt_name: Name of one of the model's prompts, for the query; default ``query``, if it has such a prompt.
 
     Raises:
         BSAError: If the model has no BSA head, a text is empty, the scoring is unknown or the stored code does not fit.
@@ -117,11 +118,13 @@ def explain(
         raise BSAError(f"scoring must be one of {', '.join(get_args(Scoring))}, got {scoring!r}")
     encoder, head = split_model(model)
     read_texts([a, b])
-    query = np.asarray(encoder.encode([a], prompt_name=prompt_name, show_progress_bar=False), dtype=np.float32)
+    query = np.asarray(
+        encoder.encode([a], prompt_name=query_prompt(encoder, prompt_name), show_progress_bar=False), dtype=np.float32
+    )
     by_decoder = scoring in ("decoded", "asymmetric")
     code = encode_embeddings(head, query, refine=by_decoder, with_scale=False)
     if document is None:
-        dense = np.asarray(encoder.encode([b], show_progress_bar=False), dtype=np.float32)
+        dense = np.asarray(encoder.encode([b], prompt_name=document_prompt(encoder), show_progress_bar=False), dtype=np.float32)
         document = encode_embeddings(head, dense, refine=by_decoder)
     elif len(document) != 1 or document.hidden_dim != head.hidden_dim:
         raise BSAError(f"document must be one code of {head.hidden_dim} features, got {document!r}")

@@ -105,7 +105,9 @@ def search(
     scoring: Annotated[
         str, typer.Option(help="two-stage, asymmetric, decoded, overlap, cosine, jaccard or idf.")
     ] = "two-stage",
-    prompt_name: Annotated[str | None, typer.Option(help="Name of one of the model's prompts.  [default: none]")] = None,
+    prompt_name: Annotated[
+        str | None, typer.Option(help="Name of one of the model's prompts.  [default: query, if it has one]")
+    ] = None,
     threads: Annotated[int, typer.Option(help="Threads.")] = 1,
     explain: Annotated[bool, typer.Option("--explain", help="Say under each hit which features made its score.")] = False,
 ) -> None:

@@ -214,7 +214,7 @@ class Index:
             break_ties: Put documents of equal symmetric score in the order of their ``decoded`` score, where there is a
                 decoder; otherwise in the order of their ids.
             threads: Threads that share the blocks of documents; the result does not depend on it.
-            prompt_name: Name of one of the model's prompts, for texts.
+            prompt_name: Name of one of the model's prompts, for texts; default ``query``, if it has such a prompt.
             idf: Weights of the features for ``idf`` scores, float (D,), where this index is a part of a larger collection
                 (:mod:`bsa_st.index.sharded`). Default: those of its own documents.
 

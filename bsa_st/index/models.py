@@ -47,10 +47,12 @@ def as_decoder(source: Any, hidden_dim: int) -> Decoder | None:
 def encode_documents(
     model: SentenceTransformer, texts: Iterable[str], batch_size: int = 32, show_progress_bar: bool = False
 ) -> BinaryCodes:
-    """Codes of texts as an index stores them: refined, with the byte for asymmetric scores."""
+    """Codes of texts as an index stores them: refined, with the byte for asymmetric scores, encoded with the model's prompt for documents."""
     from bsa_st.encoding import encode
+    from bsa_st.prompts import document_prompt
 
-    return encode(model, texts, refine=True, batch_size=batch_size, show_progress_bar=show_progress_bar)
+    options = {"prompt_name": document_prompt(model), "batch_size": batch_size, "show_progress_bar": show_progress_bar}
+    return encode(model, texts, refine=True, **options)  # type: ignore[arg-type]
 
 
 def decoder_for(model: Any, saved: Decoder | None, hidden_dim: int, name: str) -> Decoder | None:
@@ -138,9 +140,11 @@ def _dense(queries: Any, model: SentenceTransformer | None, prompt: str | None) 
         if model is None:
             raise BSAError("searching texts needs the model: Index.open(path, model=...)")
         from bsa_st.encoding import split_model
+        from bsa_st.prompts import query_prompt
         from bsa_st.texts import read_texts
 
         encoder, _ = split_model(model)
+        prompt = query_prompt(encoder, prompt)
         return np.asarray(encoder.encode(read_texts(queries), prompt_name=prompt, show_progress_bar=False), dtype=np.float32)
     if hasattr(queries, "detach"):
         queries = queries.detach().cpu().numpy()

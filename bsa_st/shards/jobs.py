@@ -16,6 +16,7 @@ from bsa_st.elastic import truncate_head
 from bsa_st.encoding import CHUNK_TEXTS, encode_embeddings, split_model
 from bsa_st.errors import BSAError
 from bsa_st.module import BinarySparsityAlignment
+from bsa_st.prompts import check_prompt
 from bsa_st.texts import Texts, stream_texts
 
 SHARD_TEXTS = 1 << 16
@@ -79,8 +80,7 @@ class Recipe:
     def split(self, model: SentenceTransformer) -> tuple[SentenceTransformer, BinarySparsityAlignment]:
         """The dense encoder and the head at the wanted budget."""
         encoder, head = split_model(model)
-        if self.prompt_name is not None and self.prompt_name not in encoder.prompts:
-            raise BSAError(f"the model has no prompt {self.prompt_name!r}; it has {', '.join(encoder.prompts) or 'none'}")
+        check_prompt(encoder, self.prompt_name)
         return encoder, truncate_head(head, self.hidden_dim, self.max_active_dims)
 
     def dense(self, encoder: SentenceTransformer, texts: list[str], pool: Any = None) -> np.ndarray:

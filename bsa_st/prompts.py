@@ -1,0 +1,33 @@
+"""Which of a model's prompts goes before a text when nobody names one: as ``encode_query`` and ``encode_document`` of sentence-transformers choose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bsa_st.errors import BSAError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+
+
+def query_prompt(model: SentenceTransformer, name: str | None = None) -> str | None:
+    """The name of the prompt for queries; raises :class:`BSAError` if the model has no prompt of the given name."""
+    return _chosen(model, name, ("query",))
+
+
+def document_prompt(model: SentenceTransformer, name: str | None = None) -> str | None:
+    """The name of the prompt for documents; raises as :func:`query_prompt`."""
+    return _chosen(model, name, DOCUMENT_PROMPTS)
+
+
+def check_prompt(model: SentenceTransformer, name: str | None) -> str | None:
+    """The name itself; raises as :func:`query_prompt`."""
+    return _chosen(model, name, ())
+
+
+def _chosen(model: SentenceTransformer, name: str | None, usual: tuple[str, ...]) -> str | None:
+    if name is not None and name not in model.prompts:
+        raise BSAError(f"the model has no prompt {name!r}; it has {', '.join(model.prompts) or 'none'}")
+    return name or next((one for one in usual if one in model.prompts), None)
