@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -82,9 +82,9 @@ def read_rows(path: Path) -> list[Row]:
     return [Row(**row) for row in content]
 
 
-def merge_rows(path: Path, new: Iterable[Row]) -> None:
-    """Put rows into a file: a new row replaces the one with the same key, others stay."""
-    rows = {row.key: row for row in (read_rows(path) if path.is_file() else [])}
+def merge_rows(path: Path, new: Iterable[Row], known: Collection[str]) -> None:
+    """Put rows into a file: a new row replaces the one with the same key, others of the methods in ``known`` stay."""
+    rows = {row.key: row for row in (read_rows(path) if path.is_file() else []) if row.method in known}
     rows.update((row.key, row) for row in new)
     write_json(path, [_rounded(asdict(row)) for row in rows.values()])
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from evaluation.compare import write_details
 from evaluation.console import set_up_console
 from evaluation.fitted import Fitter
+from evaluation.methods import all_methods
 from evaluation.methods.bsa import BSA
 from evaluation.pairs import Finished, missing_pairs, read_pairs, run_method
 from evaluation.prepare import Plan, Request, prepare
@@ -120,7 +121,8 @@ def _write(fitter: Fitter, setting: str) -> Path:
     speeds = measured_speeds(fitter, setting, task) if task else {}
     finished = [_with_speed(item, speeds, task.name if task else "") for item in finished]
     path = rows_path(plan.request.output, plan.model, setting)
-    merge_rows(path, [item.row for item in finished])
+    known = all_methods(width=plan.store.encoder.get_embedding_dimension() or 0)
+    merge_rows(path, [item.row for item in finished], known)
     write_details(plan, setting, finished)
     return path
 
