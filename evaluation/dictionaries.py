@@ -37,6 +37,8 @@ from evaluation.training import general_texts
 RESULTS = Path(__file__).parent / "dictionaries.json"
 QUERIES, DOCUMENTS, FIRING_TEXTS = 1000, 20_000, 100_000
 REFERENCES = ("sign-centered", "pq-48", "opq-48", "pq-64", "opq-64", "rabitq")
+FACTOR = "one divided by the decoded length"
+"""What the score of a float query is multiplied by for each document; results of an earlier version say another one."""
 SCORINGS = ("symmetric", "decoded", "asymmetric")
 HEADS: tuple[tuple[Selection, int, int], ...] = (
     *(("topk", hidden_dim, 64) for hidden_dim in (512, 768, 1024, 4096, 8192, 16_384)),
@@ -133,7 +135,10 @@ def study(
         results = [_kept(method, rows, work) for method in tqdm(methods, desc="Dictionaries", unit="head")]
         with atomic_file(output) as file:
             file.write(
-                (json.dumps({"model": model, "training_texts": training_texts, "rows": results}, indent=1) + "\n").encode()
+                (
+                    json.dumps({"model": model, "training_texts": training_texts, "factor": FACTOR, "rows": results}, indent=1)
+                    + "\n"
+                ).encode()
             )
     typer.echo(f"Report in {write_report(output)}")
 

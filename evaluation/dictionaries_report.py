@@ -17,7 +17,8 @@ HEADER = """# How large a dictionary?
 Written by `python -m evaluation.dictionaries --report-only` from `dictionaries.json`; do not edit. `python -m evaluation.dictionaries
 --data DIR` makes the results again. Encoder: {model}. {training:,} general texts to learn from, 1,000 other general texts as queries
 on 20,000 more. The figures are the share of float32's ten nearest documents that are found: development data, no test set.
-Documents are refined; `overlap` counts features shared with a plain query, `decoded` and `asymmetric` are as in RESULTS.md.
+Documents are refined; `overlap` counts features shared with a plain query, `decoded` and `asymmetric` are as in RESULTS.md, with {factor} as
+each document's factor.
 `never fires` is on {firing:,} training texts, without reviving any feature. CPU seconds (all threads) and peak memory of the process
 that trains; encoding is the head alone, refinement included, in CPU time.
 
@@ -33,7 +34,7 @@ def write_report(results: Path) -> Path:
     content = json.loads(results.read_text())
     rows = sorted(content["rows"], key=lambda row: (row["bytes_per_text"] // 8, row.get("hidden_dim", 0), row["method"]))
     firing = max((row.get("firing_texts", 0) for row in rows), default=0)
-    page = HEADER.format(model=content["model"], training=content["training_texts"], firing=firing)
+    page = HEADER.format(model=content["model"], training=content["training_texts"], firing=firing, factor=content["factor"])
     page += "".join(_line(row) for row in rows)
     target = results.with_name("DICTIONARIES.md")
     target.write_text(page, encoding="utf-8")
