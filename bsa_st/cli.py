@@ -141,7 +141,7 @@ def encode(
     batch_size: Annotated[int, typer.Option(help="Texts per forward pass.")] = 32,
     text_column: Column = "text",
     refine: Annotated[bool, typer.Option(help="Bring the codes closer to the dense embeddings.")] = True,
-    scale: Annotated[bool, typer.Option(help="Store the byte per text that saves asymmetric scores from decoding it.")] = True,
+    scale: Annotated[bool, typer.Option(help="Store the byte per text without which asymmetric scores must decode it.")] = True,
     hidden_dim: Annotated[int | None, typer.Option(help="Use only so many features.  [default: all]")] = None,
     max_active_dims: Annotated[int | None, typer.Option(help="Another k than the model's.  [default: the model's]")] = None,
     processes: Annotated[int | None, typer.Option(help="Processes, or Ray actors.  [default: one per device]")] = None,

@@ -32,7 +32,8 @@ from bsa_st.atomic import atomic_file
 from bsa_st.errors import BSAError
 
 MAGIC = b"BSACODES"
-VERSION = 1
+VERSION = 2
+"""Version 1 differs in what a scale byte stands for."""
 BLOCK_TEXTS = 1 << 16
 MAX_HIDDEN_DIM = 1 << 31
 
@@ -134,11 +135,18 @@ def read_header(data: bytes) -> tuple[dict[str, Any], int]:
     kinds = {"hidden_dim": int, "texts": int, "has_scale": bool, "blocks": list}
     if not isinstance(header, dict) or any(type(header.get(name)) is not kind for name, kind in kinds.items()):
         raise BSAError("the header lacks a field or has one of the wrong kind")
+    check_scale(version, header["has_scale"])
     if not 1 <= header["hidden_dim"] <= MAX_HIDDEN_DIM:
         raise BSAError(f"hidden_dim must lie between 1 and {MAX_HIDDEN_DIM}, got {header['hidden_dim']}")
     for number, entry in enumerate(header["blocks"]):
         _check_entry(entry, number)
     return header, end + 4
+
+
+def check_scale(version: int, has_scale: bool) -> None:
+    """Refuse scale bytes of version 1 of a format, which stand for other factors; without them nothing has changed."""
+    if version < 2 and has_scale:
+        raise BSAError("its scale bytes are those of an earlier bsa_st and would give wrong scores; encode the texts again")
 
 
 def _check_entry(entry: Any, number: int) -> None:

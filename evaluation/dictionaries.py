@@ -32,6 +32,7 @@ from evaluation.encoders import load_encoder
 from evaluation.methods import choose_methods
 from evaluation.methods.base import Encoded, Method, best
 from evaluation.methods.bsa import BSA, Variant
+from evaluation.rows import write_json
 from evaluation.training import general_texts
 
 RESULTS = Path(__file__).parent / "dictionaries.json"
@@ -133,19 +134,13 @@ def study(
             recipe = DistillSettings(hidden_dim=hidden_dim, k=k_for_bytes(hidden_dim, budget), selection=selection, steps=steps)
             methods.append(BSA(Variant(recipe, {"refine": True}, label="refined")))
         results = [_kept(method, rows, work) for method in tqdm(methods, desc="Dictionaries", unit="head")]
-        with atomic_file(output) as file:
-            file.write(
-                (
-                    json.dumps({"model": model, "training_texts": training_texts, "factor": FACTOR, "rows": results}, indent=1)
-                    + "\n"
-                ).encode()
-            )
+        write_json(output, {"model": model, "training_texts": training_texts, "factor": FACTOR, "rows": results})
     typer.echo(f"Report in {write_report(output)}")
 
 
 def _kept(method: Method, rows: Path, work: Path) -> dict[str, Any]:
     """The facts of one method, measured in a process of its own unless an earlier run has done so."""
-    recipe = asdict(method.variant) if isinstance(method, BSA) else {}
+    recipe = {**asdict(method.variant), "factor": FACTOR} if isinstance(method, BSA) else {}
     path = work / f"{rows.stem}-{method.name}.json"
     if path.is_file() and (kept := json.loads(path.read_text()))["recipe"] == json.loads(json.dumps(recipe)):
         return dict(kept["facts"])

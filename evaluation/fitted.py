@@ -20,7 +20,7 @@ from evaluation.methods.bsa import BSA
 from evaluation.prepare import Plan
 from evaluation.training import adaptation_texts, training_embeddings
 
-FORMAT = 2
+FORMAT = 3
 """Changes when results made by an older version of this folder must not be taken up again."""
 
 

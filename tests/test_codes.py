@@ -200,6 +200,20 @@ def test_a_newer_format_says_so(tmp_path: Path) -> None:
         codefile.decode(raw)
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_scale_bytes_of_the_first_version_are_refused(scaled: bool) -> None:
+    codes = random_codes(10, 300, 9)
+    raw = codefile.encode(codes.ids, codes.indptr, 300, np.zeros(10, np.uint8) if scaled else None)
+    end = 16 + struct.unpack("<I", raw[12:16])[0]
+    head = codefile.MAGIC + struct.pack("<I", 1) + raw[12:end]
+    first = head + struct.pack("<I", zlib.crc32(head)) + raw[end + 4 :]
+    if scaled:
+        with pytest.raises(BSAError, match="scale bytes are those of an earlier bsa_st"):
+            codefile.decode(first)
+    else:
+        assert np.array_equal(codefile.decode(first)[0], codes.ids)
+
+
 def test_a_failed_save_leaves_the_earlier_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.codes"
     first = random_codes(10, 300, 9)

@@ -108,11 +108,12 @@ def test_a_newer_version_and_impossible_headers_are_refused(saved: Path, tmp_pat
             Index.open(tmp_path / "x.index")
 
     text = whole[16 : 16 + length]
-    refused(2, text, "newer")
-    refused(1, text.replace(b'"hidden_dim":96', b'"hidden_dim":"x"'), "lacks a field")
-    refused(1, text.replace(b"[32768,", b"[32767,"), "impossible sizes")
-    refused(1, text.replace(b'"documents":33000', b'"documents":33001'), "promises 33001 documents")
-    refused(1, b"[]", "lacks a field")
+    refused(3, text, "newer")
+    refused(1, text.replace(b'"has_scale":false', b'"has_scale":true'), "scale bytes are those of an earlier bsa_st")
+    refused(2, text.replace(b'"hidden_dim":96', b'"hidden_dim":"x"'), "lacks a field")
+    refused(2, text.replace(b"[32768,", b"[32767,"), "impossible sizes")
+    refused(2, text.replace(b'"documents":33000', b'"documents":33001'), "promises 33001 documents")
+    refused(2, b"[]", "lacks a field")
 
 
 WRITER = """

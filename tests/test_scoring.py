@@ -94,7 +94,9 @@ def test_scale_byte_brings_reconstructions_to_length_one() -> None:
     lengths = np.linalg.norm(decoded * scoring.decode_scale(scale)[:, None], axis=1)
     np.testing.assert_allclose(lengths, 1, atol=0.0032)
     np.testing.assert_allclose(scoring.decode_scale(scoring.length_scale(np.array([[0.05], [9.0]]))), [20, 0.11], rtol=0.08)
-    scoring.length_scale(np.zeros((1, 12)))  # no warning, no error: what decodes to nothing has no direction
+    assert scoring.length_scale(np.zeros((1, 12))).tolist() == [255], (
+        "what decodes to nothing has no direction, which is no error"
+    )
 
 
 def test_every_scale_byte_stands_for_itself() -> None:

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bsa_st.atomic import atomic_file, remove_leftovers
+from bsa_st.codefile import check_scale
 from bsa_st.errors import BSAError
 from bsa_st.index.counting import Decoder
 from bsa_st.index.store import (
@@ -47,7 +48,8 @@ from bsa_st.index.store import (
 MAGIC = b"BSAINDEX"
 ALIGNMENT = 64
 """The first part starts at a multiple of this, so that a mapped decoder can be used where it is."""
-VERSION = 1
+VERSION = 2
+"""As that of :mod:`bsa_st.codefile`."""
 KINDS: dict[str, tuple[type, ...]] = {
     "hidden_dim": (int,),
     "documents": (int,),
@@ -184,6 +186,7 @@ def _read_header(raw: np.ndarray) -> tuple[dict[str, Any], int]:
         raise BSAError(f"the header is not JSON: {error}") from error
     if not isinstance(header, dict) or any(type(header.get(name)) not in kinds for name, kinds in KINDS.items()):
         raise BSAError("the header lacks a field or has one of the wrong kind")
+    check_scale(version, header["has_scale"])
     return header, end + 4
 
 
