@@ -58,6 +58,9 @@ def evaluate(
     steps: Annotated[
         int | None, typer.Option(help="Training steps of every BSA and CSR head.  [default: as in the tables]", min=1)
     ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Seed of every BSA and CSR head; rows of another seed than 0 go to seeds/ in --output.", min=0)
+    ] = 0,
     output: Annotated[Path, typer.Option(help="Folder of the results.")] = HERE / "results",
     work: Annotated[Path, typer.Option(help="Folder of finished pairs, for resuming, and of mteb's own result files.")] = Path(
         "build/evaluation"
@@ -93,6 +96,7 @@ def evaluate(
     if not report_only:
         from evaluation.prepare import Request, prepare
         from evaluation.run import run
+        from evaluation.seeds import seed_folder
 
         variable = os.environ.get(DATA_VARIABLE)
         request = Request(
@@ -104,7 +108,8 @@ def evaluate(
             train_texts=tuple(train_texts or ()),
             train_limit=train_limit,
             steps=steps,
-            output=output,
+            seed=seed,
+            output=seed_folder(output, seed),
             work=work,
             cache_dir=cache_dir,
             precision=precision,

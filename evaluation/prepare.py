@@ -31,6 +31,7 @@ class Request:
         train_texts: Files of the general setting.
         train_limit: Texts drawn from each of them.
         steps: Training steps of heads; default as each method says.
+        seed: Seed of the heads.
         output: Folder of the rows.
         work: Folder for resuming.
         cache_dir: Folder of the embedding cache.
@@ -49,6 +50,7 @@ class Request:
     train_texts: Sequence[Path] = ()
     train_limit: int = 150_000
     steps: int | None = None
+    seed: int = 0
     output: Path = Path("evaluation/results")
     work: Path = Path("build/evaluation")
     cache_dir: Path | None = None
@@ -111,7 +113,7 @@ def prepare(request: Request) -> Plan:
         model=short_name(request.model),
         store=EmbeddingStore(encoder, request.cache_dir, precision=request.precision),
         tasks=tasks,
-        methods=choose_methods(names, steps, width),
+        methods=choose_methods(names, steps, width, request.seed),
         general=general,
     )
 

@@ -41,12 +41,13 @@ CSR_SETTINGS = (DistillSettings(hidden_dim=4096, k=64, selection="topk", steps=S
 """CSR at the active features of the sparse BSA method."""
 
 
-def all_methods(steps: int | None = None, width: int = WIDTH) -> dict[str, Method]:
+def all_methods(steps: int | None = None, width: int = WIDTH, seed: int = 0) -> dict[str, Method]:
     """Every method by name, in the order of the tables.
 
     Args:
         steps: Training steps of heads that are trained by gradient; default as each variant says.
         width: Dimensions of the encoder; bytes, dictionaries and active features are scaled to it.
+        seed: Seed of the BSA and CSR heads.
     """
 
     def sizes(hidden_dim: int, k: int) -> tuple[int, int]:
@@ -55,7 +56,8 @@ def all_methods(steps: int | None = None, width: int = WIDTH) -> dict[str, Metho
     def fitted_in(recipe: DistillSettings) -> DistillSettings:
         hidden_dim, k = sizes(recipe.hidden_dim, recipe.k)
         nested = tuple(sizes(*budget) for budget in recipe.nested)
-        return replace(recipe, hidden_dim=hidden_dim, k=k, nested=nested, steps=recipe.steps if steps is None else steps)
+        steps_taken = recipe.steps if steps is None else steps
+        return replace(recipe, hidden_dim=hidden_dim, k=k, nested=nested, steps=steps_taken, seed=seed)
 
     def bsa(variant: Variant) -> BSA:
         budget = sizes(*variant.budget) if variant.budget else None
@@ -83,7 +85,7 @@ def all_methods(steps: int | None = None, width: int = WIDTH) -> dict[str, Metho
     return {method.name: method for method in methods}
 
 
-def choose_methods(names: list[str], steps: int | None = None, width: int = WIDTH) -> list[Method]:
+def choose_methods(names: list[str], steps: int | None = None, width: int = WIDTH, seed: int = 0) -> list[Method]:
     """Methods by name, family or beginning of the name (``bsa-topk``); none means all, ``core`` a short list.
 
     BSA methods may go by their names for 384-d whatever the width, e.g. ``bsa-topk-768-126-elastic``.
@@ -91,7 +93,7 @@ def choose_methods(names: list[str], steps: int | None = None, width: int = WIDT
     Raises:
         BSAError: If a name is unknown; the message suggests the nearest.
     """
-    methods = all_methods(steps, width)
+    methods = all_methods(steps, width, seed)
     chosen: dict[str, Method] = {}
     recommended = [scaled_name(name, width) for name in (*BUDGETS.values(), *OVERLAP.values(), SPARSE)]
     for wanted in [part for name in names or methods for part in ((*CORE_FAMILIES, *recommended) if name == CORE else (name,))]:
