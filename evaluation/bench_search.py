@@ -37,6 +37,8 @@ BATCH = 64
 ROUNDS = 3
 SECONDS = 0.2
 """CPU time that a contender may take per round and kind of call; slow ones answer fewer queries."""
+DENSE = "dense"
+"""The group of the contenders that search embeddings."""
 SLOW = 1.0
 """A contender whose batch takes longer answers batches in the first round only."""
 RECALL_QUERIES = 200
@@ -56,6 +58,12 @@ def bench(
         str,
         typer.Option(help="D-k, comma-separated; D-k-real-steps for another number of real documents and of training steps."),
     ] = "4096-32,4096-64,16384-32,768-135,1536-200",
+    collection: Annotated[
+        str,
+        typer.Option(
+            help="Name of another collection than the general texts; its rows stand beside theirs.  [default: HPO without --data]"
+        ),
+    ] = "",
     real: Annotated[int, typer.Option(help="Documents encoded; larger sets are grown from them.")] = 30_000,
     steps: Annotated[int, typer.Option(help="Training steps of each head.")] = 500,
     train_limit: Annotated[int, typer.Option(help="Short texts drawn from --data.")] = 150_000,
@@ -73,7 +81,8 @@ def bench(
         output.parent.mkdir(parents=True, exist_ok=True)
         source, dense = _embeddings(data, embeddings, train_limit)
         most = len(dense) - QUERIES
-        chosen = [_configuration(entry, min(real, most), steps) for entry in configurations.split(",") if entry]
+        collection = collection or ("" if data or embeddings else "HPO")
+        chosen = [_configuration(entry, min(real, most), steps, collection) for entry in configurations.split(",") if entry]
         if not chosen:
             raise BSAError("no configuration given")
         for entry in chosen:
@@ -81,7 +90,8 @@ def bench(
         if prepare_only:
             return
         result: Result = json.loads(output.read_text()) if output.is_file() and not again else {"rows": []}
-        result |= {"source": source, "seconds": SECONDS, "rounds": ROUNDS}
+        sources = result.get("sources", {}) | {collection: source}
+        result |= {"sources": sources, "seconds": SECONDS, "rounds": ROUNDS}
 
         def save() -> None:
             with atomic_file(output) as file:
@@ -105,8 +115,9 @@ def measure(
 
     IndexFlatIP and the sign bits run in the same rounds as every group, so that each group has its own times to compare with.
     """
-    missing = [entry for entry in configurations if not _has(result, entry.group, size)]
-    if not missing and _has(result, "dense", size):
+    collection = configurations[0].collection
+    missing = [entry for entry in configurations if not _has(result, collection, entry.group, size)]
+    if not missing and _has(result, collection, DENSE, size):
         return
     with one_thread():
         LOG.info("building the dense contenders for %d documents", size)
@@ -119,28 +130,36 @@ def measure(
             found = quality(data, dense, configuration.real)
             codes = grow_codes(data.documents, size)
             timed = _timed([*scans, *code_contenders(data, codes, found, scans_only)], size, configuration.group)
-            _keep(result, configuration, size, timed, save)
-        if not _has(result, "dense", size):
+            facts = {"real": configuration.real, "steps": configuration.steps}
+            _keep(result, collection, configuration.group, size, timed, facts, save)
+        if not _has(result, collection, DENSE, size):
             more = [] if scans_only else list(dense_indexes(grown, queries))
-            _keep(result, None, size, _timed([*scans, *more], size, "dense"), save)
+            _keep(result, collection, DENSE, size, _timed([*scans, *more], size, DENSE), {}, save)
 
 
-def _has(result: Result, group: str, size: int) -> bool:
-    return any(row["group"] == group and row["documents"] == size and "earlier" not in row for row in result["rows"])
+def _has(result: Result, collection: str, group: str, size: int) -> bool:
+    return any(_is(row, collection, group, size) and "earlier" not in row for row in result["rows"])
+
+
+def _is(row: Result, collection: str, group: str, size: int) -> bool:
+    return (row.get("collection", ""), row["group"], row["documents"]) == (collection, group, size)
 
 
 def _keep(
-    result: Result, configuration: Configuration | None, size: int, timed: list[dict[str, Any]], save: Callable[[], None]
+    result: Result,
+    collection: str,
+    group: str,
+    size: int,
+    timed: list[dict[str, Any]],
+    facts: dict[str, Any],
+    save: Callable[[], None],
 ) -> None:
-    """Put rows of a group in the place of earlier ones, each with the times of the scans in the same rounds."""
-    group = "dense" if configuration is None else configuration.group
-    result["rows"] = [row for row in result["rows"] if row["group"] != group or row["documents"] != size]
-    beside = {row["name"]: row["single_ms"] for row in timed if row["group"] == "dense"}
-    if configuration is None:
-        result["rows"] += timed
-    else:
-        facts = {"real": configuration.real, "steps": configuration.steps, "beside": beside}
-        result["rows"] += [row | facts for row in timed if row["group"] != "dense"]
+    """Put rows of a group in the place of earlier ones; those of codes with the times of the scans in the same rounds."""
+    result["rows"] = [row for row in result["rows"] if not _is(row, collection, group, size)]
+    more = {"collection": collection, **facts} if collection else facts
+    if group != DENSE:
+        more = {**more, "beside": {row["name"]: row["single_ms"] for row in timed if row["group"] == DENSE}}
+    result["rows"] += [row | more for row in timed if row["group"] == group]
     save()
 
 
@@ -197,12 +216,14 @@ def _seconds(run: Callable[[int, int], np.ndarray], batch: int, number: int) -> 
             return passed / calls / batch
 
 
-def _configuration(text: str, real: int, steps: int) -> Configuration:
+def _configuration(text: str, real: int, steps: int, collection: str) -> Configuration:
     parts = text.split("-")
     if len(parts) not in (2, 4) or not all(part.isdigit() for part in parts):
         raise BSAError(f"a configuration is written D-k or D-k-real-steps, e.g. 4096-64, got {text!r}")
     hidden_dim, k, *own = map(int, parts)
-    return Configuration(hidden_dim, k, *(own or (real, steps)))
+    if own:
+        real, steps = own
+    return Configuration(hidden_dim, k, real, steps, collection)
 
 
 def _embeddings(data: Path | None, path: Path | None, limit: int) -> tuple[str, np.ndarray]:

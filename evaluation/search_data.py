@@ -48,12 +48,14 @@ class Configuration(NamedTuple):
         k: Active features per text.
         real: Documents that are encoded.
         steps: Training steps.
+        collection: Name of the collection; empty for the general texts.
     """
 
     hidden_dim: int
     k: int
     real: int
     steps: int
+    collection: str = ""
 
     @property
     def group(self) -> str:
@@ -81,8 +83,8 @@ def sample(embeddings: np.ndarray, configuration: Configuration, work: Path) -> 
         configuration: Which.
         work: Folder.
     """
-    hidden_dim, k, real, steps = configuration
-    name = f"{hidden_dim}-{k}-{steps}-{real}"
+    hidden_dim, k, real, steps, collection = configuration
+    name = "-".join(filter(None, [collection, f"{hidden_dim}-{k}-{steps}-{real}"]))
     dense = unit_rows(embeddings[_drawn(len(embeddings), real)[0]])
     paths = [work / f"{name}.{part}" for part in ("documents.codes", "queries.codes", "decoder.safetensors")]
     if not all(path.is_file() for path in paths):

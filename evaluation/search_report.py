@@ -29,7 +29,7 @@ def write_report(results: Path) -> Path:
         "",
         f"One process, one thread, {content['rounds']} interleaved rounds; milliseconds per query are the median over the rounds, in CPU "
         "time. Compare them within a table only: the machine was shared. Documents: "
-        f"{content['source']}; the table of configurations tells how many of them were encoded, refined, by heads trained for how many steps. "
+        f"{_sources(content['sources'])}; the table of configurations tells how many of them were encoded, refined, by heads trained for how many steps. "
         "Sets larger than that are grown from the real ones: codes by copying a random document and replacing 15 % of its active features by "
         "those of another, "
         "embeddings by adding noise of length 0.3. Recall@10 is against the exact answer to the same question: it tells "
@@ -42,9 +42,10 @@ def write_report(results: Path) -> Path:
         "",
     ]
     for size in sizes:
-        lines += [f"## {size:,} documents", "", *_table([row for row in rows if row["documents"] == size]), ""]
+        own = [row for row in rows if row["documents"] == size]
+        lines += [f"## {size:,} documents", "", *_table(own), ""]
         lines += [f"![Bytes and milliseconds](plots/search_{size}.png)", ""]
-        _plot([row for row in rows if row["documents"] == size], results.parent / "plots" / f"search_{size}.png", size)
+        _plot([row for row in own if "collection" not in row] or own, results.parent / "plots" / f"search_{size}.png", size)
     lines += _bars(rows)
     lines += ["## Which (D, k) to take", "", *_choice([row for row in rows if row["documents"] == sizes[-1]]), ""]
     path = results.parent / "SEARCH.md"
@@ -52,8 +53,17 @@ def write_report(results: Path) -> Path:
     return path
 
 
+def _sources(sources: dict[str, str]) -> str:
+    return "; ".join(f"{name}: {text}" if name else text for name, text in sorted(sources.items()))
+
+
+def _label(row: Row) -> str:
+    """``D=4096 k=32``, with the name of the collection where it is another one than the general texts."""
+    return f"{row['collection']}, {row['group']}" if "collection" in row else str(row["group"])
+
+
 def _bars(rows: list[Row]) -> list[str]:
-    measured = bars(rows)
+    measured = bars([row for row in rows if "collection" not in row])
     if not measured:
         return []
     earlier = any("earlier" in row for row in rows)
@@ -69,7 +79,7 @@ def _earlier(rows: list[Row]) -> list[str]:
 
 
 def _configurations(rows: list[Row]) -> list[str]:
-    seen = {row["group"]: (row["real"], row["steps"]) for row in rows if "real" in row}
+    seen = {_label(row): (row["real"], row["steps"]) for row in rows if "real" in row}
     lines = [f"| {group} | {real:,} | {steps} |" for group, (real, steps) in seen.items()]
     return ["| configuration | real documents | training steps |", "|---|---:|---:|", *lines]
 
@@ -94,7 +104,7 @@ def _table(rows: list[Row]) -> list[str]:
         batch = "" if row["batch_ms"] is None else f"{row['batch_ms']:.2f}"
         speed = f"{row['single_ms']:.2f} | {batch} | {1000 / row['single_ms']:.0f}"
         mark = " *" if "earlier" in row else ""
-        lines.append(f"| {row['group']} | {row['name']}{mark} | {size} | {disk} | {speed} | {known} |")
+        lines.append(f"| {_label(row)} | {row['name']}{mark} | {size} | {disk} | {speed} | {known} |")
     return lines
 
 
@@ -108,7 +118,7 @@ def _choice(rows: list[Row]) -> list[str]:
         "exhaustive, ms (batch) |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    groups = dict.fromkeys(row["group"] for row in rows if "disk" in row)
+    groups = dict.fromkeys(_label(row) for row in rows if "disk" in row)
     for group in sorted(groups, key=lambda name: _of(rows, name, "bsa_st overlap")["disk"]):
         count, staged = _of(rows, group, "bsa_st overlap"), _cheapest(rows, group)
         everything = _of(rows, group, "bsa_st asymmetric")
@@ -126,20 +136,20 @@ def _quality(row: Row) -> str:
 
 def _cheapest(rows: list[Row], group: str) -> Row:
     """The fastest two-stage setting with a recall of 0.99, or the one with the best recall."""
-    staged = [row for row in rows if row["group"] == group and "two-stage" in row["name"]]
+    staged = [row for row in rows if _label(row) == group and "two-stage" in row["name"]]
     good = [row for row in staged if row["recall"] >= 0.99]
     return min(good, key=lambda row: row["single_ms"]) if good else max(staged, key=lambda row: row["recall"])
 
 
 def _of(rows: list[Row], group: str, name: str) -> Row:
-    return next(row for row in rows if row["group"] == group and row["name"] == name)
+    return next(row for row in rows if _label(row) == group and row["name"] == name)
 
 
 def _plot(rows: list[Row], path: Path, size: int) -> None:
     figure, axes = plt.subplots(figsize=(7.0, 4.5))
-    groups = list(dict.fromkeys(row["group"] for row in rows))
+    groups = list(dict.fromkeys(_label(row) for row in rows))
     for number, group in enumerate(groups):
-        own = [row for row in rows if row["group"] == group and row["bytes"]]
+        own = [row for row in rows if _label(row) == group and row["bytes"]]
         for mine, marker in ((True, "o"), (False, "x")):
             part = [row for row in own if row["name"].startswith("bsa_st") == mine]
             x = [float(row.get("disk") or row["bytes"]) for row in part]
@@ -149,7 +159,7 @@ def _plot(rows: list[Row], path: Path, size: int) -> None:
                 color=f"C{number}",
                 marker=marker,
                 s=26,
-                label=group if mine or group == "dense" else None,
+                label=group if mine or group.endswith("dense") else None,
             )
         for row in own:
             if row["name"] in ("bsa_st overlap", "bsa_st asymmetric") or not row["name"].startswith("bsa_st"):

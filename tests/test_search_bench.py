@@ -32,6 +32,7 @@ def run(tmp_path: Path, **options: Any) -> list[dict[str, Any]]:
         "embeddings": tmp_path / "embeddings.npy",
         "documents": "600,900",
         "configurations": CONFIGURATION,
+        "collection": "",
         "real": 700,
         "steps": 2,
         "train_limit": 10,
@@ -68,6 +69,19 @@ def test_a_run_measures_every_group_and_goes_on_where_it_stopped(tmp_path: Path,
     assert run(tmp_path) == rows
     with pytest.raises(AssertionError, match="measured again"):
         run(tmp_path, documents="600,800")
+
+
+def test_rows_of_another_collection_stand_beside_those_of_general_texts(tmp_path: Path) -> None:
+    np.save(tmp_path / "embeddings.npy", np.random.default_rng(0).standard_normal((1300, 16)).astype(np.float32))
+    general = run(tmp_path, documents="600")
+    np.save(tmp_path / "embeddings.npy", np.random.default_rng(1).standard_normal((1200, 16)).astype(np.float32))
+    both = run(tmp_path, documents="600", collection="plants")
+    assert both[: len(general)] == general
+    assert {row.get("collection", "") for row in both[len(general) :]} == {"plants"}
+    assert [row["name"] for row in both[len(general) :]] == [row["name"] for row in general]
+    report = (tmp_path / "out" / "SEARCH.md").read_text()
+    assert "| plants, D=64 k=8 | 700 | 2 |" in report
+    assert "plants: 1200 ready embeddings" in report
 
 
 def test_texts_of_a_folder_are_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,10 +151,10 @@ def test_rows_of_an_earlier_version_are_marked_and_measured_again(tmp_path: Path
         row("D=64 k=8", "bsa_st asymmetric", 1.0, **facts),
         row("D=64 k=8", "bsa_st two-stage T=64 C=1500", 1.0, **(facts | {"recall": 0.9})),
     ]
-    (tmp_path / "search.json").write_text(json.dumps({"source": "texts", "rounds": 3, "rows": rows}))
+    (tmp_path / "search.json").write_text(json.dumps({"sources": {"": "texts"}, "rounds": 3, "rows": rows}))
     report = write_report(tmp_path / "search.json").read_text()
     assert "| D=64 k=8 | bsa_st overlap * |" in report
-    assert not bench_search._has({"rows": rows}, "D=64 k=8", 1_000_000)
+    assert not bench_search._has({"rows": rows}, "", "D=64 k=8", 1_000_000)
 
 
 def test_grown_codes_are_the_real_ones_and_noisy_copies() -> None:
