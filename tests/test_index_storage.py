@@ -82,7 +82,7 @@ def test_flipped_bits_and_cuts_are_found(place: float, bit: int, cut: bool, save
 def test_the_damaged_block_is_named(saved: Path, tmp_path: Path) -> None:
     whole = saved.read_bytes()
     start = 20 + struct.unpack("<I", whole[12:16])[0] + DECODER[0].nbytes + DECODER[1].nbytes
-    first = int(Index.open(saved)._documents.store.table[0, -1])
+    first = int(Index.open(saved)._state.documents.store.table[0, -1])
     for at, name in ((start + 5, "block 0 of 2"), (start + first + 5, "block 1 of 2"), (start - 9, "the decoder")):
         data = bytearray(whole)
         data[at] ^= 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +17,11 @@ from bsa_st.index.collection import Collection
 from bsa_st.index.counting import Decoder
 from bsa_st.index.documentids import DocumentIds
 from bsa_st.index.filters import allowed_documents
-from bsa_st.index.models import as_codes, as_decoder, decoder_for, encode_documents, encode_queries
-from bsa_st.index.part import Part, inverted_parts
-from bsa_st.index.ranking import Ids
+from bsa_st.index.models import as_codes, as_decoder, decoder_for, encode_queries, given_codes
 from bsa_st.index.search import Scoring
-from bsa_st.index.stats import IndexStats, measure
+from bsa_st.index.state import State
+from bsa_st.index.stats import IndexStats
 from bsa_st.index.store import CodeStore
-from bsa_st.index.view import View
 from bsa_st.scoring import Hits, idf_weights
 
 if TYPE_CHECKING:
@@ -46,11 +43,8 @@ class Index:
 
     def __init__(self, content: storage.Content, model: SentenceTransformer | None = None) -> None:
         self.model = model
-        self._documents = Collection(content.store, DocumentIds(content.ids, content.live), content.live)
-        self._decoder = content.decoder
-        self._parts: list[Part] = []
-        self._view: View | None = None
-        self._lock = threading.RLock()
+        documents = Collection(content.store, DocumentIds(content.ids, content.live), content.live)
+        self._state = State(documents, content.decoder)
 
     @classmethod
     def build(
@@ -77,18 +71,10 @@ class Index:
         Raises:
             BSAError: If the ids are not distinct or not as many as documents, or the decoder does not fit the codes.
         """
-        model = None if isinstance(source, BinaryCodes) else source
-        if isinstance(source, BinaryCodes):
-            if texts is not None:
-                raise BSAError("give either codes, or a model and texts")
-            codes = source
-        else:
-            if texts is None:
-                raise BSAError("a model needs the texts to index")
-            codes = encode_documents(source, texts, batch_size, show_progress_bar)
-            decoder = decoder or source
+        codes, model = given_codes(source, texts, batch_size, show_progress_bar)
         store = CodeStore.empty(codes.hidden_dim, codes.scale is not None)
-        nothing = storage.Content(store, np.zeros(0, np.int64), np.zeros(0, bool), as_decoder(decoder, codes.hidden_dim))
+        own = as_decoder(model if decoder is None else decoder, codes.hidden_dim)
+        nothing = storage.Content(store, np.zeros(0, np.int64), np.zeros(0, bool), own)
         index = cls(nothing, model)
         index.add(codes, ids=ids)
         return index
@@ -115,35 +101,35 @@ class Index:
         Raises:
             BSAError: If the file cannot be written; an earlier one stays whole.
         """
-        with self._lock:
-            store, ids, live = self._documents
-        return storage.write(Path(path), storage.Content(store, ids.values, live, self._decoder))
+        store, ids, live = self._state.documents
+        return storage.write(Path(path), storage.Content(store, ids.values, live, self.decoder))
 
     def __len__(self) -> int:
-        return int(np.count_nonzero(self._documents.live))
+        return int(np.count_nonzero(self._state.documents.live))
 
     @property
     def hidden_dim(self) -> int:
         """Number D of features."""
-        return self._documents.store.hidden_dim
+        return self._state.documents.store.hidden_dim
 
     @property
     def decoder(self) -> Decoder | None:
         """V (D, d) and c (d,), float32, or None."""
-        return self._decoder
+        return self._state.decoder
 
     @property
     def ids(self) -> np.ndarray:
         """Ids of the documents in the order they were added: int64 (n,)."""
-        return self._documents.ids.values[self._documents.live]
+        present = self._state.documents
+        return present.ids.values[present.live]
 
     def __contains__(self, document: int) -> bool:
-        return bool(self._documents.ids.find(np.array([document], np.int64))[0] >= 0)
+        return bool(self._state.documents.ids.find(np.array([document], np.int64))[0] >= 0)
 
     def codes(self, ids: npt.ArrayLike) -> BinaryCodes:
         """The stored codes of documents, in the order of ``ids``; an unknown id raises :class:`BSAError`."""
-        with self._lock:
-            return self._documents.store.take(self._documents.positions(ids))
+        present = self._state.documents
+        return present.store.take(present.positions(ids))
 
     def add(self, documents: BinaryCodes | Iterable[str], *, ids: npt.ArrayLike | None = None) -> np.ndarray:
         """Add documents; returns their ids, int64 (n,). Many at a time are much cheaper than one by one.
@@ -156,33 +142,34 @@ class Index:
             BSAError: If the codes do not fit or an id is taken; nothing is added then.
         """
         codes = self._as_codes(documents)
-        with self._lock:
-            given = self._documents.new_ids(ids, len(codes))
-            self._change(self._documents.with_more(codes, given))
+        with self._state.lock:
+            given = self._state.documents.new_ids(ids, len(codes))
+            self._state.change(self._state.documents.with_more(codes, given))
         return given
 
     def delete(self, ids: npt.ArrayLike) -> None:
         """Delete documents: they are marked, and :meth:`compact` frees their room. An unknown id raises :class:`BSAError`, and
         nothing is deleted."""
-        with self._lock:
-            self._change(self._documents.without(self._documents.positions(ids)))
+        with self._state.lock:
+            present = self._state.documents
+            self._state.change(present.without(present.positions(ids)))
 
     def update(self, ids: npt.ArrayLike, documents: BinaryCodes | Iterable[str]) -> None:
         """Replace documents that are in the index; raises :class:`BSAError` and changes nothing if an id is unknown."""
         codes = self._as_codes(documents)
-        with self._lock:
-            positions = self._documents.positions(ids)
+        with self._state.lock:
+            present = self._state.documents
+            positions = present.positions(ids)
             if len(positions) != len(codes):
                 raise BSAError(f"{len(codes)} documents need {len(codes)} ids, got {len(positions)}")
-            names = self._documents.ids.values[positions]
-            self._change(self._documents.without(positions).with_more(codes, names))
+            names = present.ids.values[positions]
+            self._state.change(present.without(positions).with_more(codes, names))
 
     def compact(self) -> None:
         """Free the room of deleted documents."""
-        with self._lock:
-            if not self._documents.live.all():
-                self._parts = []
-                self._change(self._documents.compacted())
+        with self._state.lock:
+            if not self._state.documents.live.all():
+                self._state.change(self._state.documents.compacted(), moved=True)
 
     def search(
         self,
@@ -226,24 +213,25 @@ class Index:
             BSAError: If the queries do not fit the index or the scoring, or an argument is out of range.
         """
         check_arguments(scoring, top_k=top_k, probes=probes, candidates=candidates, threads=threads)
-        view, ids, allowed = self._snapshot(filter)
+        view, (_, ids, live) = self._state.snapshot()
+        allowed = allowed_documents(filter, live, ids)
         kind, prepared = encode_queries(queries, scoring, self.model, view.decoder, self.hidden_dim, prompt_name)
         options = {"probes": probes, "candidates": candidates, "break_ties": break_ties, "idf": idf, "threads": threads}
-        return answer(view, prepared, kind, top_k, ids, allowed, **options)  # type: ignore[arg-type]
+        return answer(view, prepared, kind, top_k, lambda positions: ids.values[positions], allowed, **options)  # type: ignore[arg-type]
 
     def idf(self) -> np.ndarray:
         """Weights of the features in ``idf`` scores, as :func:`bsa_st.scoring.idf` of the documents: float32 (D,)."""
-        view, _, _ = self._snapshot(None)
+        view, _ = self._state.snapshot()
         return idf_weights(view.count, view.frequency)
 
     def document_frequency(self) -> np.ndarray:
         """Number of documents in which each feature is active: int64 (D,)."""
-        view, _, _ = self._snapshot(None)
+        view, _ = self._state.snapshot()
         return view.frequency.copy()
 
     def prepare(self) -> Index:
         """Make the inverted index now rather than at the first search; returns the index."""
-        self._snapshot(None)
+        self._state.snapshot()
         return self
 
     @property
@@ -253,26 +241,13 @@ class Index:
 
     def stats(self) -> IndexStats:
         """Numbers of documents and features, and bytes of every part."""
-        with self._lock:
-            return measure(*self._documents, self._decoder, self._parts, self._view)
+        return self._state.stats()
 
     def __repr__(self) -> str:
-        decoder = "no decoder" if self._decoder is None else f"decoder of width {self._decoder.weight.shape[1]}"
+        decoder = "no decoder" if self.decoder is None else f"decoder of width {self.decoder.weight.shape[1]}"
         return f"Index({len(self)} documents, hidden_dim={self.hidden_dim}, {decoder})"
 
     def _as_codes(self, documents: BinaryCodes | Iterable[str]) -> BinaryCodes:
         if not isinstance(documents, BinaryCodes) and self.model is None:
             raise BSAError("adding texts needs the model: Index.open(path, model=...)")
-        return as_codes(documents, self.model, self.hidden_dim, has_scale=self._documents.store.scale is not None)
-
-    def _change(self, documents: Collection) -> None:
-        """The view is of an earlier state then; full blocks that are inverted stay so."""
-        self._documents, self._view = documents, None
-
-    def _snapshot(self, filter: npt.ArrayLike | None) -> tuple[View, Ids, np.ndarray | None]:
-        with self._lock:
-            store, ids, live = self._documents
-            if self._view is None:
-                self._parts = inverted_parts(store, self._parts, with_rows=self._decoder is not None)
-                self._view = View(store, self._parts, live, self._decoder)
-            return self._view, lambda positions: ids.values[positions], allowed_documents(filter, live, ids)
+        return as_codes(documents, self.model, self.hidden_dim, has_scale=self._state.documents.store.scale is not None)

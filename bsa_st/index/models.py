@@ -44,6 +44,23 @@ def as_decoder(source: Any, hidden_dim: int) -> Decoder | None:
     return decoder
 
 
+def given_codes(
+    source: BinaryCodes | SentenceTransformer, texts: Iterable[str] | None, batch_size: int, show_progress_bar: bool
+) -> tuple[BinaryCodes, SentenceTransformer | None]:
+    """What an index is built from: codes as they are, or those of texts and the model that encoded them.
+
+    Raises:
+        BSAError: If there are codes and texts, or a model without texts.
+    """
+    if isinstance(source, BinaryCodes):
+        if texts is not None:
+            raise BSAError("give either codes, or a model and texts")
+        return source, None
+    if texts is None:
+        raise BSAError("a model needs the texts to index")
+    return encode_documents(source, texts, batch_size, show_progress_bar), source
+
+
 def encode_documents(
     model: SentenceTransformer, texts: Iterable[str], batch_size: int = 32, show_progress_bar: bool = False
 ) -> BinaryCodes:
