@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from statistics import mean
 from typing import Any, NamedTuple
 
 from evaluation.budgets import BUDGETS, CODE_SCORINGS, FLOAT_SCORING, OVERLAP, SPARSE, THRESHOLD
-from evaluation.markdown import markdown_table
+from evaluation.markdown import markdown_table, percent
+from evaluation.seeds import Shares
 from evaluation.table import Line
 
 RIVALS = ("pq", "opq", "rabitq")
@@ -29,11 +31,13 @@ class Bar(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """The results of one setting: lines of the retrieval and of the similarity table, figures of the heads."""
+    """The results of one setting: lines of the retrieval and of the similarity table, figures of the heads, and both again from several seeds."""
 
     retrieval: Sequence[Line]
     similarity: Sequence[Line]
     figures: dict[str, Any] = field(default_factory=dict)
+    retrieval_seeds: Shares = field(default_factory=dict)
+    similarity_seeds: Shares = field(default_factory=dict)
 
     def line(self, method: str, scoring: str, *, similarity: bool = False) -> Line | None:
         """The line of a method and scoring."""
@@ -106,8 +110,10 @@ def _share(
     line = run.line(method, scoring, similarity=similarity)
     if line is None or line.of_float is None:
         return Bar(setting, goal, method, "-", None)
-    measured = f"{line.of_float:.1%} at {line.bytes_per_text:.1f} bytes"
-    return Bar(setting, goal, method, measured, line.of_float >= share and line.bytes_per_text <= budget)
+    seeds = (run.similarity_seeds if similarity else run.retrieval_seeds).get((method, scoring), [line.of_float])
+    each = f" ({', '.join(map(percent, seeds))})" if len(seeds) > 1 else ""
+    measured = f"{mean(seeds):.1%}{each} at {line.bytes_per_text:.1f} bytes"
+    return Bar(setting, goal, method, measured, mean(seeds) >= share and line.bytes_per_text <= budget)
 
 
 def _against(

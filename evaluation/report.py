@@ -14,7 +14,7 @@ from evaluation.encoders import MINILM
 from evaluation.glance import equal_bytes, glance
 from evaluation.markdown import interval, markdown_table, percent, rate, score
 from evaluation.rows import Row, details_path, read_json, read_rows
-from evaluation.seeds import seeds_table
+from evaluation.seeds import seed_shares, seeds_table
 from evaluation.table import Line, mean_tasks, table
 from evaluation.training import SETTINGS
 
@@ -39,7 +39,7 @@ stands below under *At equal bytes*. *p*: paired randomisation test over queries
 BARS = """\
 For all-MiniLM-L6-v2; *decoded* and *symmetric* compare a code with a code, *decoded* weighting every feature of the document by the
 decoded query code, *symmetric* counting shared features. Percentages are of float32's mean over the local retrieval sets (or of
-its mean Spearman). Heads of other D are those of [DICTIONARIES.md](DICTIONARIES.md)."""
+its mean Spearman), and means over the seeds where a head was trained from several. Heads of other D are those of [DICTIONARIES.md](DICTIONARIES.md)."""
 NOT_DONE = """\
 **Not done:** d=1024. No package with the weights of a 1,024-d encoder was found, and embeddings made wider by a random map are no real
 ones. The other encoders ran on fewer methods, as their commands say. all-mpnet-base-v2 (768-d, slow to embed with) also ran on two small collections and one
@@ -73,7 +73,7 @@ def write_report(results: Path) -> Path:
     details = {run: _details(results, *run) for run in runs}
     own = {setting: run for (model, setting), run in runs.items() if model == MINILM}
     if len(own) == len(SETTINGS):
-        measured = {setting: _measured(rows, details[MINILM, setting]) for setting, rows in own.items()}
+        measured = {setting: _measured(results, setting, rows, details[MINILM, setting]) for setting, rows in own.items()}
         measured["general"].figures.update(studied_heads(results.parent / "dictionaries.json"))
         parts += ["## Goals", BARS, bars_table(measured)]
     for (model, setting), rows in runs.items():
@@ -101,8 +101,9 @@ def _details(results: Path, model: str, setting: str) -> dict[str, Any]:
     return dict(read_json(path)) if path.is_file() else {}
 
 
-def _measured(rows: list[Row], details: dict[str, Any]) -> Measured:
-    return Measured(table(rows, RETRIEVAL)[1], table(rows, SIMILARITY)[1], dict(details.get("figures", {})))
+def _measured(results: Path, setting: str, rows: list[Row], details: dict[str, Any]) -> Measured:
+    shares = [seed_shares(results, MINILM, setting, rows, metric) for metric in TITLES]
+    return Measured(table(rows, RETRIEVAL)[1], table(rows, SIMILARITY)[1], dict(details.get("figures", {})), *shares)
 
 
 def _section(model: str, setting: str, rows: list[Row], details: dict[str, Any], results: Path) -> list[str]:
@@ -116,7 +117,7 @@ def _section(model: str, setting: str, rows: list[Row], details: dict[str, Any],
         parts += _plots(model, setting, lines, details, results.parent)
     if budgets:
         parts += ["### At equal bytes", equal_bytes(budgets, lines, width)]
-    if seeds := seeds_table(results, model, setting, rows, RETRIEVAL, width):
+    if seeds := seeds_table(seed_shares(results, model, setting, rows, RETRIEVAL), width):
         parts += ["### Other seeds", SEEDS, seeds]
     others = [metric for metric in dict.fromkeys(row.metric for row in rows) if metric not in TITLES]
     for metric in [*TITLES, *others]:

@@ -1,6 +1,7 @@
 """How much a score owes to the seed of its head: the recommended heads trained again from other seeds.
 
-``python -m evaluation --seed 1 --methods float32,...`` leaves its rows in a folder of their own beside the results; the page shows all seeds.
+``python -m evaluation --seed 1 --methods bsa-topk-768-126-elastic`` leaves its rows in a folder of their own beside the results; the page
+shows all seeds, and goals are judged by their mean.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from scipy import stats
 from evaluation.budgets import BUDGETS, CODE_SCORINGS, FLOAT_SCORING, OVERLAP, scaled_name
 from evaluation.markdown import MISSING, markdown_table, percent
 from evaluation.rows import Row, read_rows, rows_path
-from evaluation.table import REFERENCE, Line, table
+from evaluation.table import REFERENCE, table
 
 FOLDER = "seeds"
 SHOWN = (
@@ -22,7 +23,10 @@ SHOWN = (
     *((name, CODE_SCORINGS[1]) for name in OVERLAP.values()),
 )
 """Methods by their names for 384-d, and scorings."""
-HEADER = ["method", "scoring", "bytes", "% of float32, seed by seed", "mean", "95 % interval of the mean"]
+HEADER = ["method", "scoring", "% of float32, seed by seed", "mean", "95 % interval of the mean"]
+
+Shares = dict[tuple[str, str], list[float]]
+"""Shares of float32's mean by method and scoring, the seed of the tables first; only where there are several seeds."""
 
 
 def seed_folder(results: Path, seed: int) -> Path:
@@ -30,39 +34,39 @@ def seed_folder(results: Path, seed: int) -> Path:
     return results / FOLDER / str(seed) if seed else results
 
 
-def seeds_table(results: Path, model: str, setting: str, rows: Sequence[Row], metric: str, width: int) -> str | None:
-    """A line per recommended method and scoring with its share of float32's mean from every seed; ``None`` if there is one seed only.
+def seed_shares(results: Path, model: str, setting: str, rows: Sequence[Row], metric: str) -> Shares:
+    """What every seed of a head keeps of float32's mean.
+
+    Args:
+        results: Folder of the rows.
+        model: Short name of the encoder.
+        setting: ``general`` or ``adapted``.
+        rows: Rows of the tables; they hold float32.
+        metric: Which of their metrics.
+    """
+    reference = [row for row in rows if row.method == REFERENCE]
+    folders = [path for path in (results / FOLDER).glob("*") if path.name.isdigit()]
+    paths = [rows_path(path, model, setting) for path in sorted(folders, key=lambda path: int(path.name))]
+    others = [[row for row in read_rows(path) if row.method != REFERENCE] for path in paths if path.is_file()]
+    found: Shares = {}
+    for run in (rows, *([*reference, *other] for other in others)):
+        for line in table(run, metric)[1]:
+            if line.of_float is not None:
+                found.setdefault((line.method, line.scoring), []).append(line.of_float)
+    return {key: shares for key, shares in found.items() if len(shares) > 1}
+
+
+def seeds_table(shares: Shares, width: int) -> str | None:
+    """The recommended methods with the share that every seed keeps; ``None`` if there is one seed only.
 
     The interval is Student's, over seeds: queries and training texts stay the same.
     """
-    reference = [row for row in rows if row.method == REFERENCE]
-    runs = [list(rows), *([*reference, *_rows(folder, model, setting)] for folder in _folders(results))]
-    seeds = [table(run, metric)[1] for run in runs]
-    body = [line for name, scoring in SHOWN if (line := _line(seeds, scaled_name(name, width), scoring))]
+    names = [(scaled_name(name, width), scoring) for name, scoring in SHOWN]
+    body = [[*name, *_figures(shares[name])] for name in names if name in shares]
     return markdown_table(HEADER, body) if body else None
 
 
-def _folders(results: Path) -> list[Path]:
-    return sorted((path for path in (results / FOLDER).glob("*") if path.name.isdigit()), key=lambda path: int(path.name))
-
-
-def _rows(folder: Path, model: str, setting: str) -> list[Row]:
-    path = rows_path(folder, model, setting)
-    return [row for row in read_rows(path) if row.method != REFERENCE] if path.is_file() else []
-
-
-def _line(seeds: Sequence[Sequence[Line]], name: str, scoring: str) -> list[str] | None:
-    found = [line for lines in seeds for line in lines if (line.method, line.scoring) == (name, scoring)]
-    shares = [line.of_float for line in found if line.of_float is not None]
-    if len(shares) < 2:
-        return None
+def _figures(shares: Sequence[float]) -> list[str]:
     low, high = stats.t.interval(0.95, len(shares) - 1, loc=mean(shares), scale=stats.sem(shares))
-    between = MISSING if low == high else f"{low:.1%} to {high:.1%}"
-    return [
-        name,
-        scoring,
-        f"{found[0].bytes_per_text:.1f}",
-        ", ".join(map(percent, shares)),
-        f"**{mean(shares):.2%}**",
-        between,
-    ]
+    between = f"{low:.1%} to {high:.1%}" if low < high else MISSING
+    return [", ".join(map(percent, shares)), f"**{percent(mean(shares))}**", between]

@@ -72,6 +72,15 @@ def test_a_goal_is_met_only_with_the_quality_and_within_the_bytes() -> None:
     assert verdict(Measured([], []), *words) is None
 
 
+def test_a_goal_is_judged_by_the_mean_over_seeds() -> None:
+    words = ("at most 64 bytes, asymmetric: nDCG@10 at least 98.8%",)
+    key = (BUDGETS[64], FLOAT_SCORING)
+    assert verdict(replace(measured(0.98), retrieval_seeds={key: [0.98, 0.99, 0.996]}), *words) is True
+    assert verdict(replace(measured(0.99), retrieval_seeds={key: [0.99, 0.98, 0.98]}), *words) is False
+    page = bars_table({"general": replace(measured(0.99), retrieval_seeds={key: [0.99, 0.98]})})
+    assert "98.5% (99.0%, 98.0%) at 63.0 bytes" in page
+
+
 def test_rivals_count_only_at_no_more_bytes() -> None:
     assert verdict(measured(0.985), "at most 64 bytes", "PQ, OPQ, RaBitQ") is True
     assert verdict(measured(0.975), "at most 64 bytes", "PQ, OPQ, RaBitQ") is False

@@ -17,7 +17,7 @@ from evaluation.methods.bsa import BSA
 from evaluation.methods.sparse import CSR
 from evaluation.prepare import Request
 from evaluation.rows import Row, rows_path, write_json
-from evaluation.seeds import seed_folder, seeds_table
+from evaluation.seeds import seed_folder, seed_shares, seeds_table
 
 
 def row(method: str, scoring: str, score: float, n_bytes: float) -> Row:
@@ -36,14 +36,14 @@ def test_every_head_has_the_seed_that_is_asked_for_and_keeps_its_name() -> None:
 
 def test_the_table_shows_every_seed_their_mean_and_the_interval_of_the_mean(tmp_path: Path) -> None:
     own = [row("float32", "symmetric", 0.5, 1536.0), row(BUDGETS[64], FLOAT_SCORING, 0.49, 63.0)]
-    assert seeds_table(tmp_path, "m", "general", own, "ndcg_at_10", 384) is None
+    assert seeds_table(seed_shares(tmp_path, "m", "general", own, "ndcg_at_10"), 384) is None
     for seed, score in ((2, 0.5), (10, 0.495)):
         found = [replace(own[1], score=score), row("float32", "symmetric", 0.1, 1536.0)]
         write_json(rows_path(seed_folder(tmp_path, seed), "m", "general"), [asdict(entry) for entry in found])
-    table = seeds_table(tmp_path, "m", "general", own, "ndcg_at_10", 384)
+    table = seeds_table(seed_shares(tmp_path, "m", "general", own, "ndcg_at_10"), 384)
     assert table is not None
-    assert f"| {BUDGETS[64]} | asymmetric | 63.0 | 98.0%, 100.0%, 99.0% | **99.00%** | 96.5% to 101.5% |" in table
-    assert seeds_table(tmp_path, "m", "adapted", own, "ndcg_at_10", 384) is None
+    assert f"| {BUDGETS[64]} | asymmetric | 98.0%, 100.0%, 99.0% | **99.0%** | 96.5% to 101.5% |" in table
+    assert seed_shares(tmp_path, "m", "adapted", own, "ndcg_at_10") == {}
     assert seed_folder(tmp_path, 0) == tmp_path
 
 
