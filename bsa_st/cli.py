@@ -94,6 +94,10 @@ def distill(
     eval_steps: EvalSteps = DEFAULT.eval_steps,
     seed: Seed = DEFAULT.seed,
     text_column: Column = "text",
+    prompt_name: Annotated[
+        str | None,
+        typer.Option(help="Prompt of the teacher, put before every text.  [default: the one for documents, if it has one]"),
+    ] = None,
     precision: Annotated[str, typer.Option(help="Number format of the frozen encoder: auto, float32, bfloat16.")] = "auto",
     checkpoint_dir: Annotated[
         Path | None, typer.Option(help="Folder for checkpoints; training resumes from one that is there.  [default: none]")
@@ -116,6 +120,7 @@ def distill(
         texts,
         settings=settings,
         text_column=text_column,
+        prompt_name=prompt_name,
         precision=precision,
         checkpoint_dir=checkpoint_dir,
         cache_dir=cache_dir,

@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from bsa_st.distributed import join
 from bsa_st.encoding import put_behind
 from bsa_st.errors import BSAError
+from bsa_st.prompts import document_prompt, under_prompt
 from bsa_st.rowshards import Embeddings, cached_together, check_rows, open_rows, read_row_shards
 from bsa_st.settings import DistillSettings
 from bsa_st.texts import Texts, read_texts
@@ -28,6 +29,7 @@ def distill(
     *,
     settings: DistillSettings | None = None,
     text_column: str = "text",
+    prompt_name: str | None = None,
     cache_dir: str | Path | None = None,
     precision: str = "auto",
     checkpoint_dir: str | Path | None = None,
@@ -47,6 +49,7 @@ def distill(
             the path of an .npy file or of a folder of such files, which are read in the order of their names.
         settings: Training settings; single ones can be given as keyword arguments instead, e.g. ``k=64``.
         text_column: Field that holds the text in .jsonl, .parquet and datasets.
+        prompt_name: Name of one of the teacher's prompts, put before every text; default the one for documents, if it has one.
         cache_dir: Folder of the embedding cache; default ``$BSA_ST_CACHE`` or ``~/.cache/bsa_st``.
         precision: Number format for caching: ``"auto"``, ``"float32"`` or ``"bfloat16"`` (:mod:`bsa_st.precision`).
         checkpoint_dir: Folder for the trainer's checkpoints; if it holds one, training resumes from it. Default: none are kept.
@@ -69,12 +72,13 @@ def distill(
     show_progress_bar = show_progress_bar and rank == 0
     model = load_teacher(teacher)
     width = model.get_embedding_dimension()
+    prompted = under_prompt(model, document_prompt(model, prompt_name))
     started = time.perf_counter()
     folder = Path(texts) if isinstance(texts, (str, Path)) and Path(texts).is_dir() else None
     embeddings: Embeddings | None = ready_embeddings(texts) if folder is None else read_row_shards(folder)
     if embeddings is None:
         embeddings = cached_together(
-            model,
+            prompted,
             read_texts(texts, text_column),
             cache_dir=cache_dir,
             precision=precision,

@@ -65,6 +65,7 @@ def explore(
     from bsa_st.explain.page import write_page
     from bsa_st.explain.store import write_features
     from bsa_st.hub import FOLDER, load
+    from bsa_st.prompts import document_prompt, under_prompt
     from bsa_st.rowshards import Embeddings, finished_together
     from bsa_st.texts import stream_texts
 
@@ -83,7 +84,9 @@ def explore(
             if rows is None:
                 raise BSAError(f"{embeddings}: embeddings come from an .npy file")
         elif limit is None:
-            rows = finished_together(encoder, stream_texts(texts, text_column), cache_dir=cache_dir)
+            rows = finished_together(
+                under_prompt(encoder, document_prompt(encoder)), stream_texts(texts, text_column), cache_dir=cache_dir
+            )
         stream = itertools.islice(stream_texts(texts, text_column), limit)
         if rows is not None and limit is not None:
             rows = rows[:limit]

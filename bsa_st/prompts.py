@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 from bsa_st.errors import BSAError
@@ -25,6 +26,18 @@ def document_prompt(model: SentenceTransformer, name: str | None = None) -> str 
 def check_prompt(model: SentenceTransformer, name: str | None) -> str | None:
     """The name itself; raises as :func:`query_prompt`."""
     return _chosen(model, name, ())
+
+
+def under_prompt(encoder: SentenceTransformer, name: str | None) -> SentenceTransformer:
+    """An encoder that puts a prompt before every text unless told otherwise; it shares the weights.
+
+    It is the encoder itself where nothing would change, so that an empty prompt makes no second entry in the embedding cache.
+    """
+    if name is None or encoder.prompts[name] == (encoder.prompts.get(encoder.default_prompt_name or "") or ""):
+        return encoder
+    prompted = copy.copy(encoder)
+    prompted.default_prompt_name = name
+    return prompted
 
 
 def _chosen(model: SentenceTransformer, name: str | None, usual: tuple[str, ...]) -> str | None:

@@ -8,6 +8,7 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from bsa_st.cache import cached_embeddings, texts_fingerprint
+from bsa_st.prompts import document_prompt
 from bsa_st.unitrows import TOLERANCE
 
 SAMPLE = 10_000
@@ -46,12 +47,20 @@ class EmbeddingStore:
             self._memory[key] = rows
         return self._memory[key]
 
+    def documents(self, texts: list[str]) -> np.ndarray:
+        """:meth:`evaluation` of texts with the encoder's prompt for documents before them, if it has one."""
+        return self.evaluation(self._as_documents(texts))
+
     def training(self, texts: list[str]) -> np.ndarray:
-        """float16 or float32 (n, d), of length 1 within 1 %: as the encoder gives them, a read-only memory map, or scaled."""
-        rows = self._cached(texts, "auto")
+        """Of texts as documents, float16 or float32 (n, d), of length 1 within 1 %: as the encoder gives them, a read-only memory map, or scaled."""
+        rows = self._cached(self._as_documents(texts), "auto")
         if np.abs(np.linalg.norm(rows[:SAMPLE].astype(np.float32), axis=1) - 1).max() <= TOLERANCE:
             return rows
         return unit_rows(rows).astype(rows.dtype)
+
+    def _as_documents(self, texts: list[str]) -> list[str]:
+        prompt = self.encoder.prompts.get(document_prompt(self.encoder) or "") or ""
+        return [prompt + text for text in texts] if prompt else texts
 
     def _cached(self, texts: list[str], precision: str) -> np.ndarray:
         # an empty document is legal in a collection; the encoder gives it the embedding of the empty string

@@ -67,7 +67,7 @@ def training_embeddings(store: EmbeddingStore, setting: str, general: list[str],
     if setting == "general":
         return store.training(general)
     collections = [task.corpus for task in tasks if task.corpus]
-    rows = np.concatenate([store.evaluation(corpus) for corpus in collections])  # in the cache already, or needed soon
+    rows = np.concatenate([store.documents(corpus) for corpus in collections])  # in the cache already, or needed soon
     place = {text: number for number, text in enumerate(text for corpus in collections for text in corpus)}
     adaptation = rows[[place[text] for text in adaptation_texts(tasks)]].astype(np.float16)
     return np.concatenate([store.training(general), adaptation]) if general else adaptation

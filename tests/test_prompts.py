@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from unittest.mock import patch
+
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 
 import bsa_st
 from bsa_st import BSAError, Index
 from bsa_st.encoding import rebuild, split_model
+from bsa_st.prompts import under_prompt
 
 QUERY, DOCUMENT = "find: ", "a passage about: "
 
@@ -44,6 +49,42 @@ def test_an_explanation_explains_the_score_of_the_search(model: SentenceTransfor
     assert told.score == pytest.approx(float(hits.scores[0, 0]), abs=1e-4)
 
 
+def test_a_head_learns_from_texts_with_the_prompt_for_documents(
+    model: SentenceTransformer, texts: list[str], tmp_path: Path
+) -> None:
+    """The embeddings that it learns from are those that it will code, and another prompt is another entry of the cache."""
+    encoder, _ = split_model(model)
+    few = {"hidden_dim": 64, "k": 8, "steps": 2, "polish_rounds": 0, "cache_dir": tmp_path, "show_progress_bar": False}
+    learnt = [
+        bsa_st.distill(encoder, texts[:200], precision="float32", **few),
+        bsa_st.distill(encoder, texts[:200], precision="float32", prompt_name="query", **few),
+        bsa_st.distill(encoder, np.asarray(encoder.encode(texts[:200], prompt_name="document")).astype(np.float16), **few),
+    ]
+    means = [one[-1].mean for one in learnt]
+    assert torch.allclose(means[0], means[2], atol=1e-3)
+    assert not torch.allclose(means[0], means[1], atol=1e-3)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert learnt[0].default_prompt_name is None
+    plain, _ = split_model(learnt[0])
+    assert under_prompt(plain, None) is plain
+    plain.prompts = {"query": "", "document": ""}
+    assert under_prompt(plain, "document") is plain, "an empty prompt makes no other encoder, and no other cache"
+
+
+def test_the_words_behind_a_feature_are_found_under_the_prompt(model: SentenceTransformer, texts: list[str]) -> None:
+    with patch.object(SentenceTransformer, "encode", autospec=True, side_effect=SentenceTransformer.encode) as spied:
+        bsa_st.explain(model, texts[0], texts[0], words=2)
+    asked = [call.kwargs["prompt_name"] for call in spied.call_args_list if len(call.args[1]) > 1]
+    assert asked == ["query", "document"]
+
+
+def test_features_are_labelled_from_documents_with_their_prompt(model: SentenceTransformer, texts: list[str]) -> None:
+    encoder, _ = split_model(model)
+    dense = np.asarray(encoder.encode(texts[:100], prompt_name="document"))
+    given, own = (bsa_st.label_features(model, texts[:100], embeddings=rows, show_progress_bar=False) for rows in (dense, None))
+    assert np.array_equal(given.idf(), own.idf())
+
+
 def test_an_unknown_prompt_is_named(model: SentenceTransformer, texts: list[str]) -> None:
     index = Index.build(model, texts[:20])
     for call in (
@@ -51,6 +92,7 @@ def test_an_unknown_prompt_is_named(model: SentenceTransformer, texts: list[str]
         lambda: bsa_st.encode(model, texts[:2], prompt_name="no"),
         lambda: bsa_st.search(model, texts[:2], index.codes([0, 1]), prompt_name="no"),
         lambda: bsa_st.explain(model, texts[0], texts[1], prompt_name="no"),
+        lambda: bsa_st.distill(split_model(model)[0], texts[:20], prompt_name="no"),
     ):
         with pytest.raises(BSAError, match="the model has no prompt 'no'; it has query, document"):
             call()

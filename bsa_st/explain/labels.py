@@ -17,6 +17,7 @@ from bsa_st.explain.families import coactivation, families, feature_map, name_cl
 from bsa_st.explain.terms import feature_terms
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import BATCH_CELLS
+from bsa_st.prompts import document_prompt
 from bsa_st.rowshards import Embeddings
 
 SHOWN = 5
@@ -44,7 +45,7 @@ def label_features(
 
     Args:
         model: A model from :func:`bsa_st.distill` or :func:`bsa_st.load`.
-        texts: Any iterable of texts, e.g. :func:`bsa_st.texts.stream_texts` of a file.
+        texts: Documents, encoded with the model's prompt for them: any iterable of texts, e.g. :func:`bsa_st.texts.stream_texts` of a file.
         embeddings: Their dense embeddings, float (n, d), in the same order; default: computed on the way.
         shown: Texts kept per feature and kind (strongest, borderline, just off, nearest).
         sample: Size of the uniform sample.
@@ -59,6 +60,7 @@ def label_features(
         BSAError: If the model has no BSA head, there is no text, or there are not as many embeddings as texts.
     """
     encoder, head = split_model(model)
+    prompt = document_prompt(encoder)
     if shown < 1 or sample < 2:
         raise BSAError(f"shown must be at least 1 and sample at least 2, got {shown} and {sample}")
     if embeddings is not None and (embeddings.ndim != 2 or embeddings.shape[1] != head.input_dim):
@@ -68,7 +70,7 @@ def label_features(
     with tqdm(total=total, desc="Reading features", unit="text", disable=not show_progress_bar) as bar:
         for batch in chunks(texts, max(1, min(4096, BATCH_CELLS // head.hidden_dim))):
             if embeddings is None:
-                rows = encoder.encode(batch, batch_size=batch_size, show_progress_bar=False)
+                rows = encoder.encode(batch, prompt_name=prompt, batch_size=batch_size, show_progress_bar=False)
             else:
                 rows = np.array(embeddings[collector.texts : collector.texts + len(batch)], dtype=np.float32)
             if len(rows) < len(batch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, get_args
 
@@ -118,13 +119,12 @@ def explain(
         raise BSAError(f"scoring must be one of {', '.join(get_args(Scoring))}, got {scoring!r}")
     encoder, head = split_model(model)
     read_texts([a, b])
-    query = np.asarray(
-        encoder.encode([a], prompt_name=query_prompt(encoder, prompt_name), show_progress_bar=False), dtype=np.float32
-    )
+    prompts = query_prompt(encoder, prompt_name), document_prompt(encoder)
+    query = np.asarray(encoder.encode([a], prompt_name=prompts[0], show_progress_bar=False), dtype=np.float32)
     by_decoder = scoring in ("decoded", "asymmetric")
     code = encode_embeddings(head, query, refine=by_decoder, with_scale=False)
     if document is None:
-        dense = np.asarray(encoder.encode([b], prompt_name=document_prompt(encoder), show_progress_bar=False), dtype=np.float32)
+        dense = np.asarray(encoder.encode([b], prompt_name=prompts[1], show_progress_bar=False), dtype=np.float32)
         document = encode_embeddings(head, dense, refine=by_decoder)
     elif len(document) != 1 or document.hidden_dim != head.hidden_dim:
         raise BSAError(f"document must be one code of {head.hidden_dim} features, got {document!r}")
@@ -133,7 +133,9 @@ def explain(
     else:
         weights = _idf(head, idf) if scoring == "idf" else np.ones(head.hidden_dim)
         parts = _by_overlap(code, document, weights)
-    return _explanation(model, head, a, b, scoring, parts, code.ids, document.ids, words)
+    shared = _ranked(np.intersect1d(code.ids, document.ids), parts)
+    behind = [responsible_words(model, text, shared[:words], prompt) for text, prompt in zip((a, b), prompts, strict=True)]
+    return _explanation(head, a, b, scoring, parts, code.ids, document.ids, behind)
 
 
 def _by_overlap(a: BinaryCodes, b: BinaryCodes, weights: np.ndarray) -> Parts:
@@ -177,7 +179,6 @@ def _idf(head: BinarySparsityAlignment, given: np.ndarray | None) -> np.ndarray:
 
 
 def _explanation(
-    model: SentenceTransformer,
     head: BinarySparsityAlignment,
     a: str,
     b: str,
@@ -185,19 +186,15 @@ def _explanation(
     parts: Parts,
     ids_a: np.ndarray,
     ids_b: np.ndarray,
-    words: int,
+    behind: Sequence[dict[int, tuple[str, ...]]],
 ) -> Explanation:
-    shared = _ranked(np.intersect1d(ids_a, ids_b), parts)
-    behind_a = responsible_words(model, a, shared[:words])
-    behind_b = responsible_words(model, b, shared[:words])
-
     def contributions(features: list[int]) -> tuple[Contribution, ...]:
         return tuple(
             Contribution(
                 feature=number,
                 value=float(parts.values[number]),
-                words_a=behind_a.get(number, ()),
-                words_b=behind_b.get(number, ()),
+                words_a=behind[0].get(number, ()),
+                words_b=behind[1].get(number, ()),
                 **_label(head.labels, number),
             )
             for number in features
@@ -209,7 +206,7 @@ def _explanation(
         scoring=scoring,
         score=math.fsum([*parts.values.tolist(), parts.constant]),
         constant=parts.constant,
-        shared=contributions(shared),
+        shared=contributions(_ranked(np.intersect1d(ids_a, ids_b), parts)),
         only_a=contributions(_ranked(np.setdiff1d(ids_a, ids_b), parts)),
         only_b=contributions(_ranked(np.setdiff1d(ids_b, ids_a), parts)),
     )

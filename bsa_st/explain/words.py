@@ -21,13 +21,16 @@ WORD = re.compile(r"\w[\w'-]*", re.UNICODE)
 
 
 @torch.no_grad()
-def responsible_words(model: SentenceTransformer, text: str, features: Sequence[int]) -> dict[int, tuple[str, ...]]:
+def responsible_words(
+    model: SentenceTransformer, text: str, features: Sequence[int], prompt_name: str | None = None
+) -> dict[int, tuple[str, ...]]:
     """For each feature the words of a text without which its logit falls most.
 
     Args:
         model: A model with a BSA head.
         text: The text; its first 64 words are tried.
         features: Numbers of features.
+        prompt_name: Name of the model's prompt that the text is encoded with.
 
     Returns:
         Up to three words for each feature, most important first, as they stand in the text; none where no removal lowers the logit.
@@ -42,7 +45,8 @@ def responsible_words(model: SentenceTransformer, text: str, features: Sequence[
     if not kept:
         return {number: tuple(match.group() for match in found) for number in features}
     encoder, head = split_model(model)
-    dense = encoder.encode([text, *(variants[place] for place in kept)], show_progress_bar=False, convert_to_tensor=True)
+    tried = [text, *(variants[place] for place in kept)]
+    dense = encoder.encode(tried, prompt_name=prompt_name, show_progress_bar=False, convert_to_tensor=True)
     logits = head.logits(dense.to(head.weight.device))[:, list(features)].cpu().numpy()
     drops = logits[0] - logits[1:]
     return {number: _named([found[place].group() for place in kept], drops[:, at]) for at, number in enumerate(features)}
