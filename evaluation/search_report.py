@@ -89,7 +89,7 @@ def _left_out(rows: list[Row]) -> str:
     missing = sorted(word for word in slow if not any(word in row["name"] for row in rows))
     if missing:
         return f"Not measured in this run: {', '.join(missing)}."
-    return "Graph indexes, Seismic and bm25s were built for 100,000 documents only."
+    return "Graph indexes, Seismic and bm25s were built for the general texts and up to 100,000 documents only."
 
 
 def _table(rows: list[Row]) -> list[str]:
@@ -159,7 +159,7 @@ def _plot(rows: list[Row], path: Path, size: int) -> None:
                 color=f"C{number}",
                 marker=marker,
                 s=26,
-                label=group if mine or group.endswith("dense") else None,
+                label=group if mine != group.endswith("dense") else None,
             )
         for row in own:
             if row["name"] in ("bsa_st overlap", "bsa_st asymmetric") or not row["name"].startswith("bsa_st"):
