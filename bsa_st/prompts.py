@@ -33,7 +33,8 @@ def under_prompt(encoder: SentenceTransformer, name: str | None) -> SentenceTran
 
     It is the encoder itself where nothing would change, so that an empty prompt makes no second entry in the embedding cache.
     """
-    if name is None or encoder.prompts[name] == (encoder.prompts.get(encoder.default_prompt_name or "") or ""):
+    wanted, usual = (encoder.prompts.get(one or "") or "" for one in (name, encoder.default_prompt_name))
+    if name is None or wanted == usual:
         return encoder
     prompted = copy.copy(encoder)
     prompted.default_prompt_name = name
