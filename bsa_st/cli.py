@@ -145,6 +145,9 @@ def encode(
     codes: Annotated[Path, typer.Argument(help="Codes file to write, or folder of shards.")],
     batch_size: Annotated[int, typer.Option(help="Texts per forward pass.")] = 32,
     text_column: Column = "text",
+    prompt_name: Annotated[
+        str | None, typer.Option(help="Name of one of the model's prompts.  [default: the one for documents, if it has one]")
+    ] = None,
     refine: Annotated[bool, typer.Option(help="Bring the codes closer to the dense embeddings.")] = True,
     scale: Annotated[bool, typer.Option(help="Store the byte per text without which asymmetric scores must decode it.")] = True,
     hidden_dim: Annotated[int | None, typer.Option(help="Use only so many features.  [default: all]")] = None,
@@ -173,7 +176,13 @@ def encode(
     next(stream_texts(texts, text_column))
     devices = choose_devices(device, processes) if engine == "local" else []
     options = {"text_column": text_column, "engine": engine, "processes": processes, "device": device, "batch_size": batch_size}
-    options |= {"refine": refine, "with_scale": scale, "hidden_dim": hidden_dim, "max_active_dims": max_active_dims}
+    options |= {
+        "prompt_name": prompt_name,
+        "refine": refine,
+        "with_scale": scale,
+        "hidden_dim": hidden_dim,
+        "max_active_dims": max_active_dims,
+    }
     in_shards = (engine == "ray" or len(devices) > 1) if shards is None else shards
     if not in_shards and (codes.is_dir() or not codes.parent.is_dir()):
         raise BSAError(

@@ -49,7 +49,8 @@ def distill(
             the path of an .npy file or of a folder of such files, which are read in the order of their names.
         settings: Training settings; single ones can be given as keyword arguments instead, e.g. ``k=64``.
         text_column: Field that holds the text in .jsonl, .parquet and datasets.
-        prompt_name: Name of one of the teacher's prompts, put before every text; default the one for documents, if it has one.
+        prompt_name: Name of one of the teacher's prompts, put before every text; default the one for documents, if it has one. It is
+            not kept: name another one again where texts are encoded.
         cache_dir: Folder of the embedding cache; default ``$BSA_ST_CACHE`` or ``~/.cache/bsa_st``.
         precision: Number format for caching: ``"auto"``, ``"float32"`` or ``"bfloat16"`` (:mod:`bsa_st.precision`).
         checkpoint_dir: Folder for the trainer's checkpoints; if it holds one, training resumes from it. Default: none are kept.
@@ -76,6 +77,8 @@ def distill(
     started = time.perf_counter()
     folder = Path(texts) if isinstance(texts, (str, Path)) and Path(texts).is_dir() else None
     embeddings: Embeddings | None = ready_embeddings(texts) if folder is None else read_row_shards(folder)
+    if embeddings is not None and prompt_name is not None:
+        raise BSAError(f"prompt_name {prompt_name!r} needs texts: these embeddings are made already")
     if embeddings is None:
         embeddings = cached_together(
             prompted,

@@ -72,7 +72,8 @@ def encode(
         model: A model from :func:`bsa_st.distill` or :func:`bsa_st.load`.
         texts: n texts.
         batch_size: Texts per forward pass.
-        prompt_name: Name of one of the model's prompts.
+        prompt_name: Name of one of the model's prompts; default as in ``SentenceTransformer.encode``. Texts to be stored want the one that the
+            head has learnt with, usually ``document``.
         refine: Bring the codes closer to the dense embeddings (:mod:`bsa_st.refine`). Best for stored texts that float or decoded
             queries search; for overlap scores leave at least the queries unrefined.
         with_scale: Add the byte per text that tells the length of its reconstruction, which asymmetric scores divide by.

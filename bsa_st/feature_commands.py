@@ -22,6 +22,9 @@ def explain(
     words: Annotated[
         int, typer.Option(help="Shared features whose words are looked for, by leaving out each in turn.", min=0)
     ] = 6,
+    prompt_name: Annotated[
+        str | None, typer.Option(help="Name of one of the model's prompts, for the query.  [default: query, if it has one]")
+    ] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the explanation to this file too, as JSON.")] = None,
 ) -> None:
     """Say why two texts match: shared features, with their labels and what each adds to the score."""
@@ -30,7 +33,7 @@ def explain(
     from bsa_st.explain.wording import as_json, describe
     from bsa_st.hub import load
 
-    result = run(load(model), a, b, scoring=scoring, words=words)  # type: ignore[arg-type]
+    result = run(load(model), a, b, scoring=scoring, words=words, prompt_name=prompt_name)  # type: ignore[arg-type]
     typer.echo(describe(result, top))
     if json is not None:
         write_json(as_json(result), json)

@@ -1,4 +1,7 @@
-"""Which of a model's prompts goes before a text when nobody names one: as ``encode_query`` and ``encode_document`` of sentence-transformers choose."""
+"""Which of a model's prompts goes before a text when nobody names one: as ``encode_query`` and ``encode_document`` of sentence-transformers choose.
+
+They take the first usual name that a model has, and every model has an empty ``document``; here a prompt that says something goes before
+an empty one, so that a model with ``query`` and ``passage`` gets both."""
 
 from __future__ import annotations
 
@@ -44,4 +47,5 @@ def under_prompt(encoder: SentenceTransformer, name: str | None) -> SentenceTran
 def _chosen(model: SentenceTransformer, name: str | None, usual: tuple[str, ...]) -> str | None:
     if name is not None and name not in model.prompts:
         raise BSAError(f"the model has no prompt {name!r}; it has {', '.join(model.prompts) or 'none'}")
-    return name or next((one for one in usual if one in model.prompts), None)
+    there = [one for one in usual if one in model.prompts]
+    return name or next((one for one in there if model.prompts[one]), there[0] if there else None)

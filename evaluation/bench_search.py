@@ -61,7 +61,7 @@ def bench(
     collection: Annotated[
         str,
         typer.Option(
-            help="Name of another collection than the general texts; its rows stand beside theirs.  [default: HPO without --data]"
+            help="Name of another collection than the general texts; its rows stand beside theirs.  [default: HPO without --data and --embeddings]"
         ),
     ] = "",
     real: Annotated[int, typer.Option(help="Documents encoded; larger sets are grown from them.")] = 30_000,

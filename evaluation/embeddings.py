@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,9 @@ class EmbeddingStore:
         cache_dir: Folder of the cache on disk; default as in :func:`bsa_st.cache.cached_embeddings`.
         precision: Number format in which the encoder computes the embeddings of evaluation texts, see :mod:`bsa_st.precision`.
         show_progress_bar: Show a bar while texts are encoded.
+
+    Attributes:
+        document_prompt: What stands before documents; prompts are put before texts here and by mteb, never by the encoder.
     """
 
     def __init__(
@@ -32,7 +36,8 @@ class EmbeddingStore:
         precision: str = "float32",
         show_progress_bar: bool = True,
     ) -> None:
-        self.encoder = encoder
+        self.document_prompt = encoder.prompts.get(document_prompt(encoder) or "") or ""
+        self.encoder = without_default_prompt(encoder)
         self.cache_dir = cache_dir
         self.precision = precision
         self.show_progress_bar = show_progress_bar
@@ -59,14 +64,22 @@ class EmbeddingStore:
         return unit_rows(rows).astype(rows.dtype)
 
     def _as_documents(self, texts: list[str]) -> list[str]:
-        prompt = self.encoder.prompts.get(document_prompt(self.encoder) or "") or ""
-        return [prompt + text for text in texts] if prompt else texts
+        return [self.document_prompt + text for text in texts] if self.document_prompt else texts
 
     def _cached(self, texts: list[str], precision: str) -> np.ndarray:
         # an empty document is legal in a collection; the encoder gives it the embedding of the empty string
         return cached_embeddings(
             self.encoder, texts, cache_dir=self.cache_dir, precision=precision, show_progress_bar=self.show_progress_bar
         )
+
+
+def without_default_prompt(encoder: SentenceTransformer) -> SentenceTransformer:
+    """The encoder, sharing its weights, without a prompt that it would put before every text."""
+    if encoder.default_prompt_name is None:
+        return encoder
+    plain = copy.copy(encoder)
+    plain.default_prompt_name = None
+    return plain
 
 
 def unit_rows(embeddings: np.ndarray) -> np.ndarray:

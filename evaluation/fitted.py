@@ -38,12 +38,14 @@ class Fitter:
         self.plan = plan
         self._encoder = encoder_fingerprint(plan.store.encoder)
         self._general = texts_fingerprint(plan.general)
+        self._prompt = plan.store.document_prompt
         self._adapted = texts_fingerprint(adaptation_texts(plan.tasks))
         self._training: dict[str, np.ndarray] = {}
 
     def key(self, setting: str, method: Method) -> str:
         """Changes with everything that decides what the method becomes."""
         texts = [self._general, self._adapted if setting == "adapted" else ""] if method.trained else []
+        texts += [self._prompt] if method.trained and self._prompt else []
         return digest(self._encoder, *texts, method.name, json.dumps(method.settings(), sort_keys=True, default=str))
 
     def folder(self, kind: str, setting: str, method: Method) -> Path:

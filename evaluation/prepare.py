@@ -127,5 +127,5 @@ def limit_threads(request: Request) -> None:
 
 def _command() -> str:
     """The command that makes these results, without the paths of one machine."""
-    words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
+    words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
     return shlex.join(["python", "-m", "evaluation", *words])

@@ -26,7 +26,7 @@ EXPLAINED = {
 }
 HEADER = """\
 Written by `python -m evaluation --report-only` from `results/*.json`; do not edit. `make evaluate DATA=DIR` makes the results of
-all-MiniLM-L6-v2 again and `make evaluate-encoders DATA=DIR` those of the other encoders, where `DIR` holds task folders,
+all-MiniLM-L6-v2 again, `make evaluate-seeds DATA=DIR` those of other seeds and `make evaluate-encoders DATA=DIR` those of the other encoders, where `DIR` holds task folders,
 `text_mix/mix.txt.gz` (short training texts) and `retrieval_medquad` (long ones); both continue an interrupted run.
 [NOTES.md](NOTES.md) says what was tried, [LEADERBOARD.md](LEADERBOARD.md) how scores get onto mteb's leaderboard. Elsewhere:
 [SEARCH.md](SEARCH.md) times the index, [DICTIONARIES.md](DICTIONARIES.md) compares D and k at equal bytes,
@@ -45,7 +45,7 @@ NOT_DONE = """\
 ones. The other encoders ran on fewer methods, as their commands say. all-mpnet-base-v2 (768-d, slow to embed with) also ran on two small collections and one
 similarity set only, learnt from 30,000 texts, in 1,000 steps, and not in the adapted setting."""
 SEEDS = """\
-The recommended heads trained again from other seeds (`--seed`), mean nDCG@10 as above; the tables show the first seed. The interval is over
+The recommended heads trained again from other seeds (`make evaluate-seeds`), mean nDCG@10 as above; the tables show the first seed. The interval is over
 seeds alone, queries staying the same."""
 HOW_TO_READ = """\
 How to read the tables. *symmetric*, *cosine*, *idf*: the query is a code too (overlap, cosine of codes, overlap weighted by inverse

@@ -66,7 +66,7 @@ def _fill_cache(plan: Plan) -> None:
         plan.store.training(plan.general)
     for task in plan.tasks:
         for texts in task_texts(task):
-            plan.store.evaluation(texts)
+            (plan.store.documents if texts == task.corpus else plan.store.evaluation)(texts)
 
 
 def _in_processes(request: Request, jobs: Sequence[Job]) -> None:

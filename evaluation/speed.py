@@ -35,7 +35,7 @@ def measured_speeds(fitter: Fitter, setting: str, task: EvaluationTask) -> dict[
     path = fitter.plan.request.work / "speed" / fitter.plan.model / f"{setting}-{key}.json"
     if not path.is_file():
         store = fitter.plan.store
-        documents = store.evaluation(task.corpus)
+        documents = store.documents(task.corpus)
         queries = store.evaluation(list(task.task.data.queries.values()))  # type: ignore[attr-defined]
         searchers: dict[Key, Search] = {}
         with one_thread():

@@ -81,6 +81,13 @@ def test_a_goal_is_judged_by_the_mean_over_seeds() -> None:
     assert "98.5% (99.0%, 98.0%) at 63.0 bytes" in page
 
 
+def test_rivals_are_compared_with_the_mean_over_seeds() -> None:
+    key = (BUDGETS[64], FLOAT_SCORING)
+    run = replace(measured(0.985), retrieval_seeds={key: [0.985, 0.965]})
+    assert verdict(run, "at most 64 bytes", "PQ, OPQ, RaBitQ") is False
+    assert "0.4875 against 0.4900 (pq-64, 64 bytes)" in bars_table({"general": run})
+
+
 def test_rivals_count_only_at_no_more_bytes() -> None:
     assert verdict(measured(0.985), "at most 64 bytes", "PQ, OPQ, RaBitQ") is True
     assert verdict(measured(0.975), "at most 64 bytes", "PQ, OPQ, RaBitQ") is False

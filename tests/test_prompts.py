@@ -13,7 +13,9 @@ from sentence_transformers import SentenceTransformer
 import bsa_st
 from bsa_st import BSAError, Index
 from bsa_st.encoding import rebuild, split_model
-from bsa_st.prompts import under_prompt
+from bsa_st.explain.wording import explain_hit, match_line
+from bsa_st.prompts import document_prompt, query_prompt, under_prompt
+from evaluation.embeddings import EmbeddingStore
 
 QUERY, DOCUMENT = "find: ", "a passage about: "
 
@@ -83,6 +85,47 @@ def test_features_are_labelled_from_documents_with_their_prompt(model: SentenceT
     dense = np.asarray(encoder.encode(texts[:100], prompt_name="document"))
     given, own = (bsa_st.label_features(model, texts[:100], embeddings=rows, show_progress_bar=False) for rows in (dense, None))
     assert np.array_equal(given.idf(), own.idf())
+
+
+def test_a_prompt_that_says_something_goes_before_an_empty_one(topk_model: SentenceTransformer) -> None:
+    """sentence-transformers gives every model an empty ``document``, also one that has its own ``passage``."""
+    model = SentenceTransformer(modules=list(topk_model), prompts={"query": QUERY, "passage": DOCUMENT})
+    assert model.prompts["document"] == ""
+    assert document_prompt(model) == "passage"
+    assert query_prompt(model) == "query"
+    assert document_prompt(model, "document") == "document"
+    assert document_prompt(SentenceTransformer(modules=list(topk_model))) == "document"
+
+
+def test_collections_are_encoded_with_the_prompt_for_documents(
+    model: SentenceTransformer, texts: list[str], tmp_path: Path
+) -> None:
+    stored = bsa_st.encode_to_shards(model, texts[:50], tmp_path / "shards")
+    assert stored.load() == bsa_st.encode(model, texts[:50], refine=True, prompt_name="document")
+
+
+def test_a_hit_is_explained_for_the_query_that_was_searched(model: SentenceTransformer, texts: list[str]) -> None:
+    asked, named = (explain_hit(model, texts[0], texts[1], prompt_name=name) for name in (None, "document"))
+    assert asked != named
+    assert named == match_line(bsa_st.explain(model, texts[0], texts[1], scoring="asymmetric", words=0, prompt_name="document"))
+
+
+def test_the_evaluation_learns_from_documents_under_their_prompt_alone(
+    model: SentenceTransformer, texts: list[str], tmp_path: Path
+) -> None:
+    encoder, _ = split_model(model)
+    wanted = np.asarray(encoder.encode(texts[:20], prompt_name="document"))
+    asking = under_prompt(encoder, "query")
+    store = EmbeddingStore(asking, tmp_path, show_progress_bar=False)
+    assert np.allclose(store.documents(texts[:20]), wanted, atol=2e-3)
+    assert np.allclose(store.training(texts[:20]), wanted, atol=2e-2)
+    assert not np.allclose(store.evaluation(texts[:20]), wanted, atol=2e-2)
+    assert asking.default_prompt_name == "query"
+
+
+def test_embeddings_that_are_made_already_take_no_prompt(model: SentenceTransformer) -> None:
+    with pytest.raises(BSAError, match="prompt_name 'query' needs texts"):
+        bsa_st.distill(split_model(model)[0], np.ones((20, 384), np.float32), prompt_name="query")
 
 
 def test_an_unknown_prompt_is_named(model: SentenceTransformer, texts: list[str]) -> None:

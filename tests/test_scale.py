@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from evaluation.scale import RESULTS
+from evaluation.scale import RESULTS, million
 from evaluation.scale_report import write_report
 
 
@@ -44,3 +44,13 @@ def test_exact_scorings_of_the_simulation_equal_one_index() -> None:
         for scoring in ("overlap", "cosine", "jaccard", "idf", "asymmetric"):
             assert row["same"][scoring] == 1, (row["shards"], scoring)
         assert row["same_ids"]["two-stage"] > 0.99
+
+
+def test_the_plan_takes_figures_of_general_texts_only(tmp_path: Path) -> None:
+    names = {"bsa_st overlap": 1.0, "bsa_st two-stage T=128 C=3000": 2.0}
+    facts = {"group": "D=768 k=135", "documents": 1_000_000, "disk": 60.0, "bytes": 80.0, "build_docs_per_second": 9.0}
+    rows = [{**facts, "name": name, "single_ms": time} for name, time in names.items()]
+    others = [{**row, "single_ms": 50.0, "collection": "medquad"} for row in rows]
+    (tmp_path / "search.json").write_text(json.dumps({"rows": [*rows, *others]}))
+    (found,) = million(tmp_path / "search.json")
+    assert (found["overlap_ms"], found["two_stage_ms"]) == (1.0, 2.0)

@@ -69,6 +69,7 @@ def explain_hit(
     scoring: Scoring = "asymmetric",
     idf: np.ndarray | None = None,
     words: int = 0,
+    prompt_name: str | None = None,
 ) -> str:
     """One line that says why a search found a text; see :func:`bsa_st.explain` for the arguments.
 
@@ -80,8 +81,10 @@ def explain_hit(
         scoring: The score that was searched by.
         idf: Weights of ``idf``.
         words: For so many features also name the words behind them, which costs forward passes.
+        prompt_name: Name of the prompt that the query was searched with.
     """
-    return match_line(explain(model, query, text, scoring=scoring, document=code, idf=idf, words=words))
+    options = {"document": code, "idf": idf, "words": words, "prompt_name": prompt_name}
+    return match_line(explain(model, query, text, scoring=scoring, **options))  # type: ignore[arg-type]
 
 
 def _block(title: str, parts: Sequence[Contribution], top: int, *, words: bool = False) -> list[str]:

@@ -132,7 +132,8 @@ def search(
                 if explain:
                     text, code = snippets.get(name, f"document {name}"), opened.codes([name])
                     idf = opened.idf() if scoring == "idf" else None
-                    line = explain_hit(loaded, query, text, code=code, scoring=EXPLAINED[scoring], idf=idf)  # type: ignore[arg-type]
+                    options = {"code": code, "scoring": EXPLAINED[scoring], "idf": idf, "prompt_name": prompt_name}
+                    line = explain_hit(loaded, query, text, **options)  # type: ignore[arg-type]
                     typer.echo(f"{'':19}{line}")
 
 

@@ -65,7 +65,7 @@ class Part:
         return (
             (self.postings.nbytes if self.postings else 0)
             + sum(codes.nbytes_as("memory") for codes in self.codes)
-            + sum(array.nbytes for groups in self.groups.values() for array in groups)
+            + sum(array.nbytes for groups in list(self.groups.values()) for array in groups)
         )
 
 

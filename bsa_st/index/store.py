@@ -84,7 +84,8 @@ class CodeStore:
         raw = np.concatenate([self.raw[:start], *bodies, np.zeros(PADDING, np.uint8)])
         scale = None if self.scale is None or codes.scale is None else np.concatenate([self.scale, codes.scale])
         grown = CodeStore(self.hidden_dim, raw, np.concatenate([kept, np.array(rows)]), scale)
-        grown.skips[:keep], grown._skipped[:keep] = self.skips[:keep], self._skipped[:keep]
+        known = self._skipped[:keep].copy()  # before the tables, which another thread may be filling
+        grown.skips[:keep], grown._skipped[:keep] = self.skips[:keep], known
         return grown
 
     def decode(self, block: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from bsa_st.elastic import truncate_head
 from bsa_st.encoding import CHUNK_TEXTS, encode_embeddings, split_model
 from bsa_st.errors import BSAError
 from bsa_st.module import BinarySparsityAlignment
-from bsa_st.prompts import check_prompt
+from bsa_st.prompts import check_prompt, document_prompt
 from bsa_st.texts import Texts, stream_texts
 
 SHARD_TEXTS = 1 << 16
@@ -64,7 +64,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the codes of a text, beside the model; fields as in :func:`bsa_st.encode`."""
+    """Everything that decides the codes of a text, beside the model; fields as in :func:`bsa_st.encode`, but with the prompt for documents by default."""
 
     batch_size: int = 32
     prompt_name: str | None = None
@@ -76,6 +76,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise BSAError(f"batch_size must be at least 1, got {self.batch_size}")
+
+    def for_model(self, model: SentenceTransformer) -> Recipe:
+        """With the name of the prompt that this model has for documents, unless there is one already."""
+        return replace(self, prompt_name=document_prompt(model, self.prompt_name))
 
     def split(self, model: SentenceTransformer) -> tuple[SentenceTransformer, BinarySparsityAlignment]:
         """The dense encoder and the head at the wanted budget."""

@@ -53,7 +53,7 @@ def encode_to_shards(
         processes: Processes, or Ray actors.
         device: Torch devices, comma-separated, e.g. ``"cuda:0,cuda:1"``; for ``"ray"`` ``"cpu"`` or ``"cuda"``, one GPU per actor.
         show_progress_bar: Show a bar over the texts.
-        **settings: ``batch_size``, ``prompt_name``, ``refine`` (here true by default), ``with_scale``, ``hidden_dim`` and ``max_active_dims`` of
+        **settings: ``batch_size``, ``prompt_name`` (by default the prompt for documents), ``refine`` (here true by default), ``with_scale``, ``hidden_dim`` and ``max_active_dims`` of
             :func:`bsa_st.encode`.
 
     Returns:
@@ -63,7 +63,7 @@ def encode_to_shards(
         BSAError: If the folder holds something else or codes of another model, other settings or other texts; if a text cannot be used, a
             process died or the disk fails. Finished shards are kept.
     """
-    recipe, source, folder = Recipe(**settings), Source(texts, text_column, shard_texts), Path(folder)
+    recipe, source, folder = Recipe(**settings).for_model(model), Source(texts, text_column, shard_texts), Path(folder)
     head = recipe.split(model)[1]
     fresh = Manifest(encoder_fingerprint(model), head.hidden_dim, recipe.with_scale, recipe.settings(source))
     manifest = _begin(folder, fresh)
@@ -95,7 +95,7 @@ def encode_streamed(
     **settings: Any,
 ) -> BinaryCodes:
     """The codes of texts in memory; arguments and errors as in :func:`encode_to_shards`."""
-    recipe, source = Recipe(**settings), Source(texts, text_column)
+    recipe, source = Recipe(**settings).for_model(model), Source(texts, text_column)
     parts = {
         done.number: done.codes
         for done in _run(model, recipe, source, (), engine, processes, device, show_progress_bar)
