@@ -30,6 +30,7 @@ from bsa_st.module import BinarySparsityAlignment
 from bsa_st.training import train_head
 from evaluation.console import run_command
 from evaluation.embeddings import unit_rows
+from evaluation.rows import read_json
 from evaluation.scale_report import PLAN, write_report
 from evaluation.search_data import grow_codes
 
@@ -182,7 +183,9 @@ def scale(
         Path | None, typer.Option(help="Real embeddings of the packaged encoder, .npy.  [default: none]")
     ] = None,
     output: Annotated[Path, typer.Option(help="Results file.")] = RESULTS,
-    report_only: Annotated[bool, typer.Option("--report-only", help="Only write the page from the results.")] = False,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Measure nothing: take search.json as it is now, and write the page.")
+    ] = False,
 ) -> None:
     """Measure rates, simulate shards, and plan for a billion texts."""
     if not report_only:
@@ -210,8 +213,10 @@ def scale(
         typer.echo("encoder")
         texts = [concept.document for concept in load_concepts()][:ENCODED]
         result["encoder"] = measure_encoder(packaged_teacher(), texts)
-        with atomic_file(output) as file:
-            file.write((json.dumps(result, indent=1) + "\n").encode())
+    else:
+        result = {**read_json(output), "million": million(SEARCH)}
+    with atomic_file(output) as file:
+        file.write((json.dumps(result, indent=1) + "\n").encode())
     typer.echo(f"Report in {write_report(output)}")
 
 
