@@ -83,8 +83,8 @@ def explain_hit(
         words: For so many features also name the words behind them, which costs forward passes.
         prompt_name: Name of the prompt that the query was searched with.
     """
-    options = {"document": code, "idf": idf, "words": words, "prompt_name": prompt_name}
-    return match_line(explain(model, query, text, scoring=scoring, **options))  # type: ignore[arg-type]
+    told = explain(model, query, text, scoring=scoring, document=code, idf=idf, words=words, prompt_name=prompt_name)
+    return match_line(told)
 
 
 def _block(title: str, parts: Sequence[Contribution], top: int, *, words: bool = False) -> list[str]:

@@ -64,7 +64,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the codes of a text, beside the model; fields as in :func:`bsa_st.encode`, but with the prompt for documents by default."""
+    """Everything that decides the codes of a text, beside the model; fields as in :func:`bsa_st.encode`. :meth:`for_model` chooses the prompt."""
 
     batch_size: int = 32
     prompt_name: str | None = None

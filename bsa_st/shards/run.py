@@ -53,8 +53,8 @@ def encode_to_shards(
         processes: Processes, or Ray actors.
         device: Torch devices, comma-separated, e.g. ``"cuda:0,cuda:1"``; for ``"ray"`` ``"cpu"`` or ``"cuda"``, one GPU per actor.
         show_progress_bar: Show a bar over the texts.
-        **settings: ``batch_size``, ``prompt_name`` (by default the prompt for documents), ``refine`` (here true by default), ``with_scale``, ``hidden_dim`` and ``max_active_dims`` of
-            :func:`bsa_st.encode`.
+        **settings: ``batch_size``, ``prompt_name`` (by default the prompt for documents), ``refine`` (here true by default), ``with_scale``,
+            ``hidden_dim`` and ``max_active_dims`` of :func:`bsa_st.encode`.
 
     Returns:
         The codes, opened.
