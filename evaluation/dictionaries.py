@@ -57,7 +57,7 @@ def k_for_bytes(hidden_dim: int, budget: float) -> int:
 
 
 def rice_bytes(hidden_dim: int, k: int) -> float:
-    """Expected bytes of k ids drawn at random, as :mod:`bsa_st.codefile` writes them: gaps are geometric."""
+    """Expected bytes of k ids drawn at random, as :mod:`bsa_st.codes.file` writes them: gaps are geometric."""
     stays = 1 - k / hidden_dim
     return min(k * (rice + 1 + stays**2**rice / (1 - stays**2**rice)) for rice in range(16)) / 8
 
