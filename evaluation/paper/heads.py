@@ -8,18 +8,18 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
+from bsa_st.polish import polish
 
 from bsa_st import DistillSettings
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import code_statistics
 from bsa_st.objectives import Objective
-from bsa_st.polish import polish
 from bsa_st.training import train_head
 from evaluation.methods.bsa import BSA, Variant
 from evaluation.paper.inputs import Inputs
 from evaluation.paper.quality import mean_retrieval
 
-BASE = DistillSettings(hidden_dim=1024, k=64, selection="topk", steps=400, batch_size=256, polish_rounds=0, eval_steps=10_000)
+BASE = DistillSettings(hidden_dim=1024, k=64, selection="topk", steps=400, batch_size=256, refit_rounds=0, eval_steps=10_000)
 """What sections train unless they vary it: small enough that a hundred heads are trained in a few hours on two cores."""
 
 TINY = replace(BASE, hidden_dim=64, k=8, steps=8, batch_size=64)
