@@ -47,7 +47,7 @@ def measure_budgets(head: BinarySparsityAlignment, sample: np.ndarray) -> None:
 def _amplitude(head: BinarySparsityAlignment, width: int, k: int, sample: np.ndarray) -> float:
     """Least-squares ``a`` in ``x = a V h + c`` over refined codes; refinement itself does not depend on it."""
     small = prefix_head(head, width, k)
-    codes = encode_embeddings(small, sample, refine=True, with_scale=False).to_scipy()
+    codes = encode_embeddings(small, sample, refine=True).to_scipy()
     summed = codes @ small.decoder_weight.detach().cpu().numpy()
     target = np.asarray(sample, dtype=np.float32) - small.decoder_bias.detach().cpu().numpy()
     return max(float((summed * target).sum() / max(float(np.square(summed).sum()), 1e-12)), 1e-6)

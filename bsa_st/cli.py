@@ -149,7 +149,6 @@ def encode(
         str | None, typer.Option(help="Name of one of the model's prompts.  [default: the one for documents, if it has one]")
     ] = None,
     refine: Annotated[bool, typer.Option(help="Bring the codes closer to the dense embeddings.")] = True,
-    scale: Annotated[bool, typer.Option(help="Store the byte per text without which asymmetric scores must decode it.")] = True,
     hidden_dim: Annotated[int | None, typer.Option(help="Use only so many features.  [default: all]")] = None,
     max_active_dims: Annotated[int | None, typer.Option(help="Another k than the model's.  [default: the model's]")] = None,
     processes: Annotated[int | None, typer.Option(help="Processes, or Ray actors.  [default: one per device]")] = None,
@@ -179,7 +178,6 @@ def encode(
     options |= {
         "prompt_name": prompt_name,
         "refine": refine,
-        "with_scale": scale,
         "hidden_dim": hidden_dim,
         "max_active_dims": max_active_dims,
     }

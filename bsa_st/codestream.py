@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from bsa_st.codefile import decode_entry, read_header
 from bsa_st.codes import BinaryCodes
+from bsa_st.codes.file import decode_block, read_header
 from bsa_st.errors import BSAError
 from bsa_st.shards.reader import ShardedCodes
 
@@ -22,14 +20,12 @@ class CodeStream(NamedTuple):
     Attributes:
         hidden_dim: Number D of features.
         texts: Number of texts.
-        has_scale: Whether each text has its scale byte.
         checksum: CRC-32 of the header, which holds those of all blocks, or of the shards' checksums: the same for the same content.
         batches: The codes, in order.
     """
 
     hidden_dim: int
     texts: int
-    has_scale: bool
     checksum: int
     batches: Iterator[BinaryCodes]
 
@@ -49,7 +45,7 @@ def stream_codes(path: str | Path, batch_size: int = 1000) -> CodeStream:
         codes = ShardedCodes.open(path)
         sums = "".join(codes.manifest.shards[number].sha256 for number in sorted(codes.manifest.shards))
         checksum = zlib.crc32(sums.encode())
-        return CodeStream(codes.hidden_dim, len(codes), codes.manifest.has_scale, checksum, _batches(iter(codes), batch_size))
+        return CodeStream(codes.hidden_dim, len(codes), checksum, _batches(iter(codes), batch_size))
     try:
         with path.open("rb") as file:
             start = file.read(16)
@@ -62,7 +58,7 @@ def stream_codes(path: str | Path, batch_size: int = 1000) -> CodeStream:
         raise BSAError(f"codes file {path}: {error}") from error
     checksum = struct.unpack("<I", data[-4:])[0]
     blocks = _blocks(path, header, offset)
-    return CodeStream(header["hidden_dim"], header["texts"], header["has_scale"], checksum, _batches(blocks, batch_size))
+    return CodeStream(header["hidden_dim"], header["texts"], checksum, _batches(blocks, batch_size))
 
 
 def _blocks(path: Path, header: dict[str, Any], offset: int) -> Iterator[BinaryCodes]:
@@ -72,10 +68,9 @@ def _blocks(path: Path, header: dict[str, Any], offset: int) -> Iterator[BinaryC
         with path.open("rb") as file:
             file.seek(offset)
             for number, entry in enumerate(header["blocks"]):
-                ids, counts, scale = decode_entry(header, number, file.read(min(entry["bytes"], size)))
-                texts += len(counts)
-                indptr = np.concatenate([[0], np.cumsum(counts)])
-                yield BinaryCodes(ids, indptr, header["hidden_dim"], scale if header["has_scale"] else None)
+                codes = decode_block(header, number, file.read(min(entry["bytes"], size)))
+                texts += len(codes)
+                yield codes
         if texts != header["texts"]:
             raise BSAError(f"header promises {header['texts']} texts, blocks hold {texts}")
     except OSError as error:

@@ -18,7 +18,6 @@ from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import batches, head_of
 from bsa_st.prompts import check_prompt
 from bsa_st.refine import refine_codes
-from bsa_st.scoring import decode, length_scale
 from bsa_st.texts import read_texts
 
 CHUNK_TEXTS = 4096
@@ -61,7 +60,6 @@ def encode(
     batch_size: int = 32,
     prompt_name: str | None = None,
     refine: bool = False,
-    with_scale: bool = True,
     hidden_dim: int | None = None,
     max_active_dims: int | None = None,
     show_progress_bar: bool = False,
@@ -76,7 +74,6 @@ def encode(
             head has learnt with, usually ``document``.
         refine: Bring the codes closer to the dense embeddings (:mod:`bsa_st.refine`). Best for stored texts that float or decoded
             queries search; for overlap scores leave at least the queries unrefined.
-        with_scale: Add the byte per text that tells the length of its reconstruction, which asymmetric scores divide by.
         hidden_dim: Use only so many features; one of the widths the head was trained for.
         max_active_dims: Another k than the head's. Decode and search such codes with the model that :func:`bsa_st.truncate` gives for the
             same budget.
@@ -97,29 +94,25 @@ def encode(
         for start in range(0, len(texts), CHUNK_TEXTS):
             chunk = texts[start : start + CHUNK_TEXTS]
             dense = encoder.encode(chunk, batch_size=batch_size, prompt_name=prompt_name, show_progress_bar=False)
-            parts.append(encode_embeddings(head, dense, refine=refine, with_scale=with_scale))
+            parts.append(encode_embeddings(head, dense, refine=refine))
             bar.update(len(chunk))
     return BinaryCodes.concatenate(parts)
 
 
 @torch.no_grad()
-def encode_embeddings(
-    head: BinarySparsityAlignment, embeddings: np.ndarray, *, refine: bool = False, with_scale: bool = True
-) -> BinaryCodes:
+def encode_embeddings(head: BinarySparsityAlignment, embeddings: np.ndarray, *, refine: bool = False) -> BinaryCodes:
     """Codes of dense embeddings.
 
     Args:
         head: The trained layer.
         embeddings: float (n, d) with n > 0; only their directions count.
         refine: As in :func:`encode`.
-        with_scale: As in :func:`encode`.
 
     Raises:
         BSAError: If the embeddings have another width or hold NaN or infinite values.
     """
     if embeddings.ndim != 2 or embeddings.shape[1] != head.input_dim or len(embeddings) == 0:
         raise BSAError(f"embeddings must have shape (n, {head.input_dim}) with n > 0, got {embeddings.shape}")
-    decoder, offset = head.decoder_weight.cpu().numpy(), head.decoder_bias.cpu().numpy()
     parts = []
     for x in batches(embeddings, head.hidden_dim, head.weight.device):
         if not torch.isfinite(x).all():
@@ -127,8 +120,6 @@ def encode_embeddings(
         part = BinaryCodes.from_dense(head.select(head.logits(x)))
         if refine:
             part = _refined(head, x, part)
-        if with_scale:
-            part.scale = length_scale(decode(part, decoder, offset))
         parts.append(part)
     return BinaryCodes.concatenate(parts)
 

@@ -9,15 +9,15 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from bsa_st.codes import BinaryCodes
+from bsa_st.codes.scoring import BLOCK_CELLS, Hits, asymmetric_scores, decode, idf, scores
+from bsa_st.codes.scoring import top_k as best_of
 from bsa_st.encoding import encode_embeddings, split_model
 from bsa_st.errors import BSAError
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.prompts import query_prompt
-from bsa_st.scoring import BLOCK_CELLS, Hits, asymmetric_scores, decode, idf, scores
-from bsa_st.scoring import top_k as best_of
 from bsa_st.texts import read_texts
 
-Scoring = Literal["overlap", "idf", "decoded", "asymmetric"]
+Scoring = Literal["overlap", "cosine", "idf", "decoded", "asymmetric"]
 
 
 def search(
@@ -37,7 +37,7 @@ def search(
         documents: m codes from :func:`bsa_st.encode`; for ``asymmetric`` and ``decoded`` best with ``refine=True``.
         top_k: Hits per query; at most m come back.
         scoring: ``asymmetric`` float query against code, the most exact; ``decoded`` the query's code, decoded, against code;
-            ``overlap`` cosine of both codes; ``idf`` the same with rare features weighing more.
+            ``overlap`` number of shared features; ``cosine`` that number divided by ``sqrt(k1 k2)``; ``idf`` the overlap with rare features weighing more.
         prompt_name: Name of one of the model's prompts, for the queries; default ``query``, if it has such a prompt.
 
     Returns:
@@ -63,10 +63,10 @@ def _scorer(
     head: BinarySparsityAlignment, dense: np.ndarray, documents: BinaryCodes, scoring: Scoring
 ) -> Callable[[slice], np.ndarray]:
     decoder, offset = head.decoder_weight.detach().cpu().numpy(), head.decoder_bias.detach().cpu().numpy()
-    if scoring in ("overlap", "idf"):
-        codes = encode_embeddings(head, dense, with_scale=False)
+    if scoring in ("overlap", "cosine", "idf"):
+        codes = encode_embeddings(head, dense)
         weights = idf(documents) if scoring == "idf" else None
-        return lambda part: scores(codes[part], documents, "cosine", weights)
+        return lambda part: scores(codes[part], documents, "cosine" if scoring == "cosine" else "overlap", weights)
     if scoring == "decoded":
-        dense = decode(encode_embeddings(head, dense, refine=True, with_scale=False), decoder, offset)
+        dense = decode(encode_embeddings(head, dense, refine=True), decoder, offset)
     return lambda part: asymmetric_scores(dense[part], documents, decoder, offset)

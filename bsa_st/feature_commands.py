@@ -17,7 +17,7 @@ def explain(
     model: ModelName,
     a: Annotated[str, typer.Argument(help="First text, the query.")],
     b: Annotated[str, typer.Argument(help="Second text, the document.")],
-    scoring: Annotated[str, typer.Option(help="Score to take apart: overlap, idf, decoded or asymmetric.")] = "decoded",
+    scoring: Annotated[str, typer.Option(help="Score to take apart: overlap, cosine, idf, decoded or asymmetric.")] = "decoded",
     top: Annotated[int, typer.Option(help="Features of each kind to name.", min=1)] = 8,
     words: Annotated[
         int, typer.Option(help="Shared features whose words are looked for, by leaving out each in turn.", min=0)

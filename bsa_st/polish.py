@@ -72,7 +72,7 @@ def refined_cosine(head: BinarySparsityAlignment, embeddings: np.ndarray) -> flo
 
 
 def _cosine(head: BinarySparsityAlignment, embeddings: np.ndarray, refine: bool) -> float:
-    codes = torch.from_numpy(encode_embeddings(head, embeddings, refine=refine, with_scale=False).to_dense())
+    codes = torch.from_numpy(encode_embeddings(head, embeddings, refine=refine).to_dense())
     decoded = head.decode(codes.to(head.weight.device)).cpu()
     return float(F.cosine_similarity(decoded, torch.from_numpy(np.asarray(embeddings, dtype=np.float32))).mean())
 
@@ -88,7 +88,7 @@ def _normal_equations(
     for start in range(0, len(embeddings), CHUNK_TEXTS):
         rows = np.array(embeddings[start : start + CHUNK_TEXTS], dtype=np.float32)
         for one in heads:
-            codes = encode_embeddings(one, rows, refine=refine, with_scale=False).to_scipy()
+            codes = encode_embeddings(one, rows, refine=refine).to_scipy()
             aims, summed = rows - offset, codes @ decoder[: one.hidden_dim]
             amplitude = float((summed * aims).sum() / max(float(np.square(summed).sum()), 1e-12))
             together = (codes.T @ codes).tocoo()

@@ -40,7 +40,7 @@ def refine_codes(
     max_moves: int,
     budget: int | None = None,
 ) -> BinaryCodes:
-    """Refined codes; the scale is dropped, since it belongs to the old ones.
+    """Refined codes.
 
     Args:
         codes: n codes.

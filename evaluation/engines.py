@@ -21,10 +21,10 @@ import typer
 
 from bsa_st import BinaryCodes, BSAError, Index
 from bsa_st.atomic import atomic_file
+from bsa_st.codes.scoring import Hits
 from bsa_st.distill import ready_embeddings
 from bsa_st.engines import Engine, connect
 from bsa_st.engines.load import load_codes
-from bsa_st.scoring import Hits
 from evaluation.cli import HERE
 from evaluation.console import run_command
 from evaluation.embeddings import EmbeddingStore
@@ -121,7 +121,7 @@ def measure(name: str, codes: BinaryCodes, data: Sample, scratch: Path) -> dict[
     with opened(kind, scratch) as engine:
         LOG.info("loading %d documents into %s", len(codes), name)
         started = time.perf_counter()
-        loaded = load_codes(engine, path, **layout, show_progress_bar=True)
+        loaded = load_codes(engine, path, **layout, decoder=data.decoder, show_progress_bar=True)
         seconds = time.perf_counter() - started
         size = engine.disk_bytes()
         calls = calls_of(engine, index, data, bool(layout["asymmetric"]))

@@ -108,7 +108,6 @@ def measure_index(codes: BinaryCodes, queries: np.ndarray, decoder: Any, documen
     index = Index.build(grown, decoder=decoder).prepare()
     seconds = time.process_time() - started
     plain = codes[:QUERIES]
-    plain.scale = None
     return {
         "documents": documents,
         "build_cpu_seconds": seconds,
@@ -131,7 +130,6 @@ def simulate_shards(codes: BinaryCodes, queries: np.ndarray, decoder: Any, docum
     grown = grow_codes(codes, documents)
     whole = Index.build(grown, decoder=decoder)
     plain = codes[:QUERIES]
-    plain.scale = None
     rows, expected = [], {}
     for count in SHARDS:
         places = [np.arange(number, documents, count) for number in range(count)]

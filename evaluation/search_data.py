@@ -96,7 +96,7 @@ def sample(embeddings: np.ndarray, configuration: Configuration, work: Path) -> 
         rows, _ = held_out(embeddings, real)
         LOG.info("encoding %d documents", len(rows))
         encode_embeddings(head, rows, refine=True).save(paths[0])
-        encode_embeddings(head, dense, with_scale=False).save(paths[1])
+        encode_embeddings(head, dense).save(paths[1])
         arrays = {"weight": head.decoder_weight.detach().numpy(), "offset": head.decoder_bias.detach().numpy()}
         with atomic_file(paths[2]) as file:
             file.write(save(arrays))
@@ -128,7 +128,6 @@ def grow_codes(codes: BinaryCodes, count: int, seed: int = 0) -> BinaryCodes:
     if count <= len(codes):
         return codes[:count]
     rng = np.random.default_rng(seed)
-    assert codes.scale is not None
     width = int(codes.counts.min())
     table = codes.ids.reshape(len(codes), width) if (codes.counts == width).all() else None
     assert table is not None, "a top-k head gives every document the same number of active features"
@@ -139,7 +138,7 @@ def grow_codes(codes: BinaryCodes, count: int, seed: int = 0) -> BinaryCodes:
         mixed = np.sort(np.where(rng.random(others.shape) < REPLACED, others, table[rows]), axis=1)
         first = np.concatenate([np.ones((len(mixed), 1), bool), mixed[:, 1:] != mixed[:, :-1]], axis=1)
         indptr = np.concatenate([[0], np.cumsum(first.sum(axis=1))])
-        parts.append(BinaryCodes(mixed[first], indptr, codes.hidden_dim, codes.scale[rows]))
+        parts.append(BinaryCodes(mixed[first], indptr, codes.hidden_dim))
     return BinaryCodes.concatenate(parts)
 
 

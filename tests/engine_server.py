@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from bsa_st import BinaryCodes
+from bsa_st.codes.scoring import inverse_norms
 from bsa_st.index.counting import Decoder
 
 
@@ -23,6 +24,10 @@ class EngineSample(NamedTuple):
     dense: np.ndarray
     decoder: Decoder
     payloads: list[dict[str, Any]]
+
+    def factors(self, rows: slice | list[int]) -> np.ndarray:
+        """What asymmetric scores of some documents are multiplied by."""
+        return inverse_norms(self.codes[rows], *self.decoder)
 
 
 @contextmanager

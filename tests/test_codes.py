@@ -17,12 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from bsa_st import BinaryCodes, BSAError, codefile
+from bsa_st import BinaryCodes, BSAError
+from bsa_st.codes import file as codefile
 
 
 @st.composite
 def any_codes(draw: st.DrawFn) -> BinaryCodes:
-    """Codes of any width and any number of active features, empty ones included, with and without scale."""
+    """Codes of any width and any number of active features, empty ones included, in either form."""
     hidden_dim = draw(st.sampled_from([1, 7, 8, 64, 1000, 65_536, 70_000]))
     texts = draw(st.integers(0, 20))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -30,8 +31,8 @@ def any_codes(draw: st.DrawFn) -> BinaryCodes:
     rows = [np.sort(rng.choice(hidden_dim, rng.integers(0, min(most, hidden_dim) + 1), replace=False)) for _ in range(texts)]
     ids = np.concatenate([np.zeros(0, dtype=np.int64), *rows])
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    scale = rng.integers(0, 256, texts).astype(np.uint8) if draw(st.booleans()) else None
-    return BinaryCodes(ids, indptr, hidden_dim, scale)
+    codes = BinaryCodes(ids, indptr, hidden_dim)
+    return BinaryCodes.from_packed(codes.to_packed(), hidden_dim) if draw(st.booleans()) else codes
 
 
 def random_codes(texts: int, hidden_dim: int, k: int, seed: int = 0) -> BinaryCodes:
@@ -39,20 +40,16 @@ def random_codes(texts: int, hidden_dim: int, k: int, seed: int = 0) -> BinaryCo
     return BinaryCodes(np.sort(order, axis=1).ravel(), np.arange(texts + 1) * k, hidden_dim)
 
 
-def without_scale(codes: BinaryCodes) -> BinaryCodes:
-    return BinaryCodes(codes.ids, codes.indptr, codes.hidden_dim)
-
-
 @settings(max_examples=200, deadline=None)
 @given(any_codes())
 def test_every_form_round_trips(codes: BinaryCodes) -> None:
-    assert BinaryCodes(*codefile.decode(codefile.encode(codes.ids, codes.indptr, codes.hidden_dim, codes.scale))) == codes
-    bare = without_scale(codes)
-    assert BinaryCodes.from_dense(codes.to_dense()) == bare
-    assert BinaryCodes.from_packed(codes.to_packed(), codes.hidden_dim) == bare
-    assert BinaryCodes.from_scipy(codes.to_scipy()) == bare
-    assert BinaryCodes.from_torch_sparse(codes.to_torch_sparse()) == bare
-    assert BinaryCodes.from_dense(torch.from_numpy(codes.to_dense())) == bare
+    assert codefile.decode(codefile.encode(codes)) == codes
+    assert BinaryCodes(codes.ids, codes.indptr, codes.hidden_dim) == codes
+    assert BinaryCodes.from_dense(codes.to_dense()) == codes
+    assert BinaryCodes.from_packed(codes.to_packed(), codes.hidden_dim) == codes
+    assert BinaryCodes.from_scipy(codes.to_scipy()) == codes
+    assert BinaryCodes.from_torch_sparse(codes.to_torch_sparse()) == codes
+    assert BinaryCodes.from_dense(torch.from_numpy(codes.to_dense())) == codes
 
 
 def test_packed_layout_is_that_of_sentence_transformers() -> None:
@@ -72,10 +69,7 @@ def test_slices_and_concatenation_agree_with_the_dense_matrix(codes: BinaryCodes
     if len(codes):
         places = rng.integers(0, len(codes), 7)
         assert np.array_equal(codes[places].to_dense(), dense[places])
-        if codes.scale is not None:
-            chosen = codes[places].scale
-            assert chosen is not None
-            assert np.array_equal(chosen, codes.scale[places])
+        assert np.array_equal(codes[places].counts, dense[places].sum(axis=1))
     assert BinaryCodes.concatenate([codes[:3], codes[3:]]) == codes
 
 
@@ -101,10 +95,29 @@ def test_sizes_are_those_of_the_real_forms(tmp_path: Path) -> None:
     assert codes.nbytes == (tmp_path / "x.codes").stat().st_size
     assert codes.nbytes_as("packed") == codes.to_packed().nbytes == 500 * 512
     assert codes.nbytes_as("ids") == 500 * (64 * 2 + 4)
-    scaled = BinaryCodes(codes.ids, codes.indptr, 4096, np.zeros(500, np.uint8))
-    assert scaled.nbytes == pytest.approx(codes.nbytes + 500, abs=5)
     with pytest.raises(BSAError, match="form must be"):
         codes.nbytes_as("zip")  # type: ignore[arg-type]
+
+
+def test_compact_codes_take_their_bits_in_memory_and_in_the_file(tmp_path: Path) -> None:
+    dense = np.random.default_rng(0).random((20_000, 512)) < 0.5
+    codes = BinaryCodes.from_dense(dense)
+    assert codes.is_packed
+    assert codes.nbytes_as("memory") == 64 * len(codes)
+    codes.save(tmp_path / "x.codes")
+    assert (tmp_path / "x.codes").stat().st_size / len(codes) < 64.02
+    sparse_codes = BinaryCodes.from_dense(dense & (np.random.default_rng(1).random(dense.shape) < 0.05))
+    assert not sparse_codes.is_packed
+
+
+def test_a_memory_map_leaves_packed_codes_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codefile, "BLOCK_TEXTS", 300)
+    codes = BinaryCodes.from_dense(np.random.default_rng(0).random((1000, 500)) < 0.5)
+    codes.save(tmp_path / "x.codes")
+    mapped = BinaryCodes.load(tmp_path / "x.codes", memory_map=True)
+    assert mapped == codes
+    assert not mapped.to_packed().flags.owndata
+    assert not mapped.to_packed().flags.writeable
 
 
 @pytest.mark.parametrize(
@@ -138,8 +151,6 @@ def test_other_forms_must_be_binary() -> None:
         BinaryCodes.from_packed(np.array([[1]], dtype=np.uint8), 7)
     with pytest.raises(BSAError, match="share one hidden_dim, got"):
         BinaryCodes.concatenate([random_codes(1, 8, 1), random_codes(1, 16, 1)])
-    with pytest.raises(BSAError, match="one byte for each of the 1 texts"):
-        BinaryCodes([1], [0, 1], 8, [1, 2])
 
 
 # -- damage -------------------------------------------------------------------------------------------------------------
@@ -148,8 +159,8 @@ def test_other_forms_must_be_binary() -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_flipped_bit_or_a_cut_is_always_noticed(data: st.DataObject) -> None:
-    codes = random_codes(40, 300, 9)
-    raw = bytearray(codefile.encode(codes.ids, codes.indptr, 300, np.arange(40, dtype=np.uint8)))
+    codes = random_codes(40, 300, data.draw(st.sampled_from([9, 150])))
+    raw = bytearray(codefile.encode(codes))
     if data.draw(st.booleans()):
         place = data.draw(st.integers(0, len(raw) * 8 - 1))
         raw[place // 8] ^= 1 << (place % 8)
@@ -162,21 +173,22 @@ def test_a_flipped_bit_or_a_cut_is_always_noticed(data: st.DataObject) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_a_hostile_header_with_valid_checksums_raises_only_the_library_error(data: st.DataObject) -> None:
-    codes = random_codes(20, 300, 9)
-    raw = codefile.encode(codes.ids, codes.indptr, 300, None)
+    codes = random_codes(20, 300, data.draw(st.sampled_from([9, 150])))
+    raw = codefile.encode(codes)
     length = struct.unpack("<I", raw[12:16])[0]
     header = json.loads(raw[16 : 16 + length])
     part = data.draw(st.sampled_from([header, header["blocks"][0]]))
     field = data.draw(st.sampled_from(sorted(part)))
     value = data.draw(st.sampled_from([-1, 0, 1, 31, 10**6, 10**12, 10**30, 0.5, None, "x", [], {}]))
-    changed = part[field] != value and not (field == "hidden_dim" and value == 10**6)  # a wider code is a valid one
+    wider = field == "hidden_dim" and value == 10**6 and "rice" in header["blocks"][0]  # a wider code is a valid one
+    changed = part[field] != value and not wider
     part[field] = value
     text = json.dumps(header).encode()
     head = raw[:12] + struct.pack("<I", len(text)) + text
     hostile = head + struct.pack("<I", zlib.crc32(head)) + raw[16 + length + 4 :]
     if changed:
         with pytest.raises(BSAError):
-            BinaryCodes(*codefile.decode(hostile))
+            codefile.decode(hostile)
 
 
 def test_a_damaged_file_is_named_with_its_block(tmp_path: Path) -> None:
@@ -200,18 +212,10 @@ def test_a_newer_format_says_so(tmp_path: Path) -> None:
         codefile.decode(raw)
 
 
-@pytest.mark.parametrize("scaled", [False, True])
-def test_scale_bytes_of_the_first_version_are_refused(scaled: bool) -> None:
-    codes = random_codes(10, 300, 9)
-    raw = codefile.encode(codes.ids, codes.indptr, 300, np.zeros(10, np.uint8) if scaled else None)
-    end = 16 + struct.unpack("<I", raw[12:16])[0]
-    head = codefile.MAGIC + struct.pack("<I", 1) + raw[12:end]
-    first = head + struct.pack("<I", zlib.crc32(head)) + raw[end + 4 :]
-    if scaled:
-        with pytest.raises(BSAError, match="scale bytes are those of an earlier bsa_st"):
-            codefile.decode(first)
-    else:
-        assert np.array_equal(codefile.decode(first)[0], codes.ids)
+def test_an_earlier_format_says_to_encode_again() -> None:
+    raw = codefile.MAGIC + struct.pack("<II", codefile.VERSION - 1, 0) + b"\0" * 8
+    with pytest.raises(BSAError, match="is of an earlier bsa_st; encode the texts again"):
+        codefile.decode(raw)
 
 
 def test_a_failed_save_leaves_the_earlier_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,5 +235,5 @@ def test_a_failed_save_leaves_the_earlier_file_and_nothing_else(tmp_path: Path, 
 
 
 def test_working_with_codes_does_not_import_torch() -> None:
-    program = "import sys, bsa_st.codes, bsa_st.scoring; assert 'torch' not in sys.modules"
+    program = "import sys, bsa_st.codes, bsa_st.codes.scoring; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bsa_st import DistillSettings, encode_embeddings
-from bsa_st.scoring import asymmetric_scores, decode
+from bsa_st.codes.scoring import asymmetric_scores, decode
 from bsa_st.training import train_head
 
 SHIFT = 1.2

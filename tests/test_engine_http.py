@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from bsa_st import BSAError, Index
 from bsa_st.cli import app
+from bsa_st.codes.scoring import idf
 from bsa_st.engines import Engine, Layout, Unavailable, connect
 from bsa_st.engines.load import load_codes
-from bsa_st.scoring import idf
 from tests.engine_server import EngineSample
 from tests.engine_stub import Fault, StubServer, stub_server
 
@@ -62,7 +62,7 @@ def test_searches_over_rest_score_as_the_index(server: StubServer, engine_sample
     with opened(server) as engine:
         engine.create(Layout(1024, True))
         engine.create(Layout(1024, True))
-        engine.upsert(range(400), codes, payloads)
+        engine.upsert(range(400), codes, payloads, factors=engine_sample.factors(slice(None)))
         overlap = engine.search(queries, 20)
         assert np.array_equal(overlap.scores, index.search(queries, 20, scoring="overlap", break_ties=False).scores)
         rare = engine.search(queries, 20, scoring="idf", weights=weights)
@@ -188,11 +188,11 @@ def test_documents_that_are_refused_are_told(
         engine.create(Layout(1024, True))
         monkeypatch.setattr(server, "do_bulk", bulk(400))
         with pytest.raises(BSAError, match=r"took 1 of 2 documents.*because") as caught:
-            engine.upsert([0, 1], engine_sample.codes[:2])
+            engine.upsert([0, 1], engine_sample.codes[:2], factors=[1, 1])
         assert not isinstance(caught.value, Unavailable)
         monkeypatch.setattr(server, "do_bulk", bulk(429))
         with pytest.raises(Unavailable):
-            engine.upsert([0, 1], engine_sample.codes[:2])
+            engine.upsert([0, 1], engine_sample.codes[:2], factors=[1, 1])
 
 
 def test_collections_of_others_are_left_alone(server: StubServer, codes_file: Path) -> None:

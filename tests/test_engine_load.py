@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from bsa_st import BinaryCodes, BSAError, Index
 from bsa_st.cli import app
-from bsa_st.codefile import BLOCK_TEXTS
+from bsa_st.codes.file import BLOCK_TEXTS
 from bsa_st.codestream import stream_codes
 from bsa_st.engines import connect
 from bsa_st.engines.documents import Documents
@@ -59,7 +59,7 @@ def refused(*arguments: object) -> str:
 def test_streamed_codes_are_those_of_the_file(engine_sample: EngineSample, codes_file: Path, batch: int) -> None:
     stream = stream_codes(codes_file, batch)
     parts = list(stream.batches)
-    assert (stream.texts, stream.hidden_dim, stream.has_scale) == (400, 1024, True)
+    assert (stream.texts, stream.hidden_dim) == (400, 1024)
     assert all(len(part) == batch for part in parts[:-1])
     assert BinaryCodes.concatenate(parts) == engine_sample.codes
 
@@ -186,12 +186,12 @@ def test_bad_payloads_are_found_before_anything_is_sent(codes_file: Path, tmp_pa
     assert engine.layout() is None
 
 
-def test_codes_without_scale_need_the_model_for_float_queries(engine_sample: EngineSample, tmp_path: Path) -> None:
+def test_float_queries_need_the_model(engine_sample: EngineSample, tmp_path: Path) -> None:
     pytest.importorskip("qdrant_edge")
-    plain = BinaryCodes(engine_sample.codes.ids, engine_sample.codes.indptr, 1024)
+    plain = engine_sample.codes
     plain.save(tmp_path / "a.codes")
     engine = connect("qdrant-edge", str(tmp_path / "edge"), "papers")
-    with pytest.raises(BSAError, match="carries no scale bytes"):
+    with pytest.raises(BSAError, match="need the model that made the codes"):
         load_codes(engine, tmp_path / "a.codes", asymmetric=True)
     load_codes(engine, tmp_path / "a.codes", decoder=engine_sample.decoder, batch_size=100)
     index = Index.build(plain, decoder=engine_sample.decoder)
@@ -346,7 +346,7 @@ def test_versions_that_do_not_fit_are_told(
 
 
 def test_bits_in_postgres_score_exactly(codes_file: Path, postgres: str, engine_sample: EngineSample) -> None:
-    from bsa_st.scoring import scores
+    from bsa_st.codes.scoring import scores
 
     with connect("postgres", postgres, "bits") as engine:
         load_codes(engine, codes_file, asymmetric=False, form="bit")

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from bsa_st import BinaryCodes, Index
+from bsa_st.codes.scoring import idf, scores
 from bsa_st.engines import lucene
 from bsa_st.engines.documents import Documents
 from bsa_st.engines.queries import SparseQuery, sparse_queries
-from bsa_st.scoring import idf, scores
 from tests.engine_server import EngineSample
 
 SOURCE = Path(__file__).parent / "LuceneScores.java"

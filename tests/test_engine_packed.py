@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bsa_st import BSAError
+from bsa_st.codes.scoring import Measure, scores
 from bsa_st.engines.documents import Layout
 from bsa_st.engines.packed import FaissEngine, PackedEngine, UsearchEngine
-from bsa_st.scoring import Measure, scores
 from tests.engine_server import EngineSample
 
 

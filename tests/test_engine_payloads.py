@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bsa_st import BinaryCodes, BSAError
+from bsa_st.codes.scoring import asymmetric_scores, inverse_norms, scores
 from bsa_st.engines import lucene, qdrant_points
 from bsa_st.engines.documents import Documents, Layout, check_name, filter_values
 from bsa_st.engines.queries import SparseQuery, sparse_queries
 from bsa_st.engines.url import shown_url
-from bsa_st.scoring import asymmetric_scores, decode_scale, scores
 from tests.engine_stub import score_of
 
 D = 40
@@ -26,14 +26,12 @@ def some_codes(draw: st.DrawFn, least: int = 1) -> BinaryCodes:
     rows = draw(st.lists(st.sets(st.integers(0, D - 1), max_size=12), min_size=least, max_size=6))
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
     ids = np.array([name for row in rows for name in sorted(row)], dtype=np.int64)
-    scale = draw(st.lists(st.integers(0, 255), min_size=len(rows), max_size=len(rows)))
-    return BinaryCodes(ids, indptr, D, np.array(scale, np.uint8))
+    return BinaryCodes(ids, indptr, D)
 
 
-def documents_of(codes: BinaryCodes, asymmetric: bool = True) -> Documents:
-    assert codes.scale is not None
-    factors = decode_scale(codes.scale).tolist() if asymmetric else None
-    return Documents(list(range(len(codes))), codes, factors, [{"lang": "en"}] * len(codes), "abc")
+def documents_of(codes: BinaryCodes, factors: Any = None) -> Documents:
+    values = None if factors is None else np.asarray(factors).tolist()
+    return Documents(list(range(len(codes))), codes, values, [{"lang": "en"}] * len(codes), "abc")
 
 
 def decoder_of(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -51,12 +49,13 @@ def dot(document: dict[str, Any], asked: qdrant_points.Request) -> float:
 @given(some_codes(), some_codes(), st.integers(0, 100))
 def test_dot_products_of_points_are_the_scores(documents: BinaryCodes, queries: BinaryCodes, seed: int) -> None:
     layout = Layout(D, asymmetric=True)
-    points = [qdrant_points.point(documents_of(documents), row) for row in range(len(documents))]
+    weight, offset, dense = decoder_of(seed)
+    given_factors = documents_of(documents, inverse_norms(documents, weight, offset))
+    points = [qdrant_points.point(given_factors, row) for row in range(len(documents))]
     truth = scores(queries, documents)
     for row, query in enumerate(sparse_queries(queries, D)):
         asked = qdrant_points.request(query, layout, 10)
         assert [dot(point, asked) for point in points] == truth[row].tolist()
-    weight, offset, dense = decoder_of(seed)
     every = asymmetric_scores(dense, documents, weight, offset)
     for row, query in enumerate(sparse_queries(dense, D, decoder=(weight, offset))):
         asked = qdrant_points.request(query, layout, 10)
@@ -64,9 +63,8 @@ def test_dot_products_of_points_are_the_scores(documents: BinaryCodes, queries: 
 
 
 def test_a_point_is_what_qdrant_takes() -> None:
-    codes = BinaryCodes([3, 9], [0, 2], 16, np.array([100], np.uint8))
-    factor = float(decode_scale(np.array([100], np.uint8))[0])
-    assert qdrant_points.point(documents_of(codes), 0) == {
+    codes, factor = BinaryCodes([3, 9], [0, 2], 16), 1.25
+    assert qdrant_points.point(documents_of(codes, [factor]), 0) == {
         "id": 0,
         "vector": {
             "bsa_16": {"indices": [3, 9], "values": [1.0, 1.0]},
@@ -74,7 +72,7 @@ def test_a_point_is_what_qdrant_takes() -> None:
         },
         "payload": {"lang": "en", "bsa_st_source": "abc"},
     }
-    assert list(qdrant_points.point(documents_of(codes, asymmetric=False), 0)["vector"]) == ["bsa_16"]
+    assert list(qdrant_points.point(documents_of(codes), 0)["vector"]) == ["bsa_16"]
 
 
 @pytest.mark.parametrize("layout", [Layout(4096, True), Layout(768, False)])
@@ -88,14 +86,15 @@ def test_vector_names_tell_the_layout(layout: Layout) -> None:
 @settings(max_examples=50, deadline=None)
 @given(some_codes(), some_codes(), st.integers(0, 100), st.sampled_from(["elasticsearch", "opensearch"]))
 def test_bodies_for_lucene_score_exactly(documents: BinaryCodes, queries: BinaryCodes, seed: int, engine: str) -> None:
-    found = [lucene.document(documents_of(documents), row, engine) for row in range(len(documents))]
+    weight, offset, dense = decoder_of(seed)
+    dense /= np.linalg.norm(dense, axis=1, keepdims=True)
+    weight, offset = weight / 40, offset / 40  # so that scores are about those of unit vectors
+    factors = inverse_norms(documents, weight, offset)
+    found = [lucene.document(documents_of(documents, factors), row, engine) for row in range(len(documents))]
     truth = scores(queries, documents)
     for row, query in enumerate(sparse_queries(queries, D)):
         body = lucene.search_body(query, 10, None, engine)
         assert [score_of(body["query"], document) or 0.0 for document in found] == truth[row].tolist()
-    weight, offset, dense = decoder_of(seed)
-    dense /= np.linalg.norm(dense, axis=1, keepdims=True)
-    weight, offset = weight / 40, offset / 40  # so that scores are about those of unit vectors
     every = asymmetric_scores(dense, documents, weight, offset)
     for row, query in enumerate(sparse_queries(dense, D, decoder=(weight, offset))):
         body = lucene.search_body(query, 10, None, engine)
@@ -117,8 +116,8 @@ def test_the_mappings_are_those_that_score_exactly() -> None:
 
 
 def test_bulk_lines_are_pairs_of_action_and_document() -> None:
-    codes = BinaryCodes([3, 9, 1], [0, 2, 3], 16, np.array([100, 7], np.uint8))
-    lines = [json.loads(line) for line in lucene.bulk_lines(documents_of(codes, asymmetric=False), "elasticsearch")]
+    codes = BinaryCodes([3, 9, 1], [0, 2, 3], 16)
+    lines = [json.loads(line) for line in lucene.bulk_lines(documents_of(codes), "elasticsearch")]
     assert lines[0] == {"index": {"_id": "0"}}
     assert lines[1] == {"code": "3 9", "payload": {"lang": "en"}, "source": "abc"}
     assert [lines[2]["index"]["_id"], lines[3]["code"]] == ["1", "1"]
@@ -157,8 +156,8 @@ def test_texts_for_postgres_hold_the_same_features(codes: BinaryCodes) -> None:
 
 def test_rows_for_postgres_are_columns_in_order() -> None:
     postgres = pytest.importorskip("bsa_st.engines.postgres", reason="psycopg is not installed")
-    codes = BinaryCodes([3, 9], [0, 2], 16, np.array([100], np.uint8))
-    (row,) = postgres.rows(documents_of(codes, asymmetric=False), Layout(16, form="bit"))
+    codes = BinaryCodes([3, 9], [0, 2], 16)
+    (row,) = postgres.rows(documents_of(codes), Layout(16, form="bit"))
     assert row == (0, "0001000001000000", None, "abc", '{"lang": "en"}')
     assert postgres.sparsevec_text([0, 2, 5], [0.5, 0.0, -2.0], 8) == "{1:0.5,6:-2.0}/8"
     assert postgres.condition({"a": ["x", 1]}) == ("(payload @> %s::jsonb OR payload @> %s::jsonb)", ['{"a": "x"}', '{"a": 1}'])

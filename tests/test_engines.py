@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bsa_st import BSAError, Index
+from bsa_st.codes.scoring import Hits, asymmetric_scores, idf, inverse_norms, scores
 from bsa_st.engines import Engine, Layout, connect
-from bsa_st.scoring import Hits, asymmetric_scores, idf, inverse_norms, scores
 from tests.engine_server import EngineSample
 
 ENGINES = ["qdrant", "qdrant-edge", "postgres"]
@@ -39,7 +39,8 @@ def engine(opened: Engine, engine_sample: EngineSample) -> Engine:
     codes, payloads = engine_sample.codes, engine_sample.payloads
     opened.create(Layout(codes.hidden_dim, asymmetric=True))
     for start, stop in ((150, 400), (0, 150)):
-        opened.upsert(range(start, stop), codes[start:stop], payloads[start:stop], source="sample")
+        factors = engine_sample.factors(slice(start, stop))
+        opened.upsert(range(start, stop), codes[start:stop], payloads[start:stop], factors=factors, source="sample")
     opened.finish()
     return opened
 
@@ -112,9 +113,11 @@ def test_booleans_are_filtered_or_refused_but_never_passed_over(engine: Engine) 
 
 def test_sending_again_doubles_nothing_and_new_content_replaces(engine: Engine, engine_sample: EngineSample) -> None:
     codes = engine_sample.codes
-    engine.upsert(range(100), codes[:100], engine_sample.payloads[:100], source="sample")
+    engine.upsert(
+        range(100), codes[:100], engine_sample.payloads[:100], factors=engine_sample.factors(slice(100)), source="sample"
+    )
     assert engine.count() == 400
-    engine.upsert([7], codes[399], [{"part": 77}], source="other")
+    engine.upsert([7], codes[399], [{"part": 77}], factors=engine_sample.factors([399]), source="other")
     assert engine.count() == 400
     assert engine.count({"part": 77}) == 1
     assert engine.sources([6, 7, 8, 4000]) == {"sample": 2, "other": 1}
@@ -148,12 +151,11 @@ def test_large_ids_survive(opened: Engine, engine_sample: EngineSample) -> None:
         opened.upsert([-1], engine_sample.codes[:1])
 
 
-def test_codes_without_scale_travel_with_given_factors(opened: Engine, engine_sample: EngineSample) -> None:
+def test_asymmetric_scores_need_factors(opened: Engine, engine_sample: EngineSample) -> None:
     _, _, dense, decoder, _ = engine_sample
     codes = engine_sample.codes[:100]
-    codes.scale = None
     opened.create(Layout(codes.hidden_dim, asymmetric=True))
-    with pytest.raises(BSAError, match="carry no scale byte; give factors="):
+    with pytest.raises(BSAError, match="asymmetric scores need factors="):
         opened.upsert(range(100), codes)
     opened.upsert(range(100), codes, factors=inverse_norms(codes, *decoder))
     truth = Index.build(codes, decoder=decoder).search(dense[:1], 5, scoring="asymmetric")

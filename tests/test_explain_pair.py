@@ -16,11 +16,11 @@ from sentence_transformers import SentenceTransformer
 
 import bsa_st
 from bsa_st import BSAError
+from bsa_st.codes.scoring import idf, scores
 from bsa_st.explain.pair import Contribution, Explanation, _by_overlap
 from bsa_st.explain.wording import describe, explain_hit, match_line
 from bsa_st.explain.words import responsible_words
 from bsa_st.monitor import head_of
-from bsa_st.scoring import idf, scores
 
 SCORINGS = ("overlap", "idf", "decoded", "asymmetric")
 PAIR = ("Short stature and small hands", "Abnormally small hand")

@@ -26,7 +26,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return str(request.param)
 
 
-def random_codes(rng: np.random.Generator, count: int, hidden_dim: int, rate: float, fixed: bool, scale: bool) -> BinaryCodes:
+def random_codes(rng: np.random.Generator, count: int, hidden_dim: int, rate: float, fixed: bool) -> BinaryCodes:
     """Codes whose features differ in frequency; of one size or of many, empty ones among them."""
     chance = rng.random(hidden_dim) * 2 * rate
     if fixed:
@@ -36,8 +36,6 @@ def random_codes(rng: np.random.Generator, count: int, hidden_dim: int, rate: fl
     else:
         dense = (rng.random((count, hidden_dim)) < chance * 2 * rng.random((count, 1))).astype(float)
     codes = BinaryCodes.from_dense(dense)
-    if scale:
-        codes.scale = rng.integers(100, 160, count).astype(np.uint8)
     return codes
 
 
@@ -82,8 +80,8 @@ def test_symmetric_scores_are_those_of_the_reference(
     path: str, seed: int, count: int, hidden_dim: int, rate: float, fixed: bool, top_k: int, delete: float
 ) -> None:
     rng = np.random.default_rng(seed)
-    codes = random_codes(rng, count, hidden_dim, rate, fixed, scale=False)
-    queries = random_codes(rng, 5, hidden_dim, rate, fixed, scale=False)
+    codes = random_codes(rng, count, hidden_dim, rate, fixed)
+    queries = random_codes(rng, 5, hidden_dim, rate, fixed)
     ids = rng.permutation(3 * count)[:count]
     index = Index.build(codes, ids=ids)
     gone = rng.random(count) < delete
@@ -106,14 +104,13 @@ def test_symmetric_scores_are_those_of_the_reference(
     count=st.integers(1, 300),
     hidden_dim=st.sampled_from([5, 64, 200]),
     fixed=st.booleans(),
-    scale=st.booleans(),
     top_k=st.sampled_from([1, 10]),
 )
 def test_asymmetric_scores_are_those_of_the_reference(
-    path: str, seed: int, count: int, hidden_dim: int, fixed: bool, scale: bool, top_k: int
+    path: str, seed: int, count: int, hidden_dim: int, fixed: bool, top_k: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    codes = random_codes(rng, count, hidden_dim, 0.2, fixed, scale)
+    codes = random_codes(rng, count, hidden_dim, 0.2, fixed)
     decoder = rng.standard_normal((hidden_dim, WIDTH)).astype(np.float32), rng.standard_normal(WIDTH).astype(np.float32)
     queries = rng.standard_normal((4, WIDTH)).astype(np.float32)
     index = Index.build(codes, decoder=decoder)
@@ -129,16 +126,15 @@ def test_asymmetric_scores_are_those_of_the_reference(
     for row in range(len(queries)):
         mine = [expected[row, place[int(name)]] for name in few.ids[row] if name >= 0]
         np.testing.assert_allclose(few.scores[row][: len(mine)], mine, rtol=1e-4, atol=1e-4)
-    asked = random_codes(rng, 3, hidden_dim, 0.2, fixed, scale=False)
+    asked = random_codes(rng, 3, hidden_dim, 0.2, fixed)
     expected = scoring.asymmetric_scores(scoring.decode(asked, *decoder), codes[names], *decoder)
     check(index.search(asked, top_k, scoring="decoded", candidates=count), expected, names, top_k, 1e-3)
 
 
-@pytest.mark.parametrize("scale", [True, False])
-def test_numba_numpy_threads_and_batches_give_identical_hits(monkeypatch: pytest.MonkeyPatch, scale: bool) -> None:
+def test_numba_numpy_threads_and_batches_give_identical_hits(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
-    codes = random_codes(rng, 70_000, 96, 0.15, fixed=False, scale=scale)
-    queries = random_codes(rng, 20, 96, 0.15, fixed=False, scale=False)
+    codes = random_codes(rng, 70_000, 96, 0.15, fixed=False)
+    queries = random_codes(rng, 20, 96, 0.15, fixed=False)
     decoder = rng.standard_normal((96, WIDTH)).astype(np.float32), rng.standard_normal(WIDTH).astype(np.float32)
     dense = rng.standard_normal((20, WIDTH)).astype(np.float32)
     ids = rng.permutation(100_000)[:70_000]
@@ -164,13 +160,13 @@ def test_numba_numpy_threads_and_batches_give_identical_hits(monkeypatch: pytest
 
 
 def small(count: int = 20) -> tuple[Index, BinaryCodes]:
-    codes = random_codes(np.random.default_rng(0), count, 64, 0.2, fixed=True, scale=False)
+    codes = random_codes(np.random.default_rng(0), count, 64, 0.2, fixed=True)
     return Index.build(codes), codes
 
 
 def test_add_delete_update_and_compact_equal_a_new_index(path: str) -> None:
     rng = np.random.default_rng(5)
-    codes = random_codes(rng, 40_000, 40, 0.2, fixed=False, scale=True)
+    codes = random_codes(rng, 40_000, 40, 0.2, fixed=False)
     decoder = rng.standard_normal((40, WIDTH)).astype(np.float32), rng.standard_normal(WIDTH).astype(np.float32)
     index = Index.build(codes[:10], decoder=decoder)
     kept = {name: name for name in range(10)}
@@ -267,8 +263,6 @@ def test_bad_input_is_named() -> None:
         index.update([20], codes[:1])
     with pytest.raises(BSAError, match="the index has 64 features, the codes 8"):
         index.add(BinaryCodes([0], [0, 1], 8))
-    with pytest.raises(BSAError, match="the codes carry the scale byte"):
-        index.add(BinaryCodes([0], [0, 1], 64, [3]))
     with pytest.raises(BSAError, match="adding texts needs the model"):
         index.add(["text"])
     with pytest.raises(BSAError, match="searching texts needs the model"):

@@ -8,22 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bsa_st import BinaryCodes, BSAError, Index
+from bsa_st.codes.scoring import Hits
 from bsa_st.index.sharded import ShardedIndex, merge_hits
-from bsa_st.scoring import Hits, length_scale
 
 D, WIDTH = 64, 12
 RANDOM = np.random.default_rng(5)
 DECODER = (RANDOM.normal(size=(D, WIDTH)).astype(np.float32), RANDOM.normal(size=WIDTH).astype(np.float32))
 
 
-def some_codes(count: int, seed: int, scaled: bool = True) -> BinaryCodes:
+def some_codes(count: int, seed: int) -> BinaryCodes:
     """Codes with few distinct features, so that many scores are equal."""
     chance = np.random.default_rng(seed)
     dense = (chance.random((count, D)) < chance.random(D) * 0.2).astype(np.float32)
-    codes = BinaryCodes.from_dense(dense)
-    if scaled:
-        codes.scale = length_scale(dense @ DECODER[0] + DECODER[1])
-    return codes
+    return BinaryCodes.from_dense(dense)
 
 
 def cut(codes: BinaryCodes, shards: int, decoder: object = DECODER) -> ShardedIndex:
@@ -39,7 +36,7 @@ def test_merged_shards_are_one_index(shards: int, scoring: str, filtered: bool) 
     codes = some_codes(1500, 1)
     whole, parts = Index.build(codes, decoder=DECODER), cut(codes, shards)
     dense = np.random.default_rng(2).normal(size=(20, WIDTH)).astype(np.float32)
-    queries = dense if scoring in ("two-stage", "asymmetric") else some_codes(20, 3, scaled=False)
+    queries = dense if scoring in ("two-stage", "asymmetric") else some_codes(20, 3)
     options = {"filter": np.arange(0, 1500, 3)} if filtered else {}
     expected = whole.search(queries, 25, scoring=scoring, **options)  # type: ignore[arg-type]
     found = parts.search(queries, 25, scoring=scoring, **options)  # type: ignore[arg-type]
@@ -51,13 +48,13 @@ def test_merged_shards_are_one_index(shards: int, scoring: str, filtered: bool) 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 80), st.booleans(), st.integers(0, 2**31))
 def test_merged_shards_are_one_index_for_any_cut(count: int, shards: int, top_k: int, scored: bool, seed: int) -> None:
-    codes = some_codes(count, seed, scaled=scored)
+    codes = some_codes(count, seed)
     decoder = DECODER if scored else None
     chance = np.random.default_rng(seed)
     owners = chance.integers(0, shards, count)
     rows = [np.flatnonzero(owners == number) for number in range(shards)]
     parts = ShardedIndex([Index.build(codes[own], ids=own, decoder=decoder) for own in rows if len(own)])
-    whole, queries = Index.build(codes, decoder=decoder), some_codes(4, seed + 1, scaled=False)
+    whole, queries = Index.build(codes, decoder=decoder), some_codes(4, seed + 1)
     for scoring in ("overlap", "idf"):
         expected, found = (index.search(queries, top_k, scoring=scoring) for index in (whole, parts))  # type: ignore[attr-defined]
         assert np.array_equal(found.ids, expected.ids)
@@ -72,7 +69,7 @@ def test_weights_are_those_of_all_documents_and_of_one_shard_they_would_not_be()
     parts.shards[1].delete([1, 5])
     whole.delete([1, 5])
     assert np.array_equal(parts.idf(), whole.idf())
-    queries = some_codes(5, 9, scaled=False)
+    queries = some_codes(5, 9)
     own = parts.shards[0].search(queries, 5, scoring="idf")
     assert not np.array_equal(own.scores, parts.shards[0].search(queries, 5, scoring="idf", idf=whole.idf()).scores)
 

@@ -22,13 +22,13 @@ DECODER = (np.linspace(-1, 1, 96 * 5).reshape(96, 5).astype(np.float32), np.ones
 
 
 def example(count: int, seed: int = 0, ids: np.ndarray | None = None) -> Index:
-    codes = random_codes(np.random.default_rng(seed), count, 96, 0.1, fixed=False, scale=True)
+    codes = random_codes(np.random.default_rng(seed), count, 96, 0.1, fixed=False)
     return Index.build(codes, ids=ids, decoder=DECODER)
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two blocks, listed ids, deletions, a scale and a decoder."""
+    """Two blocks, listed ids, deletions and a decoder."""
     path = tmp_path_factory.mktemp("index") / "two.index"
     index = example(33_000, ids=np.random.default_rng(1).permutation(50_000)[:33_000])
     index.delete(index.ids[::50])
@@ -38,7 +38,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("count", [0, 1, 5000, 32_768, 33_000])
 def test_what_is_saved_comes_back(count: int, tmp_path: Path) -> None:
-    index = example(count) if count else Index.build(BinaryCodes([], [0], 96, []), decoder=DECODER)
+    index = example(count) if count else Index.build(BinaryCodes([], [0], 96), decoder=DECODER)
     if count > 1:
         index.delete([0, count - 1])
     size = index.save(tmp_path / "a.index")
@@ -58,7 +58,7 @@ def test_what_is_saved_comes_back(count: int, tmp_path: Path) -> None:
 def test_the_file_is_near_the_ideal_size(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     ids = np.sort(np.argpartition(rng.random((20_000, 4096), dtype=np.float32), 64, axis=1)[:, :64], axis=1)
-    codes = BinaryCodes(ids.ravel(), np.arange(20_001) * 64, 4096, np.zeros(20_000, np.uint8))
+    codes = BinaryCodes(ids.ravel(), np.arange(20_001) * 64, 4096)
     index = Index.build(codes)
     assert index.save(tmp_path / "a.index") < 1.2 * codes.ideal_nbytes
     assert index.stats().ideal_code_bytes == pytest.approx(codes.ideal_nbytes)
@@ -108,12 +108,12 @@ def test_a_newer_version_and_impossible_headers_are_refused(saved: Path, tmp_pat
             Index.open(tmp_path / "x.index")
 
     text = whole[16 : 16 + length]
-    refused(3, text, "newer")
-    refused(1, text.replace(b'"has_scale":false', b'"has_scale":true'), "scale bytes are those of an earlier bsa_st")
-    refused(2, text.replace(b'"hidden_dim":96', b'"hidden_dim":"x"'), "lacks a field")
-    refused(2, text.replace(b"[32768,", b"[32767,"), "impossible sizes")
-    refused(2, text.replace(b'"documents":33000', b'"documents":33001'), "promises 33001 documents")
-    refused(2, b"[]", "lacks a field")
+    refused(4, text, "newer")
+    refused(2, text, "of an earlier bsa_st")
+    refused(3, text.replace(b'"hidden_dim":96', b'"hidden_dim":"x"'), "lacks a field")
+    refused(3, text.replace(b"[32768,", b"[32767,"), "impossible sizes")
+    refused(3, text.replace(b'"documents":33000', b'"documents":33001'), "promises 33001 documents")
+    refused(3, b"[]", "lacks a field")
 
 
 WRITER = """

@@ -9,18 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bsa_st import BinaryCodes, BSAError, scoring
+from bsa_st import BinaryCodes, BSAError
+from bsa_st.codes import scoring
 from tests.test_codes import random_codes
 
 MEASURES = ["overlap", "cosine", "jaccard", "tversky", "hamming"]
 
 
 def varied(texts: int, seed: int, hidden_dim: int = 60) -> BinaryCodes:
-    """Codes of very different sizes, the first one empty."""
+    """Codes of very different sizes, the first one empty, as bits or as ids."""
     rng = np.random.default_rng(seed)
     dense = rng.random((texts, hidden_dim)) < rng.random((texts, 1))
     dense[:1] = False
-    return BinaryCodes.from_dense(dense.astype(np.float32))
+    codes = BinaryCodes.from_dense(dense.astype(np.float32))
+    return codes if seed % 2 else BinaryCodes(codes.ids, codes.indptr, hidden_dim)
 
 
 def by_sets(a: set[int], b: set[int], measure: str, weight: np.ndarray, alpha: float, beta: float) -> float:
@@ -83,26 +85,6 @@ def test_decoding_is_the_product_with_the_dictionary() -> None:
     np.testing.assert_allclose(
         scoring.decode(codes, decoder, offset), codes.to_dense() @ decoder + offset, rtol=1e-4, atol=1e-5
     )
-
-
-def test_scale_byte_brings_reconstructions_to_length_one() -> None:
-    rng = np.random.default_rng(0)
-    decoded = rng.normal(size=(500, 12))
-    decoded *= (rng.uniform(0.32, 1.25, 500) / np.linalg.norm(decoded, axis=1))[:, None]
-    scale = scoring.length_scale(decoded)
-    assert scale.dtype == np.uint8
-    lengths = np.linalg.norm(decoded * scoring.decode_scale(scale)[:, None], axis=1)
-    np.testing.assert_allclose(lengths, 1, atol=0.0032)
-    np.testing.assert_allclose(scoring.decode_scale(scoring.length_scale(np.array([[0.05], [9.0]]))), [20, 0.11], rtol=0.08)
-    assert scoring.length_scale(np.zeros((1, 12))).tolist() == [255], (
-        "what decodes to nothing has no direction, which is no error"
-    )
-
-
-def test_every_scale_byte_stands_for_itself() -> None:
-    factors = scoring.decode_scale(np.arange(256, dtype=np.uint8))
-    assert (np.diff(factors) > 0).all()
-    assert scoring.length_scale(1 / factors[:, None]).tolist() == list(range(256))
 
 
 def test_top_k_breaks_ties_by_position_and_stops_at_the_number_of_documents() -> None:

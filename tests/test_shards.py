@@ -384,7 +384,7 @@ def test_shards_go_into_an_engine(one: Path, tmp_path: Path) -> None:
     codes = ShardedCodes.open(one)
     stream = stream_codes(one, 1000)
     batches = list(stream.batches)
-    assert (stream.texts, stream.hidden_dim, stream.has_scale) == (len(codes), codes.hidden_dim, True)
+    assert (stream.texts, stream.hidden_dim) == (len(codes), codes.hidden_dim)
     assert {len(batch) for batch in batches[:-1]} == {1000}
     assert BinaryCodes.concatenate(batches) == codes.load()
     assert stream_codes(copy(one, tmp_path / "same"), 10).checksum == stream.checksum

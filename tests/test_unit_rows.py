@@ -16,9 +16,9 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 from torch import nn
 
 import bsa_st
+from bsa_st.codes.scoring import decode
 from bsa_st.encoding import rebuild, split_model
 from bsa_st.monitor import head_of
-from bsa_st.scoring import decode
 from bsa_st.unitrows import TOLERANCE, unit_rows
 from tests.smallmodel import WIDTH, WORDS, small_encoder
 

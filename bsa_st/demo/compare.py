@@ -11,9 +11,9 @@ import numpy as np
 from sentence_transformers.util import quantize_embeddings
 from sklearn.metrics import ndcg_score
 
+from bsa_st.codes.scoring import asymmetric_scores, decode, idf, scores, top_k
 from bsa_st.encoding import encode_embeddings
 from bsa_st.module import BinarySparsityAlignment
-from bsa_st.scoring import asymmetric_scores, decode, idf, scores, top_k
 
 QUERIES_AT_ONCE = 500
 TIMED_ROUNDS = 3
@@ -87,9 +87,9 @@ def _baselines(documents: np.ndarray, queries: np.ndarray) -> dict[tuple[str, st
 def _codes(
     head: BinarySparsityAlignment, documents: np.ndarray, queries: np.ndarray
 ) -> dict[tuple[str, str], tuple[float, Score]]:
-    plain = encode_embeddings(head, documents, with_scale=False)
+    plain = encode_embeddings(head, documents)
     refined = encode_embeddings(head, documents, refine=True)
-    query_codes = encode_embeddings(head, queries, with_scale=False)
+    query_codes = encode_embeddings(head, queries)
     weights = idf(plain)
     decoder, offset = head.decoder_weight.detach().cpu().numpy(), head.decoder_bias.detach().cpu().numpy()
     decoded = decode(encode_embeddings(head, queries, refine=True), decoder, offset)

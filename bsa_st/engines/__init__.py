@@ -3,7 +3,7 @@
 Each engine is an extra (``pip install bsa-st[qdrant]``) and has the interface of :class:`bsa_st.engines.base.Engine`::
 
     with connect("qdrant", "http://localhost:6333", "papers") as engine:
-        engine.create(Layout(codes.hidden_dim, asymmetric=codes.scale is not None))
+        engine.create(Layout(codes.hidden_dim, asymmetric=True))
         engine.upsert(range(len(codes)), codes, payloads)
         hits = engine.search(dense_queries, top_k=10, decoder=model, filter={"lang": "en"})
 

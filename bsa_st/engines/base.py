@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bsa_st.codes import BinaryCodes
+from bsa_st.codes.scoring import Hits
 from bsa_st.engines.documents import Documents, Filter, Layout, Payload, described
 from bsa_st.engines.queries import SparseQuery, sparse_queries
 from bsa_st.errors import BSAError
 from bsa_st.index.documentids import check_ids
 from bsa_st.index.ranking import no_hits
-from bsa_st.scoring import Hits, decode_scale
 
 CANDIDATES = 500
 
@@ -26,7 +26,7 @@ class Engine(abc.ABC):
 
     A score is ``overlap``, the number of shared features; ``idf``, the sum of the weights of shared features; or ``asymmetric``,
     ``factor * (sum of w_i over active features + constant)`` with ``w = V q`` and ``constant = c . q``, what
-    :func:`bsa_st.scoring.asymmetric_scores` gives. The factor, decoded from the scale byte or ``1 / |x_hat|``, travels with the document
+    :func:`bsa_st.codes.scoring.asymmetric_scores` gives. The factor, ``1 / |x_hat|``, travels with the document
     as float32. :attr:`scorings` tells which an engine has. Overlaps are exact integers; sums of floats differ from numpy's by the
     order of additions, about 1e-6.
     """
@@ -128,7 +128,7 @@ class Engine(abc.ABC):
             ids: Distinct, int (n,), from 0 to 2^63 - 1.
             codes: n codes.
             payloads: n mappings of fields.
-            factors: Float (n,), for codes without scale: :func:`bsa_st.scoring.inverse_norms`. Default: from the scale bytes.
+            factors: Float (n,), for asymmetric scores: :func:`bsa_st.codes.scoring.inverse_norms`.
             source: Name of the content, which :meth:`sources` tells.
 
         Raises:
@@ -142,9 +142,7 @@ class Engine(abc.ABC):
         if payloads is not None and len(payloads) != len(codes):
             raise BSAError(f"{len(codes)} documents need {len(codes)} payloads, got {len(payloads)}")
         if layout.asymmetric and factors is None:
-            if codes.scale is None:
-                raise BSAError("the codes carry no scale byte; give factors=, or create the collection with asymmetric=False")
-            factors = decode_scale(codes.scale)
+            raise BSAError("asymmetric scores need factors=; or create the collection with asymmetric=False")
         values = None
         if layout.asymmetric:
             given = np.asarray(factors, dtype=np.float32)
@@ -172,7 +170,7 @@ class Engine(abc.ABC):
             queries: n codes, or dense embeddings, float (n, d).
             top_k: Hits per query.
             scoring: One of :attr:`scorings`. Default: ``overlap`` for codes, ``asymmetric`` for dense queries.
-            weights: For ``idf``, the features' weights, float (D,): :func:`bsa_st.scoring.idf` of the documents.
+            weights: For ``idf``, the features' weights, float (D,): :func:`bsa_st.codes.scoring.idf` of the documents.
             decoder: For ``asymmetric``: the model, its head or the arrays (V, c).
             filter: Search only documents whose payload has these values.
             probes: For ``asymmetric``: let the so many heaviest features choose ``candidates``, which are then scored exactly.

@@ -41,12 +41,10 @@ def load(
         bool | None,
         typer.Option(
             "--asymmetric/--symmetric",
-            help="Keep what float queries need.  [default: if the codes have scale bytes, or with --model]",
+            help="Keep what float queries need.  [default: with --model]",
         ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Model that made the codes; gives factors to codes without scale bytes.  [default: none]")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model that made the codes, for float queries.  [default: none]")] = None,
     form: Annotated[str, typer.Option(help="PostgreSQL: column type of the codes, sparsevec or bit.")] = "sparsevec",
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace documents of other files that have the same ids.")

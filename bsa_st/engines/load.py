@@ -13,13 +13,13 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from bsa_st.codes.scoring import inverse_norms
 from bsa_st.codestream import stream_codes
 from bsa_st.engines.base import Engine
 from bsa_st.engines.documents import Layout, Unavailable
 from bsa_st.engines.retry import FIRST_WAIT, with_retries
 from bsa_st.errors import BSAError
 from bsa_st.index.models import as_decoder
-from bsa_st.scoring import inverse_norms
 
 
 class Loaded(NamedTuple):
@@ -56,8 +56,8 @@ def load_codes(
         payloads: ``.jsonl`` or ``.jsonl.gz`` file with one object per text.
         first_id: Id of the first document; the others count up from it.
         batch_size: Documents per request.
-        asymmetric: Keep factors, for float queries. Default: if the codes carry scale bytes or there is a decoder.
-        decoder: The model (or its head, or V and c) that made the codes: gives factors to codes without scale bytes.
+        asymmetric: Keep factors, for float queries. Default: if there is a decoder.
+        decoder: The model (or its head, or V and c) that made the codes: gives the factors.
         form: Column type in PostgreSQL.
         replace: Replace documents of other sources that have the same ids.
         attempts: Calls at most while the server does not answer.
@@ -73,11 +73,11 @@ def load_codes(
     stream = stream_codes(path, batch_size)
     known = as_decoder(decoder, stream.hidden_dim)
     if asymmetric is None:
-        asymmetric = stream.has_scale or known is not None
-    if asymmetric and not stream.has_scale and known is None:
-        raise BSAError(f"{path} carries no scale bytes: asymmetric queries need the model that made the codes")
+        asymmetric = known is not None
+    if asymmetric and known is None:
+        raise BSAError("asymmetric queries need the model that made the codes")
     marks = [stream.checksum, first_id, 0 if payloads is None else check_payloads(Path(payloads), stream.texts)]
-    if asymmetric and not stream.has_scale and known is not None:
+    if asymmetric and known is not None:
         marks.append(zlib.crc32(known.weight.tobytes()))
     source = f"{zlib.crc32(repr(marks).encode()):08x}"
     records = None if payloads is None else read_payloads(Path(payloads))
@@ -90,7 +90,7 @@ def load_codes(
                 ids = list(range(first_id + done, first_id + done + len(codes)))
                 own = None if records is None else list(islice(records, len(codes)))
                 if empty or not _is_there(engine, ids, source, replace, attempts, wait):
-                    factors = None if codes.scale is not None or known is None else inverse_norms(codes, *known)
+                    factors = inverse_norms(codes, *known) if asymmetric and known is not None else None
                     with_retries(_upserting(engine, ids, codes, own, factors, source), attempts, wait)
                     sent += len(codes)
                 done += len(codes)

@@ -84,7 +84,7 @@ def _of_codes(codes: BinaryCodes, hidden_dim: int, scoring: str, weights: npt.Ar
         raise BSAError(f"the collection has {hidden_dim} features, the queries {codes.hidden_dim}")
     if scoring == "idf":
         if weights is None:
-            raise BSAError("idf scores need weights: bsa_st.scoring.idf(documents)")
+            raise BSAError("idf scores need weights: bsa_st.codes.scoring.idf(documents)")
         values = np.asarray(weights, dtype=np.float32)
         if values.shape != (hidden_dim,) or not np.isfinite(values).all() or (values < 0).any():
             raise BSAError(f"weights must be {hidden_dim} finite numbers, none negative, got shape {values.shape}")

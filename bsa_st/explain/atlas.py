@@ -113,7 +113,7 @@ class FeatureAtlas:
     examples: Sequence[tuple[str, Sequence[int]]] = field(default_factory=list)
 
     def idf(self) -> np.ndarray:
-        """Inverse document frequency of every feature in the corpus, as :func:`bsa_st.scoring.idf`: float64 (D,)."""
+        """Inverse document frequency of every feature in the corpus, as :func:`bsa_st.codes.scoring.idf`: float64 (D,)."""
         counts = np.array([feature.count for feature in self.features], dtype=np.float64)
         return np.log((self.texts + 1) / (counts + 1))
 

@@ -11,6 +11,7 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from bsa_st.codes import BinaryCodes
+from bsa_st.codes.scoring import decode
 from bsa_st.encoding import encode_embeddings, split_model
 from bsa_st.errors import BSAError
 from bsa_st.exhaustive import Scoring
@@ -18,7 +19,6 @@ from bsa_st.explain.atlas import FeatureAtlas
 from bsa_st.explain.words import responsible_words
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.prompts import document_prompt, query_prompt
-from bsa_st.scoring import decode, decode_scale
 from bsa_st.texts import read_texts
 
 UNKNOWN_CORPUS = 100_000
@@ -102,12 +102,12 @@ def explain(
         model: A model from :func:`bsa_st.distill` or :func:`bsa_st.load`; with labels if ``bsa-st explore`` has made them.
         a: The query.
         b: The document.
-        scoring: As in :func:`bsa_st.search`, of which this is the score. ``overlap`` and ``idf``: a shared feature adds its weight, divided by
-            the length of both codes. ``decoded``: products of both features' decoder directions are divided evenly between the two.
+        scoring: As in :func:`bsa_st.search`, of which this is the score. ``overlap`` and ``idf``: a shared feature adds 1, or its
+            weight; ``cosine``: 1 divided by the root of the product of both numbers of features. ``decoded``: products of both features' decoder directions are divided evenly between the two.
             ``asymmetric``: each feature of the document adds ``q . v``; those that only the query fires add nothing.
         document: The stored code of ``b`` where there is one, e.g. from an index; default: ``b`` is encoded, for ``decoded`` and
             ``asymmetric`` with refinement.
-        idf: Weight of each feature for ``idf``, (D,), e.g. :func:`bsa_st.scoring.idf` of the collection; default: from the corpus of the
+        idf: Weight of each feature for ``idf``, (D,), e.g. :func:`bsa_st.codes.scoring.idf` of the collection; default: from the corpus of the
             labels, or else from the firing rates of the training texts.
         words: For so many of the largest shared features, find the words behind them by leaving out each word in turn; 0 for none.
         prompt_name: Name of one of the model's prompts, for the query; default ``query``, if it has such a prompt.
@@ -122,7 +122,7 @@ def explain(
     prompts = query_prompt(encoder, prompt_name), document_prompt(encoder)
     query = np.asarray(encoder.encode([a], prompt_name=prompts[0], show_progress_bar=False), dtype=np.float32)
     by_decoder = scoring in ("decoded", "asymmetric")
-    code = encode_embeddings(head, query, refine=by_decoder, with_scale=False)
+    code = encode_embeddings(head, query, refine=by_decoder)
     if document is None:
         dense = np.asarray(encoder.encode([b], prompt_name=prompts[1], show_progress_bar=False), dtype=np.float32)
         document = encode_embeddings(head, dense, refine=by_decoder)
@@ -132,16 +132,16 @@ def explain(
         parts = _by_decoder(head, query[0], code, document, scoring)
     else:
         weights = _idf(head, idf) if scoring == "idf" else np.ones(head.hidden_dim)
-        parts = _by_overlap(code, document, weights)
+        parts = _by_overlap(code, document, weights, divided=scoring == "cosine")
     shared = _ranked(np.intersect1d(code.ids, document.ids), parts)
     behind = [responsible_words(model, text, shared[:words], prompt) for text, prompt in zip((a, b), prompts, strict=True)]
     return _explanation(head, a, b, scoring, parts, code.ids, document.ids, behind)
 
 
-def _by_overlap(a: BinaryCodes, b: BinaryCodes, weights: np.ndarray) -> Parts:
-    """Cosine of two codes under weights: each shared feature adds ``w / sqrt(sum of a's weights, sum of b's)``."""
+def _by_overlap(a: BinaryCodes, b: BinaryCodes, weights: np.ndarray, divided: bool) -> Parts:
+    """Each shared feature adds its weight; for the cosine divided by ``sqrt(k_a k_b)``."""
     values = np.zeros(a.hidden_dim)
-    length = math.sqrt(math.fsum(weights[a.ids]) * math.fsum(weights[b.ids]))
+    length = math.sqrt(len(a.ids) * len(b.ids)) if divided else 1.0
     shared = np.intersect1d(a.ids, b.ids)
     if length > 0:
         values[shared] = weights[shared] / length
@@ -149,13 +149,10 @@ def _by_overlap(a: BinaryCodes, b: BinaryCodes, weights: np.ndarray) -> Parts:
 
 
 def _by_decoder(head: BinarySparsityAlignment, query: np.ndarray, a: BinaryCodes, b: BinaryCodes, scoring: str) -> Parts:
-    """The dot product of the query, dense or decoded, with the decoded document, times the document's scale."""
+    """The dot product of the query, dense or decoded, with the decoded document, divided by the length of the latter."""
     decoder = head.decoder_weight.detach().cpu().numpy().astype(np.float64)
     offset = head.decoder_bias.detach().cpu().numpy().astype(np.float64)
-    if b.scale is not None:
-        factor = float(decode_scale(b.scale)[0])
-    else:
-        factor = 1 / max(float(np.linalg.norm(decode(b, decoder, offset))), 1e-12)
+    factor = 1 / max(float(np.linalg.norm(decode(b, decoder, offset))), 1e-12)
     values = np.zeros(a.hidden_dim)
     if scoring == "asymmetric":
         values[b.ids] = factor * (decoder[b.ids] @ query)

@@ -7,12 +7,12 @@ from typing import Any, get_args
 import numpy as np
 
 from bsa_st.codes import BinaryCodes
+from bsa_st.codes.scoring import Hits, idf_weights
 from bsa_st.errors import BSAError
 from bsa_st.index import search
 from bsa_st.index.ranking import Ids, no_hits
 from bsa_st.index.search import Scoring
 from bsa_st.index.view import View
-from bsa_st.scoring import Hits, idf_weights
 
 
 def check_arguments(scoring: str | None, **numbers: Any) -> None:

@@ -1,6 +1,6 @@
-"""numba: decode blocks of :mod:`bsa_st.codefile`, and single codes out of a block.
+"""numba: decode blocks of :mod:`bsa_st.codes.file`, and single codes out of a block.
 
-The ids are those of :func:`bsa_st.codefile.decode_block`; a row of ``table`` describes a
+The ids are those of :func:`bsa_st.codes.file.decode_block`; a row of ``table`` describes a
 block by the columns of :mod:`bsa_st.index.store`.
 """
 

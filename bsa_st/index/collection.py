@@ -64,7 +64,7 @@ class Collection(NamedTuple):
 
     def compacted(self) -> Collection:
         """Only the documents that are not deleted."""
-        store = CodeStore.empty(self.store.hidden_dim, self.store.scale is not None)
+        store = CodeStore.empty(self.store.hidden_dim)
         for start in range(0, len(self.live), BLOCK):
             store = store.append(self.store.take(start + np.flatnonzero(self.live[start : start + BLOCK])))
         live = np.ones(int(self.live.sum()), bool)

@@ -1,4 +1,4 @@
-"""numba: encode blocks of :mod:`bsa_st.codefile`; the bytes are those of :func:`bsa_st.codefile.encode_block`."""
+"""numba: encode blocks of :mod:`bsa_st.codes.file`; the bytes are those of :func:`bsa_st.codes.file.encode_gaps`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def sums_of_quotients(gaps: np.ndarray, first: int) -> np.ndarray:
 
 
 def choose_rice(gaps: np.ndarray, ids: int) -> tuple[int, int]:
-    """The Rice parameter that :mod:`bsa_st.codefile` takes, and the bits of the quotients.
+    """The Rice parameter that :mod:`bsa_st.codes.file` takes, and the bits of the quotients.
 
     Args:
         gaps: As of :func:`gaps_of`.

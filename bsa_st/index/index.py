@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bsa_st.codes import BinaryCodes
+from bsa_st.codes.scoring import Hits, idf_weights
 from bsa_st.errors import BSAError
 from bsa_st.index import storage
 from bsa_st.index.answering import answer, check_arguments
@@ -22,7 +23,6 @@ from bsa_st.index.search import Scoring
 from bsa_st.index.state import State
 from bsa_st.index.stats import IndexStats
 from bsa_st.index.store import CodeStore
-from bsa_st.scoring import Hits, idf_weights
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -57,7 +57,7 @@ class Index:
         batch_size: int = 32,
         show_progress_bar: bool = False,
     ) -> Index:
-        """An index of codes, or of texts that a model encodes (refined, with the byte for asymmetric scores).
+        """An index of codes, or of texts that a model encodes (refined).
 
         Args:
             source: Codes from :func:`bsa_st.encode`, or a BSA model.
@@ -72,7 +72,7 @@ class Index:
             BSAError: If the ids are not distinct or not as many as documents, or the decoder does not fit the codes.
         """
         codes, model = given_codes(source, texts, batch_size, show_progress_bar)
-        store = CodeStore.empty(codes.hidden_dim, codes.scale is not None)
+        store = CodeStore.empty(codes.hidden_dim)
         own = as_decoder(model if decoder is None else decoder, codes.hidden_dim)
         nothing = storage.Content(store, np.zeros(0, np.int64), np.zeros(0, bool), own)
         index = cls(nothing, model)
@@ -220,7 +220,7 @@ class Index:
         return answer(view, prepared, kind, top_k, lambda positions: ids.values[positions], allowed, **options)  # type: ignore[arg-type]
 
     def idf(self) -> np.ndarray:
-        """Weights of the features in ``idf`` scores, as :func:`bsa_st.scoring.idf` of the documents: float32 (D,)."""
+        """Weights of the features in ``idf`` scores, as :func:`bsa_st.codes.scoring.idf` of the documents: float32 (D,)."""
         view, _ = self._state.snapshot()
         return idf_weights(view.count, view.frequency)
 
@@ -250,4 +250,4 @@ class Index:
     def _as_codes(self, documents: BinaryCodes | Iterable[str]) -> BinaryCodes:
         if not isinstance(documents, BinaryCodes) and self.model is None:
             raise BSAError("adding texts needs the model: Index.open(path, model=...)")
-        return as_codes(documents, self.model, self.hidden_dim, has_scale=self._state.documents.store.scale is not None)
+        return as_codes(documents, self.model, self.hidden_dim)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bsa_st.codes import BinaryCodes
+from bsa_st.codes.scoring import decode
 from bsa_st.errors import BSAError
 from bsa_st.index.counting import Decoder
-from bsa_st.scoring import decode
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -64,7 +64,7 @@ def given_codes(
 def encode_documents(
     model: SentenceTransformer, texts: Iterable[str], batch_size: int = 32, show_progress_bar: bool = False
 ) -> BinaryCodes:
-    """Codes of texts as an index stores them: refined, with the byte for asymmetric scores, encoded with the model's prompt for documents."""
+    """Codes of texts as an index stores them: refined, encoded with the model's prompt for documents."""
     from bsa_st.encoding import encode
     from bsa_st.prompts import document_prompt
 
@@ -82,30 +82,20 @@ def decoder_for(model: Any, saved: Decoder | None, hidden_dim: int, name: str) -
     return saved
 
 
-def as_codes(documents: Any, model: Any, hidden_dim: int, *, has_scale: bool) -> BinaryCodes:
+def as_codes(documents: Any, model: Any, hidden_dim: int) -> BinaryCodes:
     """Documents to add to an index, texts encoded by the model.
 
     Args:
         documents: Codes or texts.
         model: For texts.
         hidden_dim: Features of the index.
-        has_scale: Whether its codes carry the scale byte.
 
     Raises:
         BSAError: If the codes do not fit the index.
     """
-    codes: BinaryCodes
-    if isinstance(documents, BinaryCodes):
-        codes = documents
-    else:
-        codes = encode_documents(model, documents)
-        if not has_scale:
-            codes.scale = None
+    codes = documents if isinstance(documents, BinaryCodes) else encode_documents(model, documents)
     if codes.hidden_dim != hidden_dim:
         raise BSAError(f"the index has {hidden_dim} features, the codes {codes.hidden_dim}")
-    if (codes.scale is not None) != has_scale:
-        have, lack = ("index", "codes") if has_scale else ("codes", "index")
-        raise BSAError(f"the {have} carry the scale byte for asymmetric scores, the {lack} do not")
     return codes
 
 
@@ -182,4 +172,4 @@ def _codes(model: SentenceTransformer, dense: np.ndarray, refine: bool) -> Binar
     from bsa_st.encoding import encode_embeddings
     from bsa_st.monitor import head_of
 
-    return encode_embeddings(head_of(model), dense, refine=refine, with_scale=False)
+    return encode_embeddings(head_of(model), dense, refine=refine)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from bsa_st.codes.scoring import Hits
 from bsa_st.index.tables import Found
-from bsa_st.scoring import Hits
 
 Ids = Callable[[np.ndarray], np.ndarray]
 """From positions to the documents' ids."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from bsa_st.codes import id_dtype
+from bsa_st.codes.binary_codes import id_dtype
 
 WORD_BITS = 64
 

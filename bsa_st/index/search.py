@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from bsa_st.codes import BinaryCodes
+from bsa_st.codes.scoring import Hits, decode
 from bsa_st.index import store as store_module
 from bsa_st.index.counting import joined_entries, only_best
 from bsa_st.index.probing import candidates as probe
@@ -16,7 +17,6 @@ from bsa_st.index.scanning import best
 from bsa_st.index.store import BLOCK
 from bsa_st.index.tables import COSINE, JACCARD, OVERLAP, Counting, Found
 from bsa_st.index.view import View
-from bsa_st.scoring import Hits, decode
 
 Symmetric = Literal["overlap", "cosine", "jaccard", "idf"]
 Asymmetric = Literal["two-stage", "asymmetric"]
@@ -80,7 +80,7 @@ def two_stage(
     allowed: np.ndarray | None,
     threads: int,
 ) -> Hits:
-    """Best of the documents that the query's heaviest features find, by the score of :func:`bsa_st.scoring.asymmetric_scores`.
+    """Best of the documents that the query's heaviest features find, by the score of :func:`bsa_st.codes.scoring.asymmetric_scores`.
 
     First stage: the ``probes`` largest weights ``(V q)_i``, in steps so that a sum fits into a byte, are added up over the index; the other
     features count with their mean. Second stage: the ``candidates`` best are scored exactly from their stored codes.
@@ -111,7 +111,7 @@ def two_stage(
 
 
 def exhaustive(view: View, queries: np.ndarray, top_k: int, ids: Ids, allowed: np.ndarray | None) -> Hits:
-    """Best documents by :func:`bsa_st.scoring.asymmetric_scores`, all of them decoded. Arguments as in :func:`two_stage`."""
+    """Best documents by :func:`bsa_st.codes.scoring.asymmetric_scores`, all of them decoded. Arguments as in :func:`two_stage`."""
     assert view.decoder is not None
     allowed = view.live if allowed is None else allowed
     factors = np.concatenate([view.factors(number) for number in range(len(view.parts))])

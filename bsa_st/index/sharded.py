@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bsa_st.codes import BinaryCodes
+from bsa_st.codes.scoring import Hits, idf_weights
 from bsa_st.errors import BSAError
 from bsa_st.index.index import Index
 from bsa_st.index.models import encode_queries
 from bsa_st.index.ranking import no_hits
 from bsa_st.index.search import Scoring
-from bsa_st.scoring import Hits, idf_weights
 
 QUERIES = 64
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bsa_st.codes import log2_binomial
+from bsa_st.codes.binary_codes import log2_binomial
 from bsa_st.index.counting import Decoder
 from bsa_st.index.documentids import DocumentIds
 from bsa_st.index.part import Part
@@ -23,7 +23,7 @@ class IndexStats(NamedTuple):
         hidden_dim: Number D of features.
         active_features: Mean active features of a document.
         blocks: Blocks of 2^15 documents.
-        code_bytes: Compressed codes with their scale.
+        code_bytes: Compressed codes.
         ideal_code_bytes: ``sum log2 C(D, active) / 8`` over all documents.
         id_bytes: Ids and live marks, in memory.
         decoder_bytes: The decoder.
@@ -52,7 +52,7 @@ def measure(
 ) -> IndexStats:
     """Sizes of the parts of an index."""
     sizes = {
-        "code_bytes": store.code_bytes + (0 if store.scale is None else store.scale.nbytes),
+        "code_bytes": store.code_bytes,
         "id_bytes": ids.nbytes + live.nbytes,
         "decoder_bytes": 0 if decoder is None else decoder.weight.nbytes + decoder.offset.nbytes,
         "inverted_bytes": sum(part.nbytes for part in parts),

@@ -5,10 +5,10 @@ Layout (little endian)::
     8 bytes   magic "BSAINDEX"
     4 bytes   format version
     4 bytes   length of the header
-    header    JSON: hidden_dim, documents, first_id (null where ids are listed), has_scale, input_dim (null without decoder),
+    header    JSON: hidden_dim, documents, first_id (null where ids are listed), input_dim (null without decoder),
               blocks (the rows of the table of :mod:`bsa_st.index.store`, without offset), crc32 (one number per part)
     4 bytes   CRC-32 of everything above
-    parts     decoder, float32 (D + 1, d); one per block of codes; scale, uint8 (n,); ids, int64 (n,); live, one bit each
+    parts     decoder, float32 (D + 1, d); one per block of codes; ids, int64 (n,); live, one bit each
     8 bytes   zeros
 
 Parts that the header rules out are left out: ids that count up from ``first_id``, live bits where nothing is deleted. The inverted
@@ -26,7 +26,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bsa_st.atomic import atomic_file, remove_leftovers
-from bsa_st.codefile import check_scale
 from bsa_st.errors import BSAError
 from bsa_st.index.counting import Decoder
 from bsa_st.index.store import (
@@ -48,13 +47,12 @@ from bsa_st.index.store import (
 MAGIC = b"BSAINDEX"
 ALIGNMENT = 64
 """The first part starts at a multiple of this, so that a mapped decoder can be used where it is."""
-VERSION = 2
-"""As that of :mod:`bsa_st.codefile`."""
+VERSION = 3
+"""As that of :mod:`bsa_st.codes.file`."""
 KINDS: dict[str, tuple[type, ...]] = {
     "hidden_dim": (int,),
     "documents": (int,),
     "first_id": (int, type(None)),
-    "has_scale": (bool,),
     "has_deleted": (bool,),
     "input_dim": (int, type(None)),
     "blocks": (list,),
@@ -79,8 +77,6 @@ def write(path: Path, content: Content) -> int:
         parts.append(np.concatenate([content.decoder.weight, content.decoder.offset[None]]).astype("<f4"))
     parts += [store.raw[row[OFFSET] : row[OFFSET] + row[BYTES]] for row in store.table]
     consecutive = bool(len(content.ids) == 0 or np.array_equal(content.ids, content.ids[0] + np.arange(len(content.ids))))
-    if store.scale is not None:
-        parts.append(store.scale)
     if not consecutive:
         parts.append(content.ids.astype("<i8"))
     if not content.live.all():
@@ -89,7 +85,6 @@ def write(path: Path, content: Content) -> int:
         "hidden_dim": store.hidden_dim,
         "documents": len(store),
         "first_id": (int(content.ids[0]) if len(content.ids) else 0) if consecutive else None,
-        "has_scale": store.scale is not None,
         "has_deleted": not bool(content.live.all()),
         "input_dim": None if content.decoder is None else content.decoder.weight.shape[1],
         "blocks": store.table[:, 1:].tolist(),
@@ -140,7 +135,6 @@ def _parse(raw: np.ndarray) -> Content:
         raise BSAError(f"header promises {documents} documents, blocks hold {table[:, TEXTS].sum()}")
     sizes = [("the decoder", decoder_bytes)] if width is not None else []
     sizes += [(f"block {number} of {len(table)}", int(size)) for number, size in enumerate(table[:, BYTES])]
-    sizes += [("the scale", documents)] if header["has_scale"] else []
     sizes += [("the list of ids", 8 * documents)] if header["first_id"] is None else []
     sizes += [("the list of deletions", -(-documents // 8))] if header["has_deleted"] else []
     if len(header["crc32"]) != len(sizes):
@@ -153,7 +147,7 @@ def _parse(raw: np.ndarray) -> Content:
             raise BSAError(f"{name} is damaged or cut short")
     if len(raw) != at + PADDING:
         raise BSAError("the file is cut short or has bytes after its end")
-    store = CodeStore(dimensions, raw, table, parts.get("the scale"))
+    store = CodeStore(dimensions, raw, table)
     if header["first_id"] is None:
         ids = parts["the list of ids"].view("<i8") if documents else np.zeros(0, np.int64)
         ids = ids.astype(np.int64)
@@ -177,6 +171,8 @@ def _read_header(raw: np.ndarray) -> tuple[dict[str, Any], int]:
     version, length = struct.unpack("<II", raw[8:16].tobytes())
     if version > VERSION:
         raise BSAError(f"format version {version} is newer than this bsa_st reads ({VERSION}); update bsa_st")
+    if version < VERSION:
+        raise BSAError(f"format version {version} is of an earlier bsa_st; encode the texts again and build a new index")
     end = 16 + length
     if len(raw) < end + 4 or struct.unpack("<I", raw[end : end + 4].tobytes())[0] != zlib.crc32(raw[:end].data):
         raise BSAError("the header is damaged or cut short")
@@ -186,7 +182,6 @@ def _read_header(raw: np.ndarray) -> tuple[dict[str, Any], int]:
         raise BSAError(f"the header is not JSON: {error}") from error
     if not isinstance(header, dict) or any(type(header.get(name)) not in kinds for name, kinds in KINDS.items()):
         raise BSAError("the header lacks a field or has one of the wrong kind")
-    check_scale(version, header["has_scale"])
     return header, end + 4
 
 

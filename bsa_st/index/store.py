@@ -6,8 +6,8 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from bsa_st import codefile
-from bsa_st.codes import BinaryCodes, id_dtype
+from bsa_st.codes import file as codefile
+from bsa_st.codes.binary_codes import BinaryCodes, id_dtype
 from bsa_st.errors import BSAError
 
 HAS_NUMBA = find_spec("numba") is not None
@@ -30,21 +30,19 @@ class CodeStore:
         hidden_dim: Number D of features.
         raw: Bytes of all blocks and ``PADDING`` bytes, uint8; may be a memory map.
         table: One row per block, int64 (blocks, 9), the columns of ``FIELDS``.
-        scale: uint8 (n,) or None.
     """
 
-    def __init__(self, hidden_dim: int, raw: np.ndarray, table: np.ndarray, scale: np.ndarray | None) -> None:
+    def __init__(self, hidden_dim: int, raw: np.ndarray, table: np.ndarray) -> None:
         self.hidden_dim = hidden_dim
         self.raw = raw
         self.table = table
-        self.scale = scale
         self.skips = np.zeros((len(table), BLOCK // STRIDE, 2), dtype=np.uint32)
         self._skipped = np.zeros(len(table), dtype=bool)
 
     @classmethod
-    def empty(cls, hidden_dim: int, has_scale: bool) -> CodeStore:
+    def empty(cls, hidden_dim: int) -> CodeStore:
         table = np.zeros((0, len(FIELDS)), dtype=np.int64)
-        return cls(hidden_dim, np.zeros(PADDING, np.uint8), table, np.zeros(0, np.uint8) if has_scale else None)
+        return cls(hidden_dim, np.zeros(PADDING, np.uint8), table)
 
     def __len__(self) -> int:
         return int(self.table[:, TEXTS].sum())
@@ -82,8 +80,7 @@ class CodeStore:
             rows.append(row)
             bodies.append(body)
         raw = np.concatenate([self.raw[:start], *bodies, np.zeros(PADDING, np.uint8)])
-        scale = None if self.scale is None or codes.scale is None else np.concatenate([self.scale, codes.scale])
-        grown = CodeStore(self.hidden_dim, raw, np.concatenate([kept, np.array(rows)]), scale)
+        grown = CodeStore(self.hidden_dim, raw, np.concatenate([kept, np.array(rows)]))
         known = self._skipped[:keep].copy()  # before the tables, which another thread may be filling
         grown.skips[:keep], grown._skipped[:keep] = self.skips[:keep], known
         return grown
@@ -101,35 +98,32 @@ class CodeStore:
         else:
             entry = dict(zip(FIELDS, row.tolist(), strict=True))
             body = self.raw[row[OFFSET] : row[OFFSET] + row[BYTES]].tobytes()
-            decoded, lengths = codefile.decode_block(entry, body)
+            decoded, lengths = codefile.decode_gaps(entry, np.frombuffer(body, np.uint8))
             ids, counts = decoded.astype(np.int32), lengths.astype(np.int32)
             if len(ids) and (ids.max() >= self.hidden_dim or ids.min() < 0):
                 raise BSAError(f"block {block} of {self.blocks} of the index is damaged")
         return ids, counts
 
     def block_codes(self, block: int) -> BinaryCodes:
-        """The codes of a block, without scale."""
+        """The codes of a block."""
         ids, counts = self.decode(block)
         return BinaryCodes(ids, np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]), self.hidden_dim)
 
     def take(self, documents: np.ndarray) -> BinaryCodes:
-        """Codes of documents by position, int64 (m,), in that order, with their scale."""
+        """Codes of documents by position, int64 (m,), in that order."""
         documents = np.asarray(documents, dtype=np.int64)
-        scale = None if self.scale is None else np.asarray(self.scale[documents])
         if HAS_NUMBA:
             from bsa_st.index import code_kernel
 
             self._prepare(documents)
             indptr, ids = np.empty(len(documents) + 1, np.int64), np.empty(len(documents) * self.most_active, np.int32)
             code_kernel.decode_documents(self.raw, self.table, self.skips, SHIFT, documents, indptr, ids)
-            return BinaryCodes(ids[: indptr[-1]], indptr, self.hidden_dim, scale)
+            return BinaryCodes(ids[: indptr[-1]], indptr, self.hidden_dim)
         blocks, groups = np.unique(documents >> SHIFT, return_inverse=True)
         if len(blocks) == 0:
-            return BinaryCodes(np.zeros(0, id_dtype(self.hidden_dim)), [0], self.hidden_dim, scale)
+            return BinaryCodes(np.zeros(0, id_dtype(self.hidden_dim)), [0], self.hidden_dim)
         parts = [self.block_codes(int(block))[documents[groups == number] & (BLOCK - 1)] for number, block in enumerate(blocks)]
-        codes = BinaryCodes.concatenate(parts)[np.argsort(np.argsort(groups, kind="stable"), kind="stable")]
-        codes.scale = scale
-        return codes
+        return BinaryCodes.concatenate(parts)[np.argsort(np.argsort(groups, kind="stable"), kind="stable")]
 
     def weigh(self, documents: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Sum of ``weights`` over each document's active features, added in the order of the ids: float64 (m,).
@@ -171,6 +165,6 @@ def encode_block(ids: np.ndarray, indptr: np.ndarray) -> tuple[np.ndarray, np.nd
         encode_kernel.encode_block(gaps, indptr, rice, least, count_bits, body)
         row = [0, len(counts), len(ids), least, count_bits, rice, *sizes, len(body)]
         return np.array(row, dtype=np.int64), body
-    entry, data = codefile.encode_block(ids, counts)
+    entry, data = codefile.encode_gaps(ids, counts)
     row = [0, *(entry[name] for name in FIELDS[1:-1]), len(data)]
     return np.array(row, dtype=np.int64), np.frombuffer(data, dtype=np.uint8)

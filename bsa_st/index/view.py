@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from bsa_st.codes.scoring import inverse_norms
 from bsa_st.index.counting import Decoder
 from bsa_st.index.groups import grouped
 from bsa_st.index.part import Part
 from bsa_st.index.store import BLOCK, CodeStore
 from bsa_st.index.tables import COSINE, JACCARD, Groups
 from bsa_st.index.words import all_words
-from bsa_st.scoring import decode_scale, inverse_norms
 
 
 class View:
@@ -46,22 +46,17 @@ class View:
     def factors(self, number: int) -> np.ndarray:
         """What ``q . x_hat`` of each document of a part is multiplied by: float32 (documents,).
 
-        From the scale, where the codes carry one; else ``1 / |x_hat|``, which takes a while when it is first needed.
+        ``1 / |x_hat|``, which takes a while when it is first needed.
         """
         part = self.parts[number]
         if part.factors is None:
-            if self.store.scale is not None:
-                part.factors = decode_scale(np.asarray(self.store.scale[part.first * BLOCK : part.documents]))
-            else:
-                assert self.decoder is not None
-                blocks = [self.store.block_codes(block) for block in range(part.first, part.last)]
-                part.factors = np.concatenate([inverse_norms(codes, *self.decoder) for codes in blocks])
+            assert self.decoder is not None
+            blocks = [self.store.block_codes(block) for block in range(part.first, part.last)]
+            part.factors = np.concatenate([inverse_norms(codes, *self.decoder) for codes in blocks])
         return part.factors
 
     def factors_of(self, documents: np.ndarray) -> np.ndarray:
         """:meth:`factors` of some documents, by position."""
-        if self.store.scale is not None:
-            return decode_scale(np.asarray(self.store.scale[documents]))
         if any(part.factors is None for part in self.parts):
             assert self.decoder is not None
             return inverse_norms(self.store.take(documents), *self.decoder)

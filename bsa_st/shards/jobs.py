@@ -69,7 +69,6 @@ class Recipe:
     batch_size: int = 32
     prompt_name: str | None = None
     refine: bool = True
-    with_scale: bool = True
     hidden_dim: int | None = None
     max_active_dims: int | None = None
 
@@ -96,7 +95,7 @@ class Recipe:
 
     def codes(self, head: BinarySparsityAlignment, dense: np.ndarray) -> BinaryCodes:
         """Codes of dense embeddings, chunk by chunk."""
-        parts = [encode_embeddings(head, rows, refine=self.refine, with_scale=self.with_scale) for rows in _chunks(dense)]
+        parts = [encode_embeddings(head, rows, refine=self.refine) for rows in _chunks(dense)]
         return BinaryCodes.concatenate(parts)
 
     def settings(self, source: Source) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """``manifest.json`` of a folder of shards: which files there are, their checksums, and what made them.
 
-Fields: ``format``; ``model_sha256`` of the model's weights and settings; ``hidden_dim`` and ``has_scale`` of the codes; ``settings`` that decide
+Fields: ``format``; ``model_sha256`` of the model's weights and settings; ``hidden_dim`` of the codes; ``settings`` that decide
 the codes; ``texts``, their number once all are encoded (``complete``); ``shards``, one entry per finished file.
 """
 
@@ -17,7 +17,7 @@ from bsa_st.atomic import atomic_file
 from bsa_st.errors import BSAError
 
 FILE = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
 class Shard(NamedTuple):
@@ -37,7 +37,6 @@ class Manifest:
 
     model_sha256: str
     hidden_dim: int
-    has_scale: bool
     settings: dict[str, Any]
     texts: int = 0
     complete: bool = False
@@ -68,6 +67,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise BSAError(f"{path}: not a manifest of sharded codes")
     if content["format"] > FORMAT:
         raise BSAError(f"{path}: format {content['format']} is newer than this bsa_st reads ({FORMAT}); update bsa_st")
+    if content["format"] < FORMAT:
+        raise BSAError(f"{path}: format {content['format']} is of an earlier bsa_st; encode the texts again (bsa-st encode)")
     _check(path, content, Manifest.__annotations__)
     shards = {}
     for entry in content["shards"]:

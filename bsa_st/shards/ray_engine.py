@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from bsa_st import codefile
-from bsa_st.codes import BinaryCodes
+from bsa_st.codes import file as codefile
 from bsa_st.errors import BSAError
 from bsa_st.shards.jobs import Encoded, Recipe, Source
 
@@ -55,7 +54,7 @@ def encode_on_ray(
             for row in _dataset(ray, shared, recipe, source, finished, actors, gpus).iter_rows():
                 if row["error"]:
                     raise BSAError(row["error"])
-                codes = BinaryCodes(*codefile.decode(row["codes"])) if row["codes"] else None
+                codes = codefile.decode(row["codes"]) if row["codes"] else None
                 advance(row["count"])
                 yield Encoded(int(row["number"]), int(row["count"]), row["sha256"], codes)
         except RayError as error:
@@ -165,7 +164,7 @@ class ShardEncoder:
             try:
                 if len(texts):
                     found = self.recipe.codes(self.head, self.recipe.dense(self.encoder, list(texts)))
-                    raw = codefile.encode(found.ids, found.indptr, found.hidden_dim, found.scale)
+                    raw = codefile.encode(found)
             except BSAError as error:
                 errors[place] = str(error)
             codes.append(raw)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bsa_st import codefile
 from bsa_st.codes import BinaryCodes
+from bsa_st.codes import file as codefile
 from bsa_st.errors import BSAError
 from bsa_st.shards.manifest import FILE, Manifest, check_size, read_manifest, read_shard
 
@@ -84,12 +84,12 @@ class ShardedCodes:
         if self._latest is None or self._latest[0] != number:
             shard = self._shards[number]
             try:
-                codes = BinaryCodes(*codefile.decode(read_shard(self.folder, shard)))
+                codes = codefile.decode(read_shard(self.folder, shard))
             except BSAError as error:
                 prefix = "" if str(self.folder) in str(error) else f"{self.folder / shard.file}: "
                 raise BSAError(f"{prefix}{error}") from error
-            found = (len(codes), codes.hidden_dim, codes.scale is not None)
-            if found != (shard.texts, self.hidden_dim, self.manifest.has_scale):
+            found = (len(codes), codes.hidden_dim)
+            if found != (shard.texts, self.hidden_dim):
                 raise BSAError(f"{self.folder / shard.file}: not the codes that the manifest describes")
             self._latest = number, codes
         return self._latest[1]

@@ -11,10 +11,10 @@ from typing import Any, Literal, get_args
 from sentence_transformers import SentenceTransformer
 from tqdm.auto import tqdm
 
-from bsa_st import codefile
 from bsa_st.atomic import atomic_file, remove_leftovers
 from bsa_st.cache import encoder_fingerprint
 from bsa_st.codes import BinaryCodes
+from bsa_st.codes import file as codefile
 from bsa_st.errors import BSAError
 from bsa_st.shards.jobs import SHARD_TEXTS, Encoded, Recipe, Source
 from bsa_st.shards.manifest import FILE, Manifest, Shard, read_manifest, read_shard, shard_name
@@ -53,7 +53,7 @@ def encode_to_shards(
         processes: Processes, or Ray actors.
         device: Torch devices, comma-separated, e.g. ``"cuda:0,cuda:1"``; for ``"ray"`` ``"cpu"`` or ``"cuda"``, one GPU per actor.
         show_progress_bar: Show a bar over the texts.
-        **settings: ``batch_size``, ``prompt_name`` (by default the prompt for documents), ``refine`` (here true by default), ``with_scale``,
+        **settings: ``batch_size``, ``prompt_name`` (by default the prompt for documents), ``refine`` (here true by default),
             ``hidden_dim`` and ``max_active_dims`` of :func:`bsa_st.encode`.
 
     Returns:
@@ -65,7 +65,7 @@ def encode_to_shards(
     """
     recipe, source, folder = Recipe(**settings).for_model(model), Source(texts, text_column, shard_texts), Path(folder)
     head = recipe.split(model)[1]
-    fresh = Manifest(encoder_fingerprint(model), head.hidden_dim, recipe.with_scale, recipe.settings(source))
+    fresh = Manifest(encoder_fingerprint(model), head.hidden_dim, recipe.settings(source))
     manifest = _begin(folder, fresh)
     finished = {number for number, shard in manifest.shards.items() if _is_whole(folder, shard)}
     total = 0
@@ -155,8 +155,8 @@ def _check_same(folder: Path, old: Manifest, new: Manifest) -> None:
             )
     if old.model_sha256 != new.model_sha256:
         raise BSAError(f"{folder} holds codes of another model; choose another folder")
-    if (old.hidden_dim, old.has_scale) != (new.hidden_dim, new.has_scale):
-        raise BSAError(f"{folder / FILE}: hidden_dim or has_scale are not those of the model; choose another folder")
+    if old.hidden_dim != new.hidden_dim:
+        raise BSAError(f"{folder / FILE}: hidden_dim is not that of the model; choose another folder")
 
 
 def _is_whole(folder: Path, shard: Shard) -> bool:
@@ -168,7 +168,7 @@ def _is_whole(folder: Path, shard: Shard) -> bool:
 
 
 def _write_shard(folder: Path, done: Encoded, codes: BinaryCodes) -> Shard:
-    raw = codefile.encode(codes.ids, codes.indptr, codes.hidden_dim, codes.scale)
+    raw = codefile.encode(codes)
     name = shard_name(done.number)
     with atomic_file(folder / name) as file:
         file.write(raw)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import gammaln
 
 from bsa_st import BinaryCodes, DistillSettings, encode_embeddings
+from bsa_st.codes.binary_codes import log2_binomial
 from bsa_st.training import train_head
 from evaluation.methods.base import Method
 
@@ -49,7 +49,7 @@ class Compact(Head):
         return DistillSettings(hidden_dim=8 * self.n_bytes, k=4 * self.n_bytes, seed=self.seed)
 
     def stored_bytes(self, codes: BinaryCodes) -> float:
-        return float(codes.to_packed().nbytes / len(codes))
+        return codes.nbytes_as("packed") / len(codes)
 
 
 class PlainCompact(Compact):
@@ -82,5 +82,4 @@ class WideSparse(Sparse):
 def active_features(hidden_dim: int, n_bytes: int) -> int:
     """The largest k for which ``log2 C(hidden_dim, k)`` bits, as coded, fit into the bytes; at most half of the features."""
     k = np.arange(1, hidden_dim // 2 + 1)
-    bits = (gammaln(hidden_dim + 1) - gammaln(k + 1) - gammaln(hidden_dim - k + 1)) / np.log(2)
-    return int(k[bits <= 8 * n_bytes * CODER_SHARE][-1])
+    return int(k[log2_binomial(hidden_dim, k) <= 8 * n_bytes * CODER_SHARE][-1])

@@ -14,7 +14,6 @@ from scipy import stats
 
 from bsa_st import BinaryCodes, DistillSettings, encode_embeddings
 from bsa_st.refine import refine_codes
-from bsa_st.scoring import decode, length_scale
 from evaluation.markdown import markdown_table, score
 from evaluation.paper.bsa_variants import BSAVariant
 from evaluation.paper.cells import Cell, Results
@@ -116,9 +115,7 @@ class Moves(BSA):
         head = self.head
         codes = encode_embeddings(head, dense)
         targets = torch.from_numpy(dense - self.offset)
-        codes = refine_codes(codes, targets, head.decoder_weight.detach(), head.gram(), max_moves=self.moves)
-        codes.scale = length_scale(decode(codes, self.decoder, self.offset))
-        return codes
+        return refine_codes(codes, targets, head.decoder_weight.detach(), head.gram(), max_moves=self.moves)
 
 
 def measure_encoding(inputs: Inputs) -> dict[str, Any]:

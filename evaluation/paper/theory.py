@@ -10,9 +10,9 @@ import numpy as np
 from scipy.stats import norm
 from tqdm.auto import tqdm
 
+from bsa_st.codes.scoring import asymmetric_scores, decode, pairwise_scores
 from bsa_st.encoding import encode_embeddings
 from bsa_st.module import BinarySparsityAlignment
-from bsa_st.scoring import asymmetric_scores, decode, pairwise_scores
 from evaluation.paper import theorypage
 from evaluation.paper.cells import Cell, Results
 from evaluation.paper.contrastive import LOSSES, gradients, trained_with
@@ -88,14 +88,14 @@ def _trained(inputs: Inputs, width: int, k: int) -> dict[str, Any]:
     method = small_method(inputs, HeadKind(width, k))
     head: BinarySparsityAlignment = method.head
     left, right = pairs.left + pairs.mean, pairs.right + pairs.mean
-    plain_left, plain_right = (encode_embeddings(head, rows, with_scale=False) for rows in (left, right))
+    plain_left, plain_right = (encode_embeddings(head, rows) for rows in (left, right))
     stored = encode_embeddings(head, right, refine=True)
     decoded = decode(stored, method.decoder, method.offset) - pairs.mean
     lengths = np.linalg.norm(pairs.left, axis=1) * np.linalg.norm(decoded, axis=1)
     asymmetric = (pairs.left * decoded).sum(axis=1) / lengths  # the score of a float query, for cosines of centred embeddings
-    documents = encode_embeddings(head, inputs.collection(inputs.retrieval[0]).documents, with_scale=False)
+    documents = encode_embeddings(head, inputs.collection(inputs.retrieval[0]).documents)
     rates = np.bincount(documents.ids, minlength=width) / len(documents)
-    queries = encode_embeddings(head, inputs.collection(inputs.retrieval[0]).queries[:WORK_QUERIES], with_scale=False)
+    queries = encode_embeddings(head, inputs.collection(inputs.retrieval[0]).queries[:WORK_QUERIES])
     return {
         "width": width,
         "k": k,

@@ -11,7 +11,7 @@ import numpy as np
 
 from bsa_st import BinaryCodes, encode_embeddings
 from bsa_st.align import orthogonal_map
-from bsa_st.scoring import asymmetric_scores, decode
+from bsa_st.codes.scoring import asymmetric_scores, decode
 from evaluation.embeddings import unit_rows
 from evaluation.encoders import MINILM, WORDLLAMA
 from evaluation.markdown import markdown_table, score

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from bsa_st.scoring import top_k
+from bsa_st.codes.scoring import top_k
 
 CANDIDATES = 40
 """Candidates that are scored again: 10 results times the usual ``rescore_multiplier`` of 4."""

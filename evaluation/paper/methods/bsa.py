@@ -10,17 +10,17 @@ import numpy as np
 from scipy import sparse
 
 from bsa_st import BinaryCodes, BSAError, DistillSettings, encode_embeddings
+from bsa_st.codes.scoring import asymmetric_scores, decode, idf, inverse_norms, scores
 from bsa_st.elastic import truncate_head
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import code_statistics
-from bsa_st.scoring import asymmetric_scores, decode_scale, idf, scores
 from bsa_st.training import train_head
 from evaluation.paper.methods.base import Encoded, Method, rescore, sample_rows
 
 PROBE_FEATURES = 128
 PROBE_CANDIDATES = 100
-SCALED = ("asymmetric", "two-stage", "decoded")
-"""Scorings that use the byte per document for asymmetric scores."""
+DECODING = ("asymmetric", "two-stage", "decoded")
+"""Scorings that decode the documents."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,7 @@ class BSA(Method):
 
     def stored_bytes(self, documents: Encoded, scoring: str) -> float:
         codes: BinaryCodes = documents.codes
-        needs_scale = scoring in SCALED
-        return (codes if needs_scale else _without_scale(codes)).nbytes / len(codes)
+        return codes.nbytes / len(codes)
 
     def query_codes(self, queries: Encoded) -> BinaryCodes:
         """Codes of texts in the role of queries."""
@@ -126,11 +125,10 @@ class BSA(Method):
 
     def vectors(self, texts: Encoded, scoring: str, *, query: bool) -> np.ndarray:
         codes: BinaryCodes = texts.codes
-        if scoring in SCALED:
+        if scoring in DECODING:
             if query:
                 return self._decoded(codes) if scoring == "decoded" else texts.dense
-            assert codes.scale is not None, "encode_embeddings adds the scale"
-            return (codes.to_scipy() @ self.decoder + self.offset) * decode_scale(codes.scale)[:, None]
+            return decode(codes, self.decoder, self.offset) * inverse_norms(codes, self.decoder, self.offset)[:, None]
         codes = self.query_codes(texts) if query else codes
         dense = codes.to_dense()
         if scoring == "idf":
@@ -152,7 +150,3 @@ class BSA(Method):
         shape = (len(dense), weights.shape[1])
         queries = sparse.csr_matrix((values, ids.ravel(), np.arange(0, values.size + 1, kept)), shape=shape)
         return np.asarray((queries @ documents.to_scipy().T).toarray(), dtype=np.float32)
-
-
-def _without_scale(codes: BinaryCodes) -> BinaryCodes:
-    return BinaryCodes(codes.ids, codes.indptr, codes.hidden_dim)

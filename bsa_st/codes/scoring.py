@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from scipy import sparse
 
 from bsa_st.codes import BinaryCodes
 from bsa_st.errors import BSAError
@@ -19,11 +18,6 @@ Measure = Literal["overlap", "cosine", "jaccard", "tversky", "hamming"]
 
 BLOCK_CELLS = 1 << 25
 """Cells of the largest temporary matrix: 128 MB as float32."""
-
-SCALES = np.concatenate([np.geomspace(0.1, 0.8, 17)[:-1], np.geomspace(0.8, 3.2, 224), np.geomspace(3.2, 25.6, 17)[1:]]).astype(
-    np.float32
-)
-"""What the bytes of :func:`length_scale` stand for: steps of 0.6 % where trained decoders lie, of 14 % outside."""
 
 
 class Hits(NamedTuple):
@@ -64,13 +58,11 @@ def scores(
     Source: A. Tversky, "Features of similarity" (1977); Jaccard is alpha = beta = 1, Dice alpha = beta = 1/2.
     """
     weights = _check_pair(queries, documents, measure, weights)
-    weighted = (queries.to_scipy() @ sparse.diags_array(weights)).tocsr()
-    right = documents.to_scipy()
-    sizes = _sizes(documents, weights)
+    sizes = products(documents, weights)
     out = np.empty((len(queries), len(documents)), dtype=np.float32)
     for rows in _blocks(len(queries), max(len(documents), queries.hidden_dim)):
-        shared = (right @ weighted[rows].toarray().T).T
-        own = _sizes(queries[rows], weights)[:, None]
+        shared = products(documents, (queries[rows].to_dense() * weights).T).T
+        own = products(queries[rows], weights)[:, None]
         out[rows] = _MEASURES[measure](shared, own, sizes[None, :], alpha, beta)
     return out
 
@@ -88,8 +80,8 @@ def pairwise_scores(
     weights = _check_pair(left, right, measure, weights)
     if len(left) != len(right):
         raise BSAError(f"pairwise scores need as many codes left as right, got {len(left)} and {len(right)}")
-    shared = np.asarray(left.to_scipy().multiply(right.to_scipy()) @ weights).ravel()
-    values = _MEASURES[measure](shared, _sizes(left, weights), _sizes(right, weights), alpha, beta)
+    both = BinaryCodes.from_packed(left.to_packed() & right.to_packed(), left.hidden_dim)
+    values = _MEASURES[measure](products(both, weights), products(left, weights), products(right, weights), alpha, beta)
     return values.astype(np.float32)
 
 
@@ -104,10 +96,10 @@ def idf_weights(documents: int, frequency: np.ndarray) -> np.ndarray:
 
 
 def asymmetric_scores(queries: np.ndarray, documents: BinaryCodes, decoder: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Scores of float queries against binary documents: ``q . x_hat(h)``, times the document's scale where it has one.
+    """Scores of float queries against binary documents: ``q . x_hat(h) / |x_hat(h)|``.
 
     ``x_hat = h V + c``, so the score is a sum of ``(V q)_i`` over the active features, divided by the length of ``x_hat``: the cosine
-    of the query with what the document decodes to. A scale from :func:`length_scale` saves decoding the documents for their lengths.
+    of the query with what the document decodes to. Nothing but the bits and the decoder is needed for the length.
 
     Args:
         queries: float (n, d), unit norm where scores shall be cosines.
@@ -126,12 +118,11 @@ def asymmetric_scores(queries: np.ndarray, documents: BinaryCodes, decoder: np.n
         raise BSAError(
             f"queries {queries.shape} and decoder {decoder.shape} do not fit codes of {documents.hidden_dim} features"
         )
-    codes = documents.to_scipy()
-    factor = decode_scale(documents.scale) if documents.scale is not None else inverse_norms(documents, decoder, offset)
+    factor = inverse_norms(documents, decoder, offset)
     out = np.empty((len(queries), len(documents)), dtype=np.float32)
     for rows in _blocks(len(queries), max(len(documents), documents.hidden_dim)):
         block = queries[rows]
-        out[rows] = ((codes @ (decoder @ block.T)).T + (block @ offset)[:, None]) * factor
+        out[rows] = (products(documents, decoder @ block.T).T + (block @ offset)[:, None]) * factor
     return out
 
 
@@ -146,35 +137,24 @@ def decode(codes: BinaryCodes, decoder: np.ndarray, offset: np.ndarray) -> np.nd
         decoder: V, float (D, d).
         offset: c, float (d,).
     """
-    return np.asarray(codes.to_scipy() @ decoder + offset, dtype=np.float32)
+    return np.asarray(products(codes, decoder) + offset, dtype=np.float32)
 
 
-def length_scale(decoded: np.ndarray) -> np.ndarray:
-    """One byte per text for the length of its reconstruction, so that scoring need not decode it: the place of ``1 / |x_hat|`` in
-    :data:`SCALES`, uint8 (n,).
-
-    Args:
-        decoded: x_hat, float (n, d).
-
-    Normalised reconstructions find more of the true neighbours than the unbiased estimator ``q . x_hat / (x . x_hat)`` of Gao and Long, "RaBitQ"
-    (2024), which this byte held before: by far where all embeddings of an encoder share a direction (evaluation/NOTES.md).
-    """
-    factor = 1 / np.maximum(np.linalg.norm(decoded, axis=1), np.float32(1e-12))
-    between = np.sqrt(SCALES[1:] * SCALES[:-1])
-    return np.searchsorted(between, factor).astype(np.uint8)
-
-
-def decode_scale(scale: np.ndarray) -> np.ndarray:
-    """The factors behind the bytes of :func:`length_scale`: float32 (n,)."""
-    return np.asarray(SCALES[scale])
+def products(codes: BinaryCodes, weights: np.ndarray) -> np.ndarray:
+    """Sums of weights over the active features, ``h W``: float (n,) or (n, m) for weights of shape (D,) or (D, m)."""
+    if not codes.is_packed:
+        return np.asarray(codes.to_scipy() @ weights)
+    out = np.empty((len(codes), *weights.shape[1:]), dtype=np.result_type(weights.dtype, np.float32))
+    for rows in _blocks(len(codes), codes.hidden_dim):
+        np.matmul(codes[rows].to_dense(), weights, out=out[rows])
+    return out
 
 
 def inverse_norms(codes: BinaryCodes, decoder: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """``1 / |x_hat|`` of each code: float32 (n,). Arguments as in :func:`decode`."""
     norms = np.empty(len(codes), dtype=np.float32)
-    matrix = codes.to_scipy()
     for rows in _blocks(len(codes), decoder.shape[1]):
-        norms[rows] = np.linalg.norm(matrix[rows] @ decoder + offset, axis=1)
+        norms[rows] = np.linalg.norm(decode(codes[rows], decoder, offset), axis=1)
     return 1 / np.maximum(norms, np.float32(1e-12))
 
 
@@ -221,10 +201,6 @@ _MEASURES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray, float, float]
 
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
-
-
-def _sizes(codes: BinaryCodes, weights: np.ndarray) -> np.ndarray:
-    return codes.to_scipy() @ weights
 
 
 def _blocks(rows: int, width: int) -> Iterator[slice]:
