@@ -102,8 +102,7 @@ def general_figures(method: Method, inputs: Inputs) -> dict[str, Any]:
     codes = method.encode(general.documents)
     seconds = time.process_time() - began
     counts = {
-        estimate: found_counts(method.scores(general.queries, codes, estimate), general.truth())
-        for estimate in method.estimates
+        estimate: found_counts(method.scores(general.queries, codes, estimate), general.truth) for estimate in method.estimates
     }
     try:
         decoded = method.vectors(codes, "cosine")

@@ -51,6 +51,7 @@ def evaluate(
 
     Finished cells (encoder, method, budget, seed) are kept in --work: an interrupted run continues where it stopped.
     """
+    from bsa_st import BSAError
     from evaluation.inputs import ENCODERS
     from evaluation.methods import METHODS, choose
     from evaluation.report import full_tables, write_report
@@ -60,7 +61,7 @@ def evaluate(
     sizes = _numbers(budgets)
     if not report_only:
         if data is None:
-            raise typer.BadParameter(f"give --data or set {DATA_VARIABLE}")
+            raise BSAError(f"give --data or set {DATA_VARIABLE}")
         for encoder in chosen_encoders:
             _measure(encoder, data, chosen_methods, sizes, seeds, tasks, share, output, work)
     typer.echo(f"Report in {write_report(output)}")

@@ -12,6 +12,7 @@ from bsa_st.cache import encoder_fingerprint, texts_fingerprint
 from evaluation.embeddings import EmbeddingStore
 from evaluation.encoders import E5_LIKE, MINILM, MPNET, WORDLLAMA, Reshaped, load_encoder
 from evaluation.labelled import Collection, Pairs, read_tasks
+from evaluation.methods.limit import GaussianLimit
 from evaluation.neighbours import General, general_texts
 
 ENCODERS = (MINILM, MPNET, WORDLLAMA, MINILM + E5_LIKE)
@@ -42,7 +43,8 @@ class Inputs:
     @cached_property
     def general(self) -> General:
         """Embeddings of the general sentences."""
-        return General(*map(self.embed, general_texts(self.data, self.share)))
+        texts = general_texts(self.data, self.share)  # before an encoder is loaded: the folder may be wrong
+        return General(*map(self.embed, texts))
 
     @cached_property
     def tasks(self) -> dict[str, Collection | Pairs]:
@@ -54,6 +56,11 @@ class Inputs:
         if not self.encoder.endswith(E5_LIKE):
             return None
         return Reshaped(self._store.evaluation(general_texts(self.data, self.share)[2]))
+
+    @cached_property
+    def limit(self) -> GaussianLimit:
+        """The rate-distortion bound of the training rows."""
+        return GaussianLimit(self.general.training)
 
     @cached_property
     def fingerprint(self) -> str:

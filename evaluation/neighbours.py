@@ -6,6 +6,7 @@ General sentences: the first queries, then documents, then training rows of one 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ class General:
     documents: np.ndarray
     training: np.ndarray
 
+    @cached_property
     def truth(self) -> np.ndarray:
         """The ten nearest documents of each query, int (q, 10), in no order."""
         return nearest(self.queries @ self.documents.T)

@@ -16,7 +16,6 @@ from bsa_st import BSAError
 from evaluation.cells import Cell, write
 from evaluation.inputs import Inputs
 from evaluation.methods import METHODS
-from evaluation.methods.limit import GaussianLimit
 from evaluation.neighbours import shares
 
 CONFIDENCE = 0.95
@@ -114,7 +113,6 @@ def merge(path: Path, inputs: Inputs, measured: Iterable[tuple[Cell, dict[str, A
     Where an estimate must be chosen, all cells of a method that have been measured together decide.
     """
     general = inputs.general
-    limit = GaussianLimit(general.training)
     fingerprint = inputs.fingerprint
     old = read(path).content["cells"] if path.is_file() and read(path).content["data"] == fingerprint else []
     kept = {(cell["method"], cell["budget"], cell["seed"]): cell for cell in old if cell["method"] in METHODS}
@@ -133,7 +131,9 @@ def merge(path: Path, inputs: Inputs, measured: Iterable[tuple[Cell, dict[str, A
                 "budget": cell.n_bytes,
                 "seed": cell.seed,
                 **{name: figures[name] for name in ("stored", "fit_seconds", "encode_ms", "cosine")},
-                "limit_bytes": round(limit.n_bytes(figures["cosine"]), 1) if figures["cosine"] and cell.n_bytes else None,
+                "limit_bytes": round(inputs.limit.n_bytes(figures["cosine"]), 1)
+                if figures["cosine"] and cell.n_bytes
+                else None,
                 "estimate": chosen,
                 "found": {name: round(float(shares(counts).mean()), 4) for name, counts in figures["counts"].items()},
                 "counts": figures["counts"][chosen],
@@ -148,7 +148,7 @@ def merge(path: Path, inputs: Inputs, measured: Iterable[tuple[Cell, dict[str, A
         "documents": len(general.documents),
         "training": len(general.training),
         "mean_cosine": round(float(np.linalg.norm(general.training.mean(axis=0)) ** 2), 4),
-        "effective_dimensions": round(limit.effective_dimensions, 1),
+        "effective_dimensions": round(inputs.limit.effective_dimensions, 1),
     }
     lines = [json.dumps(kept[key]) for key in sorted(kept, key=lambda key: (order.index(key[0]), *key[1:]))]
     text = json.dumps(head)[:-1] + ', "cells": [\n' + ",\n".join(lines) + "\n]}\n"

@@ -40,15 +40,17 @@ class OSQ(Method):
         return np.asarray(low + (high - low) * bits + self.mean)
 
     def scores(self, queries: np.ndarray, codes: np.ndarray, estimate: str) -> np.ndarray:
-        return self._queries(queries, estimate) @ (self.decode(codes) - self.mean).T + self._side(codes)[:, 2]
+        rest = self.decode(codes) - self.mean
+        return self._queries(queries, estimate) @ rest.T + self._side(codes)[:, 2] + self._constant(queries)[:, None]
 
     def pair_scores(self, left: np.ndarray, codes: np.ndarray, estimate: str) -> np.ndarray:
         rest = self.decode(codes) - self.mean
-        return (
-            np.einsum("nd,nd->n", self._queries(left, estimate), rest)
-            + self._side(codes)[:, 2]
-            + (left @ self.mean if len(left) else 0)
-        )
+        products = np.einsum("nd,nd->n", self._queries(left, estimate), rest)
+        return np.asarray(products + self._side(codes)[:, 2] + self._constant(left))
+
+    def _constant(self, queries: np.ndarray) -> np.ndarray:
+        """``q . m - m . m``, float32 (n,)."""
+        return np.asarray(queries @ self.mean - self.mean @ self.mean)
 
     def _queries(self, queries: np.ndarray, estimate: str) -> np.ndarray:
         """Centred queries, in four bits where the score is the published one."""
@@ -75,7 +77,7 @@ def quantise(rows: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     squared = np.maximum(np.einsum("nd,nd->n", x, x), TINY)
     half = START[bits] * x.std(axis=1)
     ends = np.clip(x.mean(axis=1) + half * np.array([[-1.0], [1.0]]), x.min(axis=1), x.max(axis=1)).T
-    loss, going = _loss(x, ends, steps, squared), np.ones(len(x), dtype=bool)
+    loss, going = loss_of(x, ends, steps, squared), np.ones(len(x), dtype=bool)
     for _ in range(ROUNDS):
         share = _levels(x, ends, steps) / steps
         first, second = np.einsum("nd,nd->n", x, 1 - share), np.einsum("nd,nd->n", x, share)
@@ -87,7 +89,7 @@ def quantise(rows: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
         going &= determinant != 0
         safe = np.where(determinant == 0, 1, determinant)
         better = np.stack([(bb * first - ab * second) / safe, (aa * second - ab * first) / safe], axis=1)
-        found = _loss(x, better, steps, squared)
+        found = loss_of(x, better, steps, squared)
         going &= found <= loss
         ends, loss = np.where(going[:, None], better, ends), np.where(going, found, loss)
     return _levels(x, ends, steps).astype(np.uint8), ends
@@ -99,7 +101,8 @@ def _levels(x: np.ndarray, ends: np.ndarray, steps: int) -> np.ndarray:
     return np.floor((np.clip(x, np.minimum(low, high), np.maximum(low, high)) - low) * (steps / width) + 0.5)
 
 
-def _loss(x: np.ndarray, ends: np.ndarray, steps: int, squared: np.ndarray) -> np.ndarray:
+def loss_of(x: np.ndarray, ends: np.ndarray, steps: int, squared: np.ndarray) -> np.ndarray:
+    """The anisotropic error that an interval makes, float64 (n,), for rows (n, d) whose squared lengths are given."""
     low, high = ends.T[:, :, None]
     error = x - (low + (high - low) / steps * _levels(x, ends, steps))
     along = np.einsum("nd,nd->n", x, error)
