@@ -30,7 +30,7 @@ from bsa_st.module import BinarySparsityAlignment
 from bsa_st.training import train_head
 from evaluation.console import run_command
 from evaluation.embeddings import unit_rows
-from evaluation.rows import read_json
+from evaluation.jsonfiles import read_json
 from evaluation.scale_report import PLAN, write_report
 from evaluation.search_data import grow_codes
 

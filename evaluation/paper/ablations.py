@@ -15,7 +15,6 @@ from scipy import stats
 from bsa_st import BinaryCodes, DistillSettings, encode_embeddings
 from bsa_st.refine import refine_codes
 from evaluation.markdown import markdown_table, score
-from evaluation.methods.bsa import BSA, Variant
 from evaluation.paper.bsa_variants import BSAVariant
 from evaluation.paper.cells import Cell, Results
 from evaluation.paper.figures import picture
@@ -31,6 +30,7 @@ from evaluation.paper.heads import (
     train,
 )
 from evaluation.paper.inputs import Inputs
+from evaluation.paper.methods.bsa import BSA, Variant
 from evaluation.paper.quality import mean_retrieval
 
 title = "Ablations of BSA"

@@ -17,14 +17,14 @@ from bsa_st.texts import numbered_lines
 from bsa_st.training import train_head
 from evaluation.folders import find_file
 from evaluation.markdown import markdown_table, score
-from evaluation.methods import choose_methods
-from evaluation.methods.base import Encoded, Method, best
 from evaluation.paper.cells import Cell, Results
 from evaluation.paper.figures import picture
 from evaluation.paper.heads import FIRING_TEXTS, as_method, base, polished, rows_for
 from evaluation.paper.inputs import QUICK_CONCEPTS, Inputs
+from evaluation.paper.methods.base import Encoded, Method, best
+from evaluation.paper.methods.baselines import baseline
 from evaluation.paper.quality import retrieval, similarity
-from evaluation.statistics import mean_interval
+from evaluation.paper.statistics import mean_interval
 from evaluation.tasks import HPO
 
 title = "Domains, and the published claim"
@@ -67,7 +67,7 @@ def cells(quick: bool) -> list[Cell]:
 
 def measure_baseline(name: str, inputs: Inputs) -> dict[str, Any]:
     """A baseline, fitted to general texts, on all tasks."""
-    (method,) = choose_methods([name])
+    method = baseline(name)
     method.fit(rows_for(inputs))
     return {"method": name, "tasks": scores_of(method, inputs)}
 

@@ -15,8 +15,8 @@ from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import code_statistics
 from bsa_st.objectives import Objective
 from bsa_st.training import train_head
-from evaluation.methods.bsa import BSA, Variant
 from evaluation.paper.inputs import Inputs
+from evaluation.paper.methods.bsa import BSA, Variant
 from evaluation.paper.quality import mean_retrieval
 
 BASE = DistillSettings(hidden_dim=1024, k=64, selection="topk", steps=400, batch_size=256, refit_rounds=0, eval_steps=10_000)

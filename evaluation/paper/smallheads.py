@@ -18,8 +18,8 @@ from bsa_st.module import BinarySparsityAlignment
 from bsa_st.training import train_head
 from evaluation.embeddings import EmbeddingStore, unit_rows
 from evaluation.encoders import MINILM, load_encoder
-from evaluation.methods.bsa import BSA, Variant
 from evaluation.paper.inputs import Inputs
+from evaluation.paper.methods.bsa import BSA, Variant
 
 TEXTS = 31_000
 STEPS, QUICK_STEPS = 300, 5
