@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from bsa_st.explain import Explanation, explain
     from bsa_st.explain.labels import label_features
     from bsa_st.hub import load, save
+    from bsa_st.hub.remote import push_to_hub
     from bsa_st.index import Index
     from bsa_st.losses import BSALoss, CosineReconstructionLoss, SoftTopKCosineLoss
     from bsa_st.module import BinarySparsityAlignment
-    from bsa_st.remote import push_to_hub
     from bsa_st.settings import DistillSettings
     from bsa_st.shards.reader import ShardedCodes
     from bsa_st.shards.run import encode_to_shards
@@ -51,7 +51,7 @@ _HOMES = {
     "explain": "explain",
     "label_features": "explain.labels",
     "load": "hub",
-    "push_to_hub": "remote",
+    "push_to_hub": "hub.remote",
     "save": "hub",
     "search": "exhaustive",
     "truncate": "budgets",

@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 import bsa_st
 from bsa_st import BSAError
-from bsa_st.card import PLACEHOLDER, TAGS
+from bsa_st.hub.card import PLACEHOLDER, TAGS
 from bsa_st.monitor import head_of
 from tests.smallmodel import small_model
 

@@ -20,7 +20,7 @@ from bsa_st import BSAError
 from bsa_st.demo.hpo import SynonymTask
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import head_of
-from bsa_st.stock import stock_modules
+from bsa_st.hub.export import named_modules, stock_modules
 
 # Encodes texts in a process in which `import bsa_st` fails, as on a machine that never heard of it.
 PLAIN = """
@@ -217,7 +217,7 @@ def test_a_failed_save_leaves_the_earlier_model(
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bsa_st.hub.save_file", full)
+    monkeypatch.setattr("bsa_st.hub.folder.save_file", full)
     with pytest.raises(BSAError, match=r"cannot write the model to .*: No space left on device"):
         bsa_st.save(topk_model, folder)
     assert (folder / "bsa/model.safetensors").read_bytes() == before

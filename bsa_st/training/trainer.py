@@ -41,6 +41,7 @@ from bsa_st.rowshards import Embeddings
 from bsa_st.settings import DistillSettings
 from bsa_st.training.refit import refit
 from bsa_st.training.statistics import found_at_10
+from bsa_st.training.unroll import fit_unrolled
 from bsa_st.unitrows import unit_rows
 
 INITIAL_SAMPLE = 8192
@@ -152,6 +153,7 @@ def _finish(
         with torch.no_grad():
             decoded = head.decode(torch.from_numpy(codes).to(head.weight.device))
             head.decoded_length.copy_(decoded.square().sum(dim=1).mean())
+        head.unrolled = fit_unrolled(head, sample, settings.unroll_trials, settings.seed)
     figures = code_statistics(head, held_out)
     rates = code_statistics(head, sample)
     figures.update({name: rates[name] for name in ("never_fired", "highest_rate")})
