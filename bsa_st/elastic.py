@@ -57,7 +57,7 @@ def prefix_head(head: BinarySparsityAlignment, hidden_dim: int, k: int) -> Binar
         small = BinarySparsityAlignment(head.input_dim, hidden_dim, k, "topk")
     for name in ("weight", "bias", "decoder_weight", "firing_rate"):
         getattr(small, name).copy_(getattr(head, name)[:hidden_dim])
-    for name in ("mean", "log_scale", "decoder_bias", "decoded_length", "input_bound"):
+    for name in ("mean", "log_scale", "decoder_bias", "decoded_length", "length_softening", "input_bound"):
         getattr(small, name).copy_(getattr(head, name))
     return small.eval()
 

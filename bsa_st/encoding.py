@@ -17,7 +17,7 @@ from bsa_st.errors import BSAError
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import batches, head_of
 from bsa_st.prompts import check_prompt
-from bsa_st.refine import RELAXED_STEPS, Problem
+from bsa_st.refine import RELAXED_STEPS, Problem, weigh_mean
 from bsa_st.refine import refine as refine_batch
 from bsa_st.texts import read_texts
 
@@ -152,8 +152,8 @@ def refined_codes(
     in ``topk`` mode exactly k."""
     compact = head.compact
     problem = Problem(
-        head.decoder_weight,
-        head.decoder_bias,
+        weigh_mean(head.decoder_weight, head.mean),
+        weigh_mean(head.decoder_bias, head.mean),
         head.gram(),
         fewest=head.k if head.selection == "topk" else 0,
         most=head.hidden_dim if compact else head.k,
@@ -164,5 +164,5 @@ def refined_codes(
     parts = []
     for part in x.split(rows):
         plain = part if relaxed_steps else head.select(head.logits(part)).bool()
-        parts.append(refine_batch(problem, part, plain, relaxed_steps))
+        parts.append(refine_batch(problem, weigh_mean(part, head.mean), plain, relaxed_steps))
     return torch.cat(parts)

@@ -11,6 +11,7 @@ from sentence_transformers.base.modules import Module
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bsa_st.refine import weigh_mean
 from bsa_st.settings import Budgets, Selection, check_nested, check_sizes, is_compact
 from bsa_st.unrolled import UnrolledEncoder
 
@@ -80,6 +81,8 @@ class BinarySparsityAlignment(Module):
         self.register_buffer("export_threshold", torch.zeros(()))
         self.decoded_length: Tensor
         self.register_buffer("decoded_length", torch.ones(()))
+        self.length_softening: Tensor
+        self.register_buffer("length_softening", torch.zeros(()))
         self.input_bound: Tensor
         self.register_buffer("input_bound", torch.ones(()))
         widths = {hidden_dim, *(width for width, _ in self.nested)}
@@ -88,7 +91,7 @@ class BinarySparsityAlignment(Module):
         self.report: dict[str, Any] = {}
         self.labels: FeatureAtlas | None = None
         self.unrolled: UnrolledEncoder | None = None
-        self._gram: tuple[int, Tensor] | None = None
+        self._gram: tuple[tuple[int, int], Tensor] | None = None
 
     @torch.no_grad()
     def initialise(self, sample: Tensor) -> None:
@@ -205,10 +208,11 @@ class BinarySparsityAlignment(Module):
 
     @torch.no_grad()
     def gram(self) -> Tensor:
-        """Gram matrix ``V V^T`` of the decoder, float32 (D, D), kept until the decoder changes; it takes 4 D^2 bytes."""
-        version = self.decoder_weight._version
+        """Gram matrix of the decoder in the basis of :func:`bsa_st.refine.weigh_mean`, float32 (D, D), kept until it changes; it takes 4 D^2 bytes."""
+        version = (self.decoder_weight._version, self.mean._version)
         if self._gram is None or self._gram[0] != version or self._gram[1].device != self.decoder_weight.device:
-            self._gram = (version, self.decoder_weight @ self.decoder_weight.T)
+            weighed = weigh_mean(self.decoder_weight, self.mean)
+            self._gram = (version, weighed @ weighed.T)
         return self._gram[1]
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:

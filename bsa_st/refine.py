@@ -7,6 +7,9 @@ are active. It has two parts:
    (mean-field annealing of a binary quadratic problem); then every value is rounded.
 2. *Greedy moves*: single features switched on or off, else an active and an inactive one exchanged, as long as the exact error falls.
 
+The error along the direction of the mean embedding counts :data:`MEAN_WEIGHT` times: it is common to all scores of a text, and a query has more of this
+direction than of any other. That is a change of basis, which :func:`weigh_mean` makes in embeddings and decoder alike.
+
 For codes whose scores shall need no division by ``|x_hat|`` the moves can minimise ``|x - x_hat|^2 + mu (|x_hat|^2 - nu^2)^2`` instead, so that all decoded
 lengths come out about equal.
 
@@ -36,6 +39,8 @@ STEP = 3.0
 PUSH = 0.7
 """The last step's push towards the corners, in units of a step times the mean squared length of the atoms."""
 
+MEAN_WEIGHT = 4.0
+
 LEAST_GAIN = 1e-6
 """What a move must gain at least, relative to embeddings of length 1: rounding must not make moves go in circles."""
 
@@ -64,6 +69,12 @@ class Problem:
     most: int
     expected: int
     length: float | None = None
+
+
+def weigh_mean(rows: Tensor, mean: Tensor) -> Tensor:
+    """Rows in the basis in which distances are measured: the part along ``mean`` (d,) is lengthened by the root of :data:`MEAN_WEIGHT`, float (n, d)."""
+    direction = mean / mean.norm().clamp_min(1e-12)
+    return rows + (MEAN_WEIGHT**0.5 - 1) * (rows @ direction)[..., None] * direction
 
 
 @torch.no_grad()

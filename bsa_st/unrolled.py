@@ -1,11 +1,11 @@
 """The unrolled encoder: the relaxed steps of :mod:`bsa_st.refine`, few and fixed, as layers that stock modules can run.
 
-With ``s = 2 h - 1`` a relaxed step with momentum is affine in ``[x, s, s_before]`` and then clamped to the box [-1, 1]; so it is one linear layer with a
-``Hardtanh``, whose matrix also hands ``x`` and ``s`` on. The last layer keeps the logits alone. What is left out of the full refinement: the greedy moves, and
-that exactly so many features be active, which one fixed threshold replaces.
+With ``s = 2 h - 1`` a relaxed step is affine in ``[x, s]`` and then clamped to the box [-1, 1]; so it is one linear layer with a ``Hardtanh``, whose matrix also
+hands ``x`` on. The last layer keeps the logits alone. What is left out of the full refinement: momentum, which would make the layers' weights two and a half times as many and finds less
+than the same weights spent on more steps; the greedy moves; and that exactly so many features be active, which one fixed threshold replaces.
 
-Momentum and step lengths are those that :mod:`bsa_st.training.unroll` has found for a head. The step may be preconditioned:
-``V g(V^T V)`` in place of ``V``, with ``g`` 1 at the largest eigenvalue and larger at the others.
+Lengths of the steps are those that :mod:`bsa_st.training.unroll` has found for a head. A step is preconditioned: ``V g(V^T V)`` in place of ``V``, with ``g`` 1 at the
+largest eigenvalue and larger at the others.
 
 Source: unrolling is K. Gregor and Y. LeCun, "Learning fast approximations of sparse coding" (2010).
 """
@@ -13,20 +13,24 @@ Source: unrolling is K. Gregor and Y. LeCun, "Learning fast approximations of sp
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bsa_st.refine import weigh_mean
+
 MAX_DIM = 1024
 """Widest code that is unrolled: the layers' weights grow with the square of it."""
 
-MAX_WEIGHTS = 22_000_000
-"""Most weights of all layers together, 44 MB in half precision: as many steps as fit."""
+MAX_WEIGHTS = 20_000_000
+"""Most weights of all layers together, 40 MB in half precision: as many steps as fit."""
 
-STEPS = 8
-PER_STEP = ("step", "momentum", "push", "damping")
+STEPS = 16
+HALF_RANGE = 2.0**15
+PER_STEP = ("step", "push", "damping")
 FINAL_SCALE = 2.0**13
 """The last layer's logits times this are clamped to -1 and 1, so that all but the exactly undecided ones are."""
 
@@ -37,7 +41,6 @@ class StepSchedule:
 
     Attributes:
         step: Length of the step in units of one over the largest eigenvalue of ``V V^T``.
-        momentum: Share of the last move that is made again.
         push: Push towards the corners of the box, in units of the step times the mean squared length of the atoms.
         damping: Damping of the preconditioner in units of the mean eigenvalue.
         start: Value of ``s`` before the first step.
@@ -45,7 +48,6 @@ class StepSchedule:
     """
 
     step: tuple[float, ...]
-    momentum: tuple[float, ...]
     push: tuple[float, ...]
     damping: tuple[float, ...]
     start: float
@@ -73,11 +75,8 @@ class UnrolledEncoder:
 
 
 def layer_shapes(input_dim: int, hidden_dim: int, steps: int) -> list[tuple[int, int]]:
-    """``(in, out)`` of the layers of so many steps."""
-    if steps < 2:
-        return [(input_dim, hidden_dim)] * steps
-    inner, outer = input_dim + hidden_dim, input_dim + 2 * hidden_dim
-    widths = [input_dim, inner, *[outer] * (steps - 2), hidden_dim]
+    """``(in, out)`` of the layers of so many steps, at least one."""
+    widths = [input_dim, *[input_dim + hidden_dim] * (steps - 1), hidden_dim]
     return list(itertools.pairwise(widths))
 
 
@@ -85,85 +84,75 @@ def steps_that_fit(input_dim: int, hidden_dim: int) -> int:
     """Most steps, at most :data:`STEPS`, within :data:`MAX_WEIGHTS`; 0 where not even two fit or the code is too wide."""
     if hidden_dim > MAX_DIM:
         return 0
-    fitting = [
-        steps
-        for steps in range(2, STEPS + 1)
-        if sum(width * height for width, height in layer_shapes(input_dim, hidden_dim, steps)) <= MAX_WEIGHTS
+    counts = [
+        sum(width * height for width, height in layer_shapes(input_dim, hidden_dim, steps)) for steps in range(2, STEPS + 1)
     ]
-    return max(fitting, default=0)
+    return max((steps for steps, count in enumerate(counts, start=2) if count <= MAX_WEIGHTS), default=0)
 
 
 class Steps:
-    """The relaxed steps of a decoder, for any schedule: ``s <- clamp((1 + p) s + m (s - s_before) + 2 K (x - c - V^T h), -1, 1)`` with ``h = (s + 1) / 2``.
+    """The relaxed steps of a decoder, for any schedule: ``s <- clamp((1 + p) s + 2 K (x - c - V^T h), -1, 1)`` with ``h = (s + 1) / 2``.
 
-    ``K = e V g(V^T V)``, computed in the eigenvectors of ``V^T V``.
+    ``K = e V g(V^T V)``, computed in the eigenvectors of ``V^T V``; everything in the basis of :func:`bsa_st.refine.weigh_mean`, as in the refinement.
 
     Args:
         decoder: V, float32 (D, d).
         offset: c, float32 (d,).
+        mean: Mean embedding, float32 (d,).
     """
 
-    def __init__(self, decoder: Tensor, offset: Tensor) -> None:
-        values, self.axes = torch.linalg.eigh(decoder.T @ decoder)
+    def __init__(self, decoder: Tensor, offset: Tensor, mean: Tensor) -> None:
+        decoder, offset = weigh_mean(decoder, mean), weigh_mean(offset, mean)
+        values, axes = torch.linalg.eigh(decoder.T @ decoder)
         self.values = values.clamp_min(0)
-        self.atoms = decoder @ self.axes
-        self.centre = (offset + decoder.sum(dim=0) / 2) @ self.axes
+        self.atoms = decoder @ axes
+        self.axes = weigh_mean(torch.eye(len(mean), device=mean.device), mean) @ axes
+        self.centre = (offset + decoder.sum(dim=0) / 2) @ axes
         self.squared = float(decoder.square().sum(dim=1).mean())
 
-    def gains(self, schedule: StepSchedule) -> list[tuple[Tensor, float, float]]:
-        """``(2 e g, m, p)`` of every step, ``g`` float32 (d,)."""
+    def gains(self, schedule: StepSchedule) -> list[tuple[Tensor, float]]:
+        """``(2 e g, p)`` of every step, ``g`` float32 (d,)."""
         largest = float(self.values[-1].clamp_min(1e-12))
         steps = []
-        for length, momentum, push, damping in zip(*(getattr(schedule, name) for name in PER_STEP), strict=True):
+        for length, push, damping in zip(*(getattr(schedule, name) for name in PER_STEP), strict=True):
             damped = damping * float(self.values.mean())
             gain = (largest + damped) / (self.values + damped)
-            steps.append((2 * length / largest * gain, momentum, push * length / largest * self.squared))
+            steps.append((2 * length / largest * gain, push * length / largest * self.squared))
         return steps
 
     def logits(self, x: Tensor, schedule: StepSchedule) -> Tensor:
         """Values of ``s`` after the last step, before it is clamped, float32 (n, D); ``x`` float32 (n, d)."""
         aim = x @ self.axes - self.centre
-        before = state = x.new_full((len(x), len(self.atoms)), schedule.start)
-        logits = state
-        for gain, momentum, push in self.gains(schedule):
-            logits = (1 + push + momentum) * state - momentum * before
-            logits += ((aim - state @ self.atoms / 2) * gain) @ self.atoms.T
-            before, state = state, logits.clamp(-1, 1)
+        logits = x.new_full((len(x), len(self.atoms)), schedule.start)
+        for gain, push in self.gains(schedule):
+            state = logits.clamp_(-1, 1)
+            logits = (1 + push) * state + ((aim - state @ self.atoms / 2) * gain) @ self.atoms.T
         return logits
 
 
 @torch.no_grad()
-def unroll(decoder: Tensor, offset: Tensor, schedule: StepSchedule) -> UnrolledEncoder:
-    """The layers of a schedule.
-
-    Args:
-        decoder: V, float32 (D, d).
-        offset: c, float32 (d,).
-        schedule: At least two steps.
-    """
-    features, width = decoder.shape
-    steps = Steps(decoder.cpu(), offset.cpu())
-    one, nothing = torch.eye(features), torch.zeros(features, features)
+def unroll(steps: Steps, schedule: StepSchedule) -> UnrolledEncoder:
+    """The layers of a schedule of at least two steps, on the CPU."""
+    features, width = steps.atoms.shape
+    one = torch.eye(features, device=steps.atoms.device)
     layers = []
     gains = steps.gains(schedule)
-    for number, (gain, momentum, push) in enumerate(gains):
-        outer = (steps.atoms * gain) @ steps.axes.T
-        pull = (1 + push + momentum) * one - (steps.atoms * gain) @ steps.atoms.T / 2
-        constant = -(steps.atoms * gain) @ steps.centre
-        if number == 0:  # s and s_before are constants
-            constant = constant + schedule.start * (pull.sum(dim=1) - momentum)
-            matrix, keep_state = outer, torch.zeros(0, width)
-        elif number == 1:  # s_before is one
-            constant = constant - schedule.start * momentum
-            matrix = torch.cat([outer, pull], dim=1)
-            keep_state = torch.cat([torch.zeros(features, width), one], dim=1)
+    for number, (gain, push) in enumerate(gains):
+        outer = steps.atoms * gain
+        toward, pull, constant = outer @ steps.axes.T, (1 + push) * one - outer @ steps.atoms.T / 2, -outer @ steps.centre
+        matrix = torch.cat([toward, pull], dim=1)
+        if number == 0:  # s is a constant
+            matrix, constant = toward, constant + schedule.start * pull.sum(dim=1)
+        if number < len(gains) - 1:
+            matrix = torch.cat([torch.eye(width, matrix.shape[1], device=matrix.device), matrix])
+            layers.append((matrix, torch.cat([constant.new_zeros(width), constant])))
         else:
-            matrix = torch.cat([outer, pull, -momentum * one], dim=1)
-            keep_state = torch.cat([torch.zeros(features, width), one, nothing], dim=1)
-        if number == len(gains) - 1:
-            layers.append((FINAL_SCALE * matrix, FINAL_SCALE * (constant - schedule.threshold)))
-        else:
-            kept = torch.zeros(width + len(keep_state))
-            weight = torch.cat([torch.eye(width, matrix.shape[1]), matrix, keep_state])
-            layers.append((weight, torch.cat([kept[:width], constant, kept[width:]])))
-    return UnrolledEncoder(tuple((weight.half().float(), bias.half().float()) for weight, bias in layers))
+            constant -= schedule.threshold
+            scale = power_of_two_below(HALF_RANGE, torch.maximum(matrix.abs().max(), constant.abs().max()))
+            layers.append((min(scale, FINAL_SCALE) * matrix, min(scale, FINAL_SCALE) * constant))
+    return UnrolledEncoder(tuple((weight.half().float().cpu(), bias.half().float().cpu()) for weight, bias in layers))
+
+
+def power_of_two_below(limit: float, largest: Tensor) -> float:
+    """Largest power of two, itself below float16's limit, that keeps ``largest`` below ``limit`` when multiplied with it."""
+    return min(2.0 ** math.floor(math.log2(limit / max(float(largest), 1e-30))), HALF_RANGE)

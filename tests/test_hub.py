@@ -18,9 +18,9 @@ from sentence_transformers import SentenceTransformer
 import bsa_st
 from bsa_st import BSAError
 from bsa_st.demo.hpo import SynonymTask
+from bsa_st.hub.export import stock_modules
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import head_of
-from bsa_st.hub.export import named_modules, stock_modules
 
 # Encodes texts in a process in which `import bsa_st` fails, as on a machine that never heard of it.
 PLAIN = """

@@ -3,12 +3,12 @@
 Behind the encoder and its ``Normalize`` stands a ``Router``:
 
 - ``query``: one ``Dense``, the query weights ``w = V x``.
-- ``document``: the unrolled encoder (:mod:`bsa_st.unrolled`), a ``Dense`` and ``Hardtanh`` for each step; then the code's division by ``|x_hat|``, so
-  that ``w . h / |x_hat|`` ranks like the cosine of query and decoded document. Values are 0 or one positive number per text.
+- ``document``: the unrolled encoder (:mod:`bsa_st.unrolled`), a ``Dense`` and ``Hardtanh`` for each step; then the code's division by the decoded
+  length, so that ``w . h / sqrt(|x_hat|^2 + softening)`` ranks as exact scores do. Values are 0 or one positive number per text.
 - ``code``, the default: 0/1 codes of the linear encoder, which compare best with each other.
 
-How a length is had from stock modules: a ``Dense`` gives ``[x_hat, epsilon h]``, ``Normalize`` divides by its length, which is that of ``x_hat`` but for
-``epsilon^2 k``, and a ``Dense`` keeps the second part divided by ``epsilon``. How bits come out exact: a ``Dense`` and ``Hardtanh`` with a large scale gives -1, 0 or 1,
+How a length is had from stock modules: a ``Dense`` gives ``[x_hat, sqrt(softening), epsilon h]``, ``Normalize`` divides by its length,
+which is the wanted one but for ``epsilon^2 k``, and a ``Dense`` keeps the last part divided by ``epsilon``. How bits come out exact: a ``Dense`` and ``Hardtanh`` with a large scale gives -1, 0 or 1,
 and one more with ``Hardsigmoid`` and the offset -3 makes 0, 0 and 1 of them; scales are split over two layers so that all weights fit float16.
 
 Last stands a second ``Router`` that changes nothing. ``SparseEncoder(folder)`` would otherwise put an untrained layer on top without a word; it asks the last module for its
@@ -19,8 +19,6 @@ Codes wider than :data:`~bsa_st.unrolled.MAX_DIM` have the linear encoder's 0/1 
 
 from __future__ import annotations
 
-import math
-
 import torch
 from sentence_transformers.base.modules import Dense, Module, Router
 from sentence_transformers.sentence_transformer.modules import Dropout, Normalize
@@ -28,10 +26,9 @@ from sentence_transformers.util import import_from_string
 from torch import Tensor, nn
 
 from bsa_st.module import BinarySparsityAlignment
-from bsa_st.unrolled import MAX_DIM
+from bsa_st.unrolled import HALF_RANGE, MAX_DIM, power_of_two_below
 
 STOCK_MODULES = 2
-HALF_RANGE = 2.0**15
 EPSILON = 2.0**-11
 DEFAULT_ROUTE = "code"
 
@@ -55,7 +52,11 @@ def stock_modules(head: BinarySparsityAlignment) -> tuple[Router, Router]:
         exact = _exact_bits(head.hidden_dim)
         code = [*_linear(head, nn.Hardtanh()), exact]
         unrolled = [] if head.unrolled is None else [_dense(*layer, nn.Hardtanh()) for layer in head.unrolled.layers]
-        document = [*(unrolled or code[:-1]), exact, *_divided_by_length(decoder, head.decoder_bias.detach().cpu())]
+        document = [
+            *(unrolled or code[:-1]),
+            exact,
+            *_divided_by_length(decoder, head.decoder_bias.detach().cpu(), float(head.length_softening)),
+        ]
     routes = {"query": [query], "document": document, DEFAULT_ROUTE: code}
     nothing = Dropout(0.0)
     return (
@@ -97,11 +98,6 @@ def common_name(kind: str) -> str:
         return kind
 
 
-def power_of_two_below(limit: float, largest: Tensor) -> float:
-    """Largest power of two, itself below float16's limit, that keeps ``largest`` below ``limit`` when multiplied with it."""
-    return min(2.0 ** math.floor(math.log2(limit / max(float(largest), 1e-30))), HALF_RANGE)
-
-
 def _linear(head: BinarySparsityAlignment, activation: nn.Module) -> list[Module]:
     """The linear encoder as two layers (d -> d + 1 -> D): the first subtracts the mean and puts a constant column in front, the second applies ``[b, W]``.
 
@@ -122,12 +118,12 @@ def _exact_bits(features: int) -> Dense:
     return _dense(HALF_RANGE * torch.eye(features), torch.full((features,), -3.0), nn.Hardsigmoid())
 
 
-def _divided_by_length(decoder: Tensor, offset: Tensor) -> list[Module]:
-    """From ``h`` to ``h / |x_hat|``."""
+def _divided_by_length(decoder: Tensor, offset: Tensor, softening: float) -> list[Module]:
+    """From ``h`` to ``h / sqrt(|x_hat|^2 + softening)``."""
     features, width = decoder.shape
-    beside = torch.cat([decoder.T.half().float(), EPSILON * torch.eye(features)])
-    constant = torch.cat([offset.half().float(), torch.zeros(features)])
-    keep = torch.cat([torch.zeros(features, width), torch.eye(features) / EPSILON], dim=1)
+    beside = torch.cat([decoder.T.half().float(), torch.zeros(1, features), EPSILON * torch.eye(features)])
+    constant = torch.cat([offset.half().float(), torch.tensor([softening]).sqrt().half().float(), torch.zeros(features)])
+    keep = torch.cat([torch.zeros(features, width + 1), torch.eye(features) / EPSILON], dim=1)
     return [_dense(beside, constant, nn.Identity()), Normalize(), _dense(keep, torch.zeros(features), nn.Identity())]
 
 
