@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bsa_st.exhaustive import search
     from bsa_st.explain import Explanation, explain
     from bsa_st.explain.labels import label_features
-    from bsa_st.hub import load, save
+    from bsa_st.hub import load, save, save_sparse_encoder
     from bsa_st.hub.remote import push_to_hub
     from bsa_st.index import Index
     from bsa_st.losses import BSALoss, CosineReconstructionLoss, SoftTopKCosineLoss
@@ -53,6 +53,7 @@ _HOMES = {
     "load": "hub",
     "push_to_hub": "hub.remote",
     "save": "hub",
+    "save_sparse_encoder": "hub",
     "search": "exhaustive",
     "truncate": "budgets",
 }
@@ -71,7 +72,7 @@ __all__ += [
     "load",
 ]
 __all__ += ["ShardedCodes", "encode_to_shards"]
-__all__ += ["push_to_hub", "save", "search", "truncate"]
+__all__ += ["push_to_hub", "save", "save_sparse_encoder", "search", "truncate"]
 
 
 class _LazyPackage(ModuleType):

@@ -28,7 +28,7 @@ MAX_DIM = 1024
 MAX_WEIGHTS = 20_000_000
 """Most weights of all layers together, 40 MB in half precision: as many steps as fit."""
 
-STEPS = 16
+STEPS = 12
 HALF_RANGE = 2.0**15
 PER_STEP = ("step", "push", "damping")
 FINAL_SCALE = 2.0**13

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.modules import Dense
 
 from bsa_st.encoding import CARD_KEYS, rebuild, split_model
@@ -209,6 +209,29 @@ def export(encoder: SentenceTransformer, head: BinarySparsityAlignment) -> Sente
     return exported
 
 
+def save_sparse_encoder(model: SentenceTransformer, folder: str | Path) -> None:
+    """Write a BSA model as a ``SparseEncoder``: float query weights and sparse documents, scored by dot products, from the same stock modules.
+
+    Args:
+        model: A model from :func:`bsa_st.distill` or :func:`load`.
+        folder: A folder that is not there yet, or empty. ``SparseEncoder(folder)`` loads it; :func:`load` and ``SentenceTransformer`` want what :func:`save` writes.
+
+    Raises:
+        BSAError: If the model has no BSA head, the folder holds something, or the disk fails.
+    """
+    encoder, head = split_model(model)
+    target = Path(folder)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise BSAError(f"{target} exists and is not empty; choose another folder")
+    exported = export(encoder, head)
+    sparse = SparseEncoder(modules=list(exported)[:-1], prompts=exported.prompts, similarity_fn_name="dot", device="cpu")
+    try:
+        sparse.save_pretrained(str(target), create_model_card=False)
+        _finish_files(target, list(exported)[-STOCK_MODULES:-1])
+    except OSError as error:
+        raise BSAError(f"cannot write the model to {target}: {error.strerror or error}") from error
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
@@ -216,7 +239,7 @@ def _first_line(error: Exception) -> str:
 def _write(encoder: SentenceTransformer, head: BinarySparsityAlignment, folder: Path) -> None:
     exported = export(encoder, head)
     exported.save_pretrained(str(folder), create_model_card=False)
-    _finish_files(exported, folder)
+    _finish_files(folder, list(exported)[-STOCK_MODULES:])
     beside = folder / FOLDER
     beside.mkdir()
     config = {
@@ -234,14 +257,14 @@ def _write(encoder: SentenceTransformer, head: BinarySparsityAlignment, folder: 
     (folder / "README.md").write_text(model_card(encoder, head), encoding="utf-8")
 
 
-def _finish_files(exported: SentenceTransformer, folder: Path) -> None:
+def _finish_files(folder: Path, routers: list[Any]) -> None:
     """Name classes as every release of sentence-transformers knows them, and store in half precision the layers that it holds exactly."""
     path = folder / "modules.json"
     modules = json.loads(path.read_text())
     for entry in modules:
         entry["type"] = common_name(entry["type"])
     path.write_text(json.dumps(modules, indent=2) + "\n")
-    for entry, router in zip(modules[-STOCK_MODULES:], list(exported)[-STOCK_MODULES:], strict=True):
+    for entry, router in zip(modules[-len(routers) :], routers, strict=True):
         place = folder / entry["path"]
         (place / ROUTER_CONFIG).write_text(json.dumps(router_config(router), indent=2) + "\n")
         for file in place.rglob(WEIGHTS):

@@ -1,7 +1,7 @@
 """Schedules for the unrolled encoder: the few steps that decode best, found by a random search.
 
 A schedule has ten numbers (:class:`~bsa_st.unrolled.StepSchedule`: each of its fields is linear between three knots), and what a schedule is worth is one pass over
-a thousand texts; so they are searched without gradients, by a (1+1) evolution strategy: a random change is kept where the error that refinement minimises falls, and the changes' size follows
+a few hundred texts; so they are searched without gradients, by a (1+1) evolution strategy: a random change is kept where the error that refinement minimises falls, and the changes' size follows
 how often that happens. The steps found like this grow far beyond what would be stable in the long run.
 
 Source: the search is I. Rechenberg, "Evolutionsstrategie" (1973), with its rule of success.
@@ -20,7 +20,7 @@ from bsa_st.module import BinarySparsityAlignment
 from bsa_st.refine import weigh_mean
 from bsa_st.unrolled import Steps, StepSchedule, UnrolledEncoder, steps_that_fit, unroll
 
-SAMPLE = 1000
+SAMPLE = 500
 FIRST = ((1.0, 2.0, 2.5), (0.0, 0.4, 0.7), (0.0, 1.0, 3.0))
 """Logarithm of the step, push and logarithm of the damping to start from, at three knots."""
 
@@ -40,7 +40,7 @@ def fit_unrolled(head: BinarySparsityAlignment, rows: np.ndarray, trials: int, s
 
     Args:
         head: The layer; its decoder is used.
-        rows: Training embeddings, float (n, d), n > 0, of length 1; a thousand are looked at.
+        rows: Training embeddings, float (n, d), n > 0, of length 1; 500 are looked at.
         trials: Changes tried.
         seed: Seed of the changes.
 
