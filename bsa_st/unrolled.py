@@ -7,6 +7,8 @@ than the same weights spent on more steps; the greedy moves; and that exactly so
 Lengths of the steps are those that :mod:`bsa_st.training.unroll` has found for a head. A step is preconditioned: ``V g(V^T V)`` in place of ``V``, with ``g`` 1 at the
 largest eigenvalue and larger at the others.
 
+One feature is always active. It carries the decoder's offset: a query's weights are then all there is to its scores, and its row of the decoder is ``V_j + c``.
+
 Source: unrolling is K. Gregor and Y. LeCun, "Learning fast approximations of sparse coding" (2010).
 """
 
@@ -61,7 +63,7 @@ class UnrolledEncoder:
     Attributes:
         layers: ``(weight, bias)`` of each, float32 (out, in) and (out,) with values that half precision holds exactly. The first takes ``x``, float (n, d) of length 1;
             the last gives (n, D), positive where a feature is active.
-        decoder: What decodes these codes best, float32 (D, d): ``x_hat = V^T h`` with no offset, so that ``V q . h`` is the whole of ``q . x_hat``.
+        decoder: What decodes these codes, float32 (D, d): ``x_hat = V^T h`` with no offset, so that ``V q . h`` is the whole of ``q . x_hat``.
         softening: Added to ``|x_hat|^2`` before scores are divided by its root.
     """
 
@@ -99,9 +101,11 @@ class Steps:
         decoder: V, float32 (D, d).
         offset: c, float32 (d,).
         mean: Mean embedding, float32 (d,).
+        constant: The feature that is always active.
     """
 
-    def __init__(self, decoder: Tensor, offset: Tensor, mean: Tensor) -> None:
+    def __init__(self, decoder: Tensor, offset: Tensor, mean: Tensor, constant: int) -> None:
+        self.constant = constant
         decoder, offset = weigh_mean(decoder, mean), weigh_mean(offset, mean)
         values, axes = torch.linalg.eigh(decoder.T @ decoder)
         self.values = values.clamp_min(0)
@@ -123,11 +127,18 @@ class Steps:
     def logits(self, x: Tensor, schedule: StepSchedule) -> Tensor:
         """Values of ``s`` after the last step, before it is clamped, float32 (n, D); ``x`` float32 (n, d)."""
         aim = x @ self.axes - self.centre
-        logits = x.new_full((len(x), len(self.atoms)), schedule.start)
+        logits = self.start(schedule).expand(len(x), -1).clone()
         for gain, push in self.gains(schedule):
             state = logits.clamp_(-1, 1)
             logits = (1 + push) * state + ((aim - state @ self.atoms / 2) * gain) @ self.atoms.T
+            logits[:, self.constant] = 1
         return logits
+
+    def start(self, schedule: StepSchedule) -> Tensor:
+        """Values of ``s`` before the first step, float32 (D,)."""
+        start = torch.full_like(self.atoms[:, 0], schedule.start)
+        start[self.constant] = 1
+        return start
 
 
 @torch.no_grad()
@@ -140,14 +151,17 @@ def unroll(steps: Steps, schedule: StepSchedule) -> tuple[tuple[Tensor, Tensor],
     for number, (gain, push) in enumerate(gains):
         outer = steps.atoms * gain
         toward, pull, constant = outer @ steps.axes.T, (1 + push) * one - outer @ steps.atoms.T / 2, -outer @ steps.centre
+        toward[steps.constant] = pull[steps.constant] = 0
+        constant[steps.constant] = 1
         matrix = torch.cat([toward, pull], dim=1)
         if number == 0:  # s is a constant
-            matrix, constant = toward, constant + schedule.start * pull.sum(dim=1)
+            matrix, constant = toward, constant + pull @ steps.start(schedule)
         if number < len(gains) - 1:
             matrix = torch.cat([torch.eye(width, matrix.shape[1], device=matrix.device), matrix])
             layers.append((matrix, torch.cat([constant.new_zeros(width), constant])))
         else:
             constant -= schedule.threshold
+            constant[steps.constant] = 1
             scale = power_of_two_below(HALF_RANGE, torch.maximum(matrix.abs().max(), constant.abs().max()))
             layers.append((min(scale, FINAL_SCALE) * matrix, min(scale, FINAL_SCALE) * constant))
     return tuple((weight.half().float().cpu(), bias.half().float().cpu()) for weight, bias in layers)

@@ -113,7 +113,7 @@ def test_the_unrolled_encoder_decodes_better_than_the_linear_one(
 
 def test_layers_are_the_relaxed_steps_that_were_searched(compact_model: SentenceTransformer, embeddings: np.ndarray) -> None:
     head = head_of(compact_model)
-    steps = Steps(head.decoder_weight, head.decoder_bias, head.mean)
+    steps = Steps(head.decoder_weight, head.decoder_bias, head.mean, constant=7)
     schedule = StepSchedule((3.0, 5.0, 9.0), (0.0, 0.3, 0.6), (1.0, 2.0, 4.0), start=0.1, threshold=0.05)
     x = torch.from_numpy(embeddings[:300])
     with torch.no_grad():

@@ -4,7 +4,7 @@ A schedule has ten numbers (:class:`~bsa_st.unrolled.StepSchedule`: each of its 
 a few hundred texts; so they are searched without gradients, by a (1+1) evolution strategy: a random change is kept where the mean cosine of ``x`` and ``x_hat`` rises, in the basis of refinement, and the changes' size follows
 how often that happens. The steps found like this grow far beyond what would be stable in the long run.
 
-Then the decoder is solved for once more, for exactly these codes and without an offset: a query's weights are then all there is to its scores.
+Then the decoder is solved for once more, for exactly these codes.
 
 Source: the search is I. Rechenberg, "Evolutionsstrategie" (1973), with its rule of success.
 """
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bsa_st.encoding import refined_codes
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.refine import weigh_mean
 from bsa_st.training.statistics import best_softening
@@ -62,7 +63,7 @@ def fit_unrolled(
         return None
     generator = np.random.default_rng(seed)
     x = torch.from_numpy(np.array(rows[:SAMPLE], dtype=np.float32)).to(head.weight.device)
-    steps = Steps(head.decoder_weight, head.decoder_bias, head.mean)
+    steps = Steps(head.decoder_weight, head.decoder_bias, head.mean, _least_informative(head, x))
     active = 0.5 if head.compact else head.k / head.hidden_dim
     numbers = np.r_[np.ravel(FIRST), 2 * active - 1]
     deviations = np.r_[np.repeat(CHANGES, len(FIRST[0])), START_CHANGE]
@@ -78,19 +79,25 @@ def fit_unrolled(
     layers = unroll(steps, schedule)
     x = torch.from_numpy(np.array(rows[:FITTED_ROWS], dtype=np.float32)).to(head.weight.device)
     codes = run_layers(layers, x).float()
-    decoder = _without_offset(codes, x, head.decoder_weight, head.decoder_bias)
+    decoder = _solve(codes, x, head, steps.constant)
     asked = torch.from_numpy(np.array(queries, dtype=np.float32)).to(x.device)
     softening, found = best_softening(asked, x, codes @ decoder)
     return UnrolledEncoder(layers, decoder.cpu(), softening), found
 
 
-def _without_offset(codes: Tensor, x: Tensor, decoder: Tensor, offset: Tensor) -> Tensor:
-    """Ridge least squares for ``x = V^T h``, float32 (D, d), pulled to the old decoder, into which its offset is spread as well as can be."""
+def _least_informative(head: BinarySparsityAlignment, x: Tensor) -> int:
+    """The feature whose being always active changes what is decoded least."""
+    rates = refined_codes(head, x).float().mean(dim=0)
+    return int(((1 - rates) * head.decoder_weight.square().sum(dim=1)).argmin())
+
+
+def _solve(codes: Tensor, x: Tensor, head: BinarySparsityAlignment, constant: int) -> Tensor:
+    """Ridge least squares for ``x = V^T h``, float32 (D, d), pulled to the head's decoder with its offset in the constant feature's row."""
+    old = head.decoder_weight.detach().clone()
+    old[constant] += head.decoder_bias.detach()
     products = (codes.T @ codes).double()
-    one = torch.eye(len(products), dtype=torch.float64, device=codes.device)
-    constant = torch.linalg.solve(products + one, codes.double().sum(dim=0))  # h . constant is about 1
-    spread = decoder.double() + constant[:, None] * offset.double()
-    return torch.linalg.solve(products + RIDGE * one, (codes.T @ x).double() + RIDGE * spread).float()
+    products.diagonal().add_(RIDGE)
+    return torch.linalg.solve(products, (codes.T @ x + RIDGE * old).double()).float()
 
 
 def _schedule(numbers: np.ndarray, count: int) -> StepSchedule:
