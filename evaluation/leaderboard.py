@@ -46,7 +46,7 @@ def bsa_meta(
         overwrites={
             "name": name,
             "revision": revision,
-            "similarity_fn_name": ScoringFunction.COSINE,
+            "similarity_fn_name": ScoringFunction.DOT_PRODUCT,
             "adapted_from": adapted_from,
             "release_date": release_date,
             "license": license,

@@ -24,12 +24,13 @@ def test_ways_that_work_here_are_compared_and_others_skipped(tmp_path: Path, mon
     bsa_st.save(model, tmp_path / "model")
     bsa_st.save(small_model(tmp_path / "encoder", seed=1), tmp_path / "other")
     ways = {
-        "same": deployment.WAYS["bfloat16, plain"],
-        "other": lambda folder: deployment.load_plain(str(tmp_path / "other")),
-        "broken": lambda folder: deployment.load_plain(folder, backend="nonsense"),
+        "same": lambda folder, texts: deployment.encode(deployment.load_plain(folder), texts),
+        "other": lambda folder, texts: deployment.encode(deployment.load_plain(str(tmp_path / "other")), texts),
+        "broken": lambda folder, texts: deployment.encode(deployment.load_plain(folder, backend="nonsense"), texts),
     }
     monkeypatch.setattr(deployment, "WAYS", ways)
     rows = deployment.compare(str(tmp_path / "model"), WORDS, ways)
     assert list(rows) == ["same", "other"]
-    assert rows["same"]["exact"] == 1
-    assert rows["same"]["kept"] > rows["other"]["kept"]
+    assert rows["same"]["exact"]
+    assert rows["same"]["identical"] == 1
+    assert rows["same"]["bits"] > rows["other"]["bits"]
