@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bsa_st.encoding import encode_embeddings
 from bsa_st.module import BinarySparsityAlignment
+from bsa_st.refine import weigh_mean
 
 DIVISIONS = (1.0, 0.875, 0.75, 0.625, 0.5, 0.25)
 """How much of a decoded length is divided away, to first order, by the softenings that are tried."""
@@ -17,7 +18,7 @@ FIRST = 10
 
 @torch.no_grad()
 def choose_softening(head: BinarySparsityAlignment, queries: np.ndarray, documents: np.ndarray) -> float:
-    """Set ``head.length_softening`` to what finds most of the true neighbours, and ``head.decoded_length`` to the mean of ``|x_hat|^2``.
+    """Set ``head.length_softening`` to what finds most of the true neighbours, and ``head.decoded_share`` to the mean of ``|x_hat|^2 / |x|^2``.
 
     Args:
         head: The trained layer; changed.
@@ -32,7 +33,8 @@ def choose_softening(head: BinarySparsityAlignment, queries: np.ndarray, documen
     true = _best(asked @ there.T)
     decoded = head.decode(codes)
     products, squares = asked @ decoded.T, decoded.square().sum(dim=1)
-    head.decoded_length.copy_(squares.mean())
+    weighed, whole = (weigh_mean(rows, head.mean).square().sum(dim=1) for rows in (decoded, there))
+    head.decoded_share.copy_((weighed / whole).mean())
     softenings = [float(squares.mean()) * (1 / division - 1) for division in DIVISIONS]
     found = [_shared(_best(products / (squares + softening).sqrt()), true) for softening in softenings]
     best = int(np.argmax(found))
