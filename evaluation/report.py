@@ -106,7 +106,12 @@ def judged_table(found: list[Results]) -> str:
                     [str(results.content["encoder"]), str(budget), *cells[:-1], f"{best}: {cells[-1]}" if best else MISSING]
                 )
     table = markdown_table(["encoder", "bytes", *OURS, "rival that finds most"], body)
-    return f"nDCG@10 over six collections / Spearman over four STS sets, in per cent of float32's, mean over seeds.\n\n{table}"
+    names = list(dict.fromkeys(name for results in found for cell in results.content["cells"] for name in cell["tasks"]))
+    collections, rated = ([name for name in names if name.startswith("sts") == sts] for sts in (False, True))
+    return (
+        f"Mean nDCG@10 over {', '.join(collections) or 'nothing yet'} / mean Spearman over {', '.join(rated) or 'nothing yet'}, in per cent of float32's, "
+        f"mean over seeds.\n\n{table}"
+    )
 
 
 def full_tables(folder: Path) -> str:
