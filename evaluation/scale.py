@@ -87,7 +87,7 @@ def measure_head(
 ) -> tuple[dict[str, Any], BinarySparsityAlignment, BinaryCodes]:
     """Training steps, and head with refinement, of one size; returns the head and the codes of ``REAL`` documents too."""
     settings = DistillSettings(
-        hidden_dim=hidden_dim, k=k, selection="topk", steps=STEPS, batch_size=BATCH, polish_rounds=0, eval_steps=STEPS + 1
+        hidden_dim=hidden_dim, k=k, selection="topk", steps=STEPS, batch_size=BATCH, refit_rounds=0, eval_steps=STEPS + 1
     )
     timer = StepTimer()
     options = {"eval_strategy": "no", "logging_strategy": "no"}

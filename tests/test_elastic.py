@@ -15,8 +15,8 @@ from bsa_st import BSAError, DistillSettings
 from bsa_st.elastic import prefix_head, truncate_head
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import head_of
-from bsa_st.polish import refined_cosine
 from bsa_st.training import train_head
+from bsa_st.training.refit import refined_cosine
 
 SETTINGS = DistillSettings(
     hidden_dim=1024, k=48, selection="topk", nested=((512, 40), (256, 32)), steps=150, batch_size=256, held_out=0.1

@@ -45,7 +45,7 @@ class HeadKind:
         """How the head is trained."""
         steps, rounds = (QUICK_STEPS, 0) if quick else (STEPS, 1)
         recipe = DistillSettings(hidden_dim=self.hidden_dim, k=self.k, seed=self.seed, selection="topk")
-        return replace(recipe, steps=steps, polish_rounds=rounds)
+        return replace(recipe, steps=steps, refit_rounds=rounds)
 
 
 @cache

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,6 +27,7 @@ from bsa_st.atomic import atomic_file
 from bsa_st.budgets import measure_budgets
 from bsa_st.cachedrows import CachedRows, Student
 from bsa_st.distributed import PATIENCE, is_first, join, share
+from bsa_st.encoding import encode_embeddings
 from bsa_st.errors import BSAError
 from bsa_st.hardware import hardware_name
 from bsa_st.losses import BSALoss
@@ -33,17 +36,24 @@ from bsa_st.monitor import HeadEvaluator, code_statistics
 from bsa_st.objectives import make_objective
 from bsa_st.objectives.base import Objective, ObjectiveLoss
 from bsa_st.objectives.binarise import binarise
-from bsa_st.polish import polish
 from bsa_st.precision import has_fast_bfloat16
 from bsa_st.rowshards import Embeddings
 from bsa_st.settings import DistillSettings
+from bsa_st.training.refit import refit
+from bsa_st.training.statistics import found_at_10
 from bsa_st.unitrows import unit_rows
 
 INITIAL_SAMPLE = 8192
 FIRING_SAMPLE = 20_000
 FINAL_SAMPLE = 100_000
-POLISH_SAMPLE = 50_000
+REFIT_ROWS = 50_000
+FOUND_QUERIES = 300
+FOUND_DOCUMENTS = 10_000
 FINITE_ROWS = 1 << 16
+REFIT_BYTES = 40
+"""Memory of a refit per squared feature: products of codes in single and double precision, their factor and the decoder's Gram matrix."""
+
+logger = logging.getLogger(__name__)
 
 
 def train_head(
@@ -66,7 +76,8 @@ def train_head(
         BSAError: If a row holds NaN or infinite values, or ``checkpoint_dir`` holds checkpoints of other settings.
     """
     started = time.perf_counter()
-    _check_finite(embeddings)
+    _check_rows(embeddings)
+    _check_memory(settings)
     checkpoint = _checkpoint(checkpoint_dir, settings)
     objective = objective or make_objective(settings.objective)
     rank, processes = join()
@@ -76,32 +87,38 @@ def train_head(
     train_rows, held_out_rows = _split(len(embeddings), settings)
     if processes > 1 and len(train_rows) < processes * settings.batch_size:
         raise BSAError(f"{len(train_rows)} texts cannot fill a batch of {settings.batch_size} in each of {processes} processes")
+    if len(train_rows) < settings.hidden_dim:
+        logger.warning("%d texts for %d features: a useful head wants tens of thousands", len(train_rows), settings.hidden_dim)
     sample, held_out = _unit(embeddings, train_rows[:FINAL_SAMPLE]), _unit(embeddings, held_out_rows)
     head = BinarySparsityAlignment(embeddings.shape[1], settings.hidden_dim, settings.k, settings.selection, settings.nested)
     head.initialise(torch.from_numpy(sample[:INITIAL_SAMPLE]))
     if objective is not None:
         objective.prepare(head, torch.from_numpy(sample[:INITIAL_SAMPLE]))
-    student = Student(
-        modules=[CachedRows(embeddings, noise=settings.noise), head],
-        device=str(device),
-        model_card_data=SentenceTransformerModelCardData(generate_widget_examples=False),
-    )
-    with tempfile.TemporaryDirectory() as scratch:
-        arguments = _training_arguments(settings, checkpoint_dir, scratch, torch.device(device), show_progress_bar)
-        trainer = SentenceTransformerTrainer(
-            model=student,
-            args=SentenceTransformerTrainingArguments(**{**arguments, **(training_args or {})}),
-            train_dataset=Dataset.from_dict({"row": np.sort(train_rows)}),
-            loss=BSALoss(student, settings.alignment_weight) if objective is None else ObjectiveLoss(student, objective),
-            evaluator=HeadEvaluator(held_out, sample[:FIRING_SAMPLE]),
-            callbacks=list(callbacks),
+    if settings.steps:
+        student = Student(
+            modules=[CachedRows(embeddings, noise=settings.noise), head],
+            device=str(device),
+            model_card_data=SentenceTransformerModelCardData(generate_widget_examples=False),
         )
-        trainer.remove_callback(trainer.model_card_callback_class)  # it would run the student on widget texts
-        if not show_progress_bar:
-            trainer.remove_callback(PrinterCallback)
-        if rank > 0:  # other noise than the first process adds
-            torch.manual_seed(settings.seed + rank)
-        trainer.train(resume_from_checkpoint=checkpoint)
+        with tempfile.TemporaryDirectory() as scratch:
+            arguments = _training_arguments(settings, checkpoint_dir, scratch, torch.device(device), show_progress_bar)
+            trainer = SentenceTransformerTrainer(
+                model=student,
+                args=SentenceTransformerTrainingArguments(**{**arguments, **(training_args or {})}),
+                train_dataset=Dataset.from_dict({"row": np.sort(train_rows)}),
+                loss=BSALoss(student, settings.alignment_weight) if objective is None else ObjectiveLoss(student, objective),
+                evaluator=HeadEvaluator(held_out, sample[:FIRING_SAMPLE]),
+                callbacks=list(callbacks),
+            )
+            trainer.remove_callback(trainer.model_card_callback_class)  # it would run the student on widget texts
+            if not show_progress_bar:
+                trainer.remove_callback(PrinterCallback)
+            if rank > 0:  # other noise than the first process adds
+                torch.manual_seed(settings.seed + rank)
+            trainer.train(resume_from_checkpoint=checkpoint)
+        if not all(torch.isfinite(parameter).all() for parameter in head.parameters()):
+            raise BSAError(f"training diverged: weights are not finite after {settings.steps} steps; lower the learning rate")
+    head.to(device)
     head.eval()
     if objective is not None:
         objective.eval().finish(head)
@@ -109,8 +126,8 @@ def train_head(
         binarise(head, objective, torch.from_numpy(sample[:FIRING_SAMPLE]))
     if is_first():
         if objective is not None and objective.real_valued:
-            polish(head, sample[:POLISH_SAMPLE], held_out, refine=False)
-        _finish(head, embeddings, np.sort(train_rows[:POLISH_SAMPLE]), sample, held_out, settings, show_progress_bar)
+            refit(head, sample[:REFIT_ROWS], held_out, rounds=1, refine=False)
+        _finish(head, embeddings, sample, held_out, settings, show_progress_bar)
         head.report |= {"seconds_training": round(time.perf_counter() - started, 1), "hardware": hardware_name(device)}
     share(head)
     return head
@@ -119,24 +136,33 @@ def train_head(
 def _finish(
     head: BinarySparsityAlignment,
     embeddings: Embeddings,
-    rows: np.ndarray,
     sample: np.ndarray,
     held_out: np.ndarray,
     settings: DistillSettings,
     bar: bool,
 ) -> None:
-    """Polish, calibrate and measure a trained head."""
-    if settings.polish_rounds:
-        polish(head, _unit(embeddings, rows), held_out, rounds=settings.polish_rounds, show_progress_bar=bar)
-    head.calibrate(torch.from_numpy(sample).to(head.weight.device))
+    """Refit, calibrate and measure a trained head."""
+    history: list[dict[str, Any]] = []
+    if settings.refit_rounds:
+        history = refit(head, sample[:REFIT_ROWS], held_out, rounds=settings.refit_rounds, show_progress_bar=bar)
+    head.calibrate(torch.from_numpy(sample).to(head.weight.device), keep_decoder=bool(settings.refit_rounds))
     measure_budgets(head, sample)
+    if settings.refit_rounds:
+        codes = encode_embeddings(head, held_out, refine=True).to_dense()
+        with torch.no_grad():
+            decoded = head.decode(torch.from_numpy(codes).to(head.weight.device))
+            head.decoded_length.copy_(decoded.square().sum(dim=1).mean())
     figures = code_statistics(head, held_out)
     rates = code_statistics(head, sample)
     figures.update({name: rates[name] for name in ("never_fired", "highest_rate")})
+    figures["found_at_10"] = found_at_10(
+        head, held_out[:FOUND_QUERIES], np.concatenate([held_out[FOUND_QUERIES:], sample[:FOUND_DOCUMENTS]])
+    )
     head.report = {
         "settings": settings.to_dict(),
         "texts": len(embeddings),
         "texts_held_out": len(held_out),
+        "refit": history,
         "figures": {name: round(value, 4) for name, value in figures.items()},
     }
 
@@ -145,11 +171,33 @@ def _unit(embeddings: Embeddings, rows: np.ndarray) -> np.ndarray:
     return unit_rows(torch.from_numpy(np.array(embeddings[rows], dtype=np.float32))).numpy()
 
 
-def _check_finite(embeddings: Embeddings) -> None:
+def _check_rows(embeddings: Embeddings) -> None:
+    """Every row must have a direction, and not all the same one."""
+    first = np.asarray(embeddings[:1], dtype=np.float64)[0]
+    differ = False
     for start in range(0, len(embeddings), FINITE_ROWS):
-        rows = np.isfinite(embeddings[start : start + FINITE_ROWS]).all(axis=1)
-        if not rows.all():
-            raise BSAError(f"the embeddings hold NaN or infinite values, first in row {start + int(rows.argmin()) + 1}")
+        part = np.asarray(embeddings[start : start + FINITE_ROWS])
+        for bad, what in (
+            (~np.isfinite(part).all(axis=1), "holds NaN or infinite values"),
+            (~part.any(axis=1), "is all zeros"),
+        ):
+            if bad.any():
+                raise BSAError(
+                    f"an embedding {what}: row {start + int(bad.argmax()) + 1}, {int(bad.sum())} in all up to row {start + len(part)}"
+                )
+        differ = differ or bool((part != first).any())
+    if not differ and len(embeddings) > 1:
+        raise BSAError(f"all {len(embeddings)} embeddings are equal: there is nothing to learn from")
+
+
+def _check_memory(settings: DistillSettings) -> None:
+    needed = REFIT_BYTES * settings.hidden_dim**2 if settings.refit_rounds else 0
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
+    if needed > there:
+        raise BSAError(
+            f"a refit of hidden_dim = {settings.hidden_dim} needs about {needed / 1e9:.0f} GB of memory, this machine has {there / 1e9:.0f}: "
+            "choose a smaller hidden_dim, or refit_rounds = 0"
+        )
 
 
 def _checkpoint(folder: str | Path | None, settings: DistillSettings) -> str | None:
