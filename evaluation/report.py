@@ -62,7 +62,11 @@ def page(found: list[Results]) -> str:
         parts.append(f"## {_heading(results)}\n\n{found_table(results)}\n")
     parts.append(f"## Methods of one size\n\n{fixed_table(found)}\n")
     parts.append(f"## Judged sets\n\n{judged_table(found)}\n")
-    parts.append(READING)
+    absent = [name for name in SIZED_RIVALS if not any(name == method for results in found for method, _ in results.cells)]
+    parts.append(
+        READING
+        + (f"- A dash: not measured. No figure at all: {', '.join(absent)}.\n" if absent else "- A dash: not measured.\n")
+    )
     return "\n".join(parts)
 
 

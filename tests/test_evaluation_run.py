@@ -143,7 +143,7 @@ def test_a_finished_run_is_not_measured_again_and_another_budget_is_added(
         raise AssertionError("fitted again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(cells_module, "fitted", refused)
+        patch.setattr(cells_module, "fit", refused)
         run(finished, data)
     assert path.read_text() == before
     run(finished, data, "--methods", "PQ", "--budgets", "32", "--seeds", "1")

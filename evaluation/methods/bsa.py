@@ -27,7 +27,10 @@ class Head(Method):
         raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
-        return self.encoding | self.distill_settings().to_dict()
+        return self.encoding | self.fit_settings()
+
+    def fit_settings(self) -> dict[str, Any]:
+        return self.distill_settings().to_dict()
 
     def learn(self, training: np.ndarray) -> None:
         self.head = train_head(training, self.distill_settings(), show_progress_bar=False)
@@ -56,13 +59,13 @@ class Compact(Head):
 class PlainCompact(Compact):
     """The same head without refinement: one linear layer and a threshold."""
 
-    name, encoding = "compact plain", {"refine": False}
+    name, fit_name, encoding = "compact plain", "compact", {"refine": False}
 
 
 class EqualLengths(Compact):
     """Documents refined towards decoded texts of one length, scored by the features alone: ``w . h``, nothing divided."""
 
-    name, estimates = "compact w.h", ("dot",)
+    name, fit_name, estimates = "compact w.h", "compact", ("dot",)
     encoding: ClassVar[dict[str, bool]] = {"refine": True, "equal_lengths": True}
 
 
