@@ -62,7 +62,11 @@ def page(found: list[Results]) -> str:
         parts.append(f"## {_heading(results)}\n\n{found_table(results)}\n")
     parts.append(f"## Methods of one size\n\n{fixed_table(found)}\n")
     parts.append(f"## Judged sets\n\n{judged_table(found)}\n")
-    parts.append(READING)
+    absent = [name for name in SIZED_RIVALS if not any(name == method for results in found for method, _ in results.cells)]
+    parts.append(
+        READING
+        + (f"- A dash: not measured. No figure at all: {', '.join(absent)}.\n" if absent else "- A dash: not measured.\n")
+    )
     return "\n".join(parts)
 
 
@@ -106,7 +110,12 @@ def judged_table(found: list[Results]) -> str:
                     [str(results.content["encoder"]), str(budget), *cells[:-1], f"{best}: {cells[-1]}" if best else MISSING]
                 )
     table = markdown_table(["encoder", "bytes", *OURS, "rival that finds most"], body)
-    return f"nDCG@10 over six collections / Spearman over four STS sets, in per cent of float32's, mean over seeds.\n\n{table}"
+    names = list(dict.fromkeys(name for results in found for cell in results.content["cells"] for name in cell["tasks"]))
+    collections, rated = ([name for name in names if name.startswith("sts") == sts] for sts in (False, True))
+    return (
+        f"Mean nDCG@10 over {', '.join(collections) or 'nothing yet'} / mean Spearman over {', '.join(rated) or 'nothing yet'}, in per cent of float32's, "
+        f"mean over seeds.\n\n{table}"
+    )
 
 
 def full_tables(folder: Path) -> str:

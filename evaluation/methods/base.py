@@ -31,6 +31,7 @@ class Method(ABC):
         sized: Whether it is fitted to a budget of bytes.
         seeds: Seeds that are run at most: one for what has nothing random, and for what takes long to fit.
         estimates: How float queries may be scored, see :data:`ESTIMATES`.
+        fit_name: Name of the method whose fit it uses, where that is another one's.
         source: Where it was published, and by which code it runs here.
     """
 
@@ -39,6 +40,7 @@ class Method(ABC):
     sized: ClassVar[bool] = True
     seeds: ClassVar[int] = 3
     estimates: ClassVar[tuple[str, ...]] = ESTIMATES
+    fit_name: ClassVar[str] = ""
 
     def __init__(self, n_bytes: int = 0, seed: int = 0) -> None:
         self.n_bytes = n_bytes
@@ -53,6 +55,10 @@ class Method(ABC):
     def settings(self) -> dict[str, Any]:
         """Everything that decides the result beside bytes and seed; a change makes kept results void."""
         return {}
+
+    def fit_settings(self) -> dict[str, Any]:
+        """The part of :meth:`settings` that decides the fit; methods of the same :attr:`fit_name` share one."""
+        return self.settings()
 
     def fit(self, training: np.ndarray) -> None:
         """Learn from training embeddings, float32 (n, d) of unit norm; the seed orders them."""
