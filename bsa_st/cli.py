@@ -91,7 +91,7 @@ def distill(
     nested: Nested = None,
     objective: ObjectiveName = DEFAULT.objective,
     alignment_weight: AlignmentWeight = DEFAULT.alignment_weight,
-    steps: Steps = -1,
+    steps: Steps = DEFAULT.steps,
     batch_size: BatchSize = DEFAULT.batch_size,
     learning_rate: LearningRate = DEFAULT.learning_rate,
     noise: Noise = DEFAULT.noise,

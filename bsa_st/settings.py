@@ -28,10 +28,6 @@ OBJECTIVES = (
 )
 """Names of the training objectives; see :mod:`bsa_st.objectives`."""
 
-COMPACT_STEPS = 0
-SPARSE_STEPS = 300
-"""What the losses are worth before the refit: evaluation/NOTES.md."""
-
 MAX_DIM = 1 << 22
 """Largest width accepted, so that a damaged or hostile config cannot ask for absurd memory."""
 
@@ -71,8 +67,6 @@ class DistillSettings:
             raise BSAError(
                 f"nested budgets need a sparse head, k below half of hidden_dim = {self.hidden_dim}; got k = {self.k}"
             )
-        if self.steps == -1:
-            object.__setattr__(self, "steps", COMPACT_STEPS if self.compact else SPARSE_STEPS)
         for name, least in (("steps", 0), ("refit_rounds", 0), ("batch_size", 1), ("eval_steps", 1), ("seed", 0)):
             value = getattr(self, name)
             if type(value) is not int or value < least:
