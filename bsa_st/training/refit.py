@@ -223,7 +223,7 @@ def fit_encoder(head: BinarySparsityAlignment, rows: np.ndarray, held_out: np.nd
         fired += codes.sum(dim=0)
     old = {name: getattr(head, name).clone() for name in ("weight", "bias", "log_scale")}
     before = _cosine(head, _codes(head, held_out, refine=False), held_out)
-    ridge = covariance.diagonal().mean() * 0.01
+    ridge = (covariance.diagonal().mean() * 0.01).clamp_min(1e-6)
     solution = torch.linalg.solve(covariance + ridge * torch.eye(width, device=covariance.device), agreement.T).T
     head.weight.copy_(F.normalize(solution, dim=1))
     head.set_rates(next(batches(rows[:8192], 1, head.weight.device)), fired / len(rows))
