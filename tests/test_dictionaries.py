@@ -20,7 +20,7 @@ from evaluation.methods.base import best
 def test_codes_of_the_chosen_k_fit_the_budget_and_hardly_less(hidden_dim: int, budget: int) -> None:
     k = k_for_bytes(hidden_dim, budget)
     ids = np.sort(np.argsort(np.random.default_rng(0).random((3000, hidden_dim)), axis=1)[:, :k], axis=1)
-    codes = BinaryCodes(ids.ravel(), np.arange(0, ids.size + 1, k), hidden_dim, np.zeros(len(ids), np.uint8))
+    codes = BinaryCodes(ids.ravel(), np.arange(0, ids.size + 1, k), hidden_dim)
     assert budget - 1.5 < codes.nbytes / len(codes) <= budget + 0.5
 
 

@@ -95,8 +95,8 @@ def test_shards_and_replicas_are_asked_for(server: StubServer) -> None:
 
 def test_a_load_arrives_whole_and_once(server: StubServer, engine_sample: EngineSample, codes_file: Path) -> None:
     with opened(server) as engine:
-        assert load_codes(engine, codes_file, batch_size=64).sent == 400
-        assert load_codes(engine, codes_file, batch_size=64).sent == 0
+        assert load_codes(engine, codes_file, decoder=engine_sample.decoder, batch_size=64).sent == 400
+        assert load_codes(engine, codes_file, decoder=engine_sample.decoder, batch_size=64).sent == 0
     assert features_stored(server) == features_of(engine_sample)
     assert server.writes == 400
 
@@ -108,7 +108,7 @@ def test_a_load_arrives_whole_and_once(server: StubServer, engine_sample: Engine
 def test_what_passes_is_tried_again(server: StubServer, engine_sample: EngineSample, codes_file: Path, status: int) -> None:
     server.faults = [Fault(WRITE[server.flavour], status, times=2, after=1, applied=status == 0)]
     with opened(server) as engine:
-        assert load_codes(engine, codes_file, batch_size=100, wait=0.001).sent == 400
+        assert load_codes(engine, codes_file, decoder=engine_sample.decoder, batch_size=100, wait=0.001).sent == 400
     assert features_stored(server) == features_of(engine_sample)
 
 
@@ -119,13 +119,13 @@ def test_a_server_that_dies_midway_is_named_and_the_next_load_goes_on(
     with pytest.raises(
         BSAError, match=r"does not answer.*; the first \d+ of 400 documents are loaded, the same command"
     ) as caught:
-        load_codes(opened(server), codes_file, batch_size=50, attempts=2, wait=0.001)
+        load_codes(opened(server), codes_file, decoder=engine_sample.decoder, batch_size=50, attempts=2, wait=0.001)
     assert not isinstance(caught.value, Unavailable)
     assert "\n" not in str(caught.value)
     there = len(server.documents)
     assert 0 < there < 400
     server.faults = []
-    done = load_codes(opened(server), codes_file, batch_size=50)
+    done = load_codes(opened(server), codes_file, decoder=engine_sample.decoder, batch_size=50)
     assert (done.found, done.sent) == (there, 400 - there)
     assert features_stored(server) == features_of(engine_sample)
 

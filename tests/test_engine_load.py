@@ -358,7 +358,7 @@ def test_bits_in_postgres_score_exactly(codes_file: Path, postgres: str, engine_
             engine.search(engine_sample.queries, scoring="idf", weights=np.ones(1024))
         engine.drop()
         with pytest.raises(BSAError, match="form='sparsevec'"):
-            load_codes(engine, codes_file, asymmetric=True, form="bit")
+            load_codes(engine, codes_file, decoder=engine_sample.decoder, form="bit")
 
 
 # -- the command --------------------------------------------------------------------------------------------------------
@@ -380,7 +380,7 @@ def test_load_and_search_from_the_command_line(threshold_folder: Path, texts: li
     rows = [json.dumps({"text": text[:30], "part": place % 3}) for place, text in enumerate(texts[:60])]
     (tmp_path / "a.jsonl").write_text("\n".join(rows), encoding="utf-8")
     place = ("--url", tmp_path / "edge", "--engine", "qdrant-edge", "--collection", "papers")
-    load_it = ("load", tmp_path / "a.codes", *place, "--payload", tmp_path / "a.jsonl")
+    load_it = ("load", tmp_path / "a.codes", *place, "--payload", tmp_path / "a.jsonl", "--model", threshold_folder)
     assert "60 documents in papers: 60 sent, 0 were there" in run(*load_it)
     assert "60 documents in papers: 0 sent, 60 were there" in run(*load_it)
     truth = Index.build(codes, decoder=model)

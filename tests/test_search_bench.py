@@ -162,7 +162,7 @@ def test_grown_codes_are_the_real_ones_and_noisy_copies() -> None:
 
     rng = np.random.default_rng(0)
     ids = np.sort(np.argpartition(rng.random((50, 100)), 9, axis=1)[:, :10], axis=1)
-    codes = BinaryCodes(ids.ravel(), np.arange(51) * 10, 100, np.arange(50, dtype=np.uint8))
+    codes = BinaryCodes(ids.ravel(), np.arange(51) * 10, 100)
     grown = search_data.grow_codes(codes, 200)
     assert len(grown) == 200
     assert grown[:50] == codes
