@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 LISTS_FROM = 200_000
 """Documents from which an index has lists, where it has a decoder."""
-PROBES = 64
-CANDIDATES = 300
+PROBES = 96
+CANDIDATES = 500
 RECENT = 4096
 """Documents that may lie unsorted beside the others, or an eighth of these, before they are merged."""
 
@@ -44,7 +44,7 @@ class IndexStats(NamedTuple):
         lists: Inverted lists; 0 where every document is looked at.
         code_bytes: The codes, memory-mapped ones included.
         id_bytes: Ids, marks of deleted documents and places of lists.
-        length_bytes: ``1 / |x_hat|`` of the documents.
+        length_bytes: ``1 / |x_hat|`` of the documents in lists.
         text_bytes: The texts.
         model_bytes: Decoder and centroids.
         memory_bytes: All of these.
@@ -184,13 +184,13 @@ class Index:
             self._merge()
             segment, centroids, next_id = self._state.segments[0], self._state.centroids, self._state.next_id
             wanted = -1 if self._wanted_lists is None else self._wanted_lists
-            arrays = {"counters": np.array([next_id, wanted], "<i8"), "starts": segment.starts, "inverse": segment.inverse}
+            arrays = {"counters": np.array([next_id, wanted], "<i8"), "starts": segment.starts}
             if not np.array_equal(segment.ids, np.arange(len(segment))):
                 arrays["ids"] = segment.ids
             if self.decoder is not None:
                 arrays |= {"decoder": self.decoder.weight, "offset": self.decoder.offset}
-            if centroids is not None:
-                arrays["centroids"] = centroids
+            if centroids is not None and segment.inverse is not None:
+                arrays |= {"centroids": centroids, "inverse": segment.inverse}
             if segment.texts is not None:
                 arrays |= {"text_starts": segment.texts.starts, "texts": segment.texts.blob}
             size, checksum = file.write(path, segment.codes, arrays)
@@ -376,7 +376,7 @@ class Index:
             "id_bytes": sum(
                 one.ids.nbytes + one.starts.nbytes + (0 if one.live is None else one.live.nbytes) for one in segments
             ),
-            "length_bytes": sum(one.inverse.nbytes for one in segments),
+            "length_bytes": sum(one.inverse.nbytes for one in segments if one.inverse is not None),
             "text_bytes": sum(one.texts.blob.nbytes + one.texts.starts.nbytes for one in segments if one.texts is not None),
             "model_bytes": sum(array.nbytes for array in arrays),
         }
@@ -531,43 +531,54 @@ def _joined(found: list[Ranking], top_k: int) -> Ranking:
     return ranked(ids, np.concatenate([one.scores for one in found]) if found else np.zeros(0, np.float32), top_k)
 
 
+ARRAYS = {
+    "counters": ("<i8", 1),
+    "starts": ("<i8", 1),
+    "ids": (None, 1),
+    "decoder": ("<f4", 2),
+    "offset": ("<f4", 1),
+    "centroids": ("<f4", 2),
+    "inverse": ("<f4", 1),
+    "text_starts": ("<i8", 1),
+    "texts": ("|u1", 1),
+}
+"""Arrays of an index file: dtype (None: one of those of ids) and dimensions."""
+TOGETHER = (("counters", "starts"), ("decoder", "offset"), ("centroids", "inverse", "decoder"), ("text_starts", "texts"))
+
+
 def _state_of(stored: file.Stored) -> tuple[State, Decoder | None, int | None]:
     """What an opened file holds, its sizes checked."""
     codes, arrays, _ = stored
-    count = len(codes)
-    kinds = {
-        "counters": ("<i8", 1), "starts": ("<i8", 1), "inverse": ("<f4", 1), "ids": ("", 1), "decoder": ("<f4", 2), "offset": ("<f4", 1),
-        "centroids": ("<f4", 2), "text_starts": ("<i8", 1), "texts": ("|u1", 1),
-    }  # fmt: skip
-    needed = {"counters", "starts", "inverse"} | ({"decoder", "offset"} & arrays.keys() and {"decoder", "offset"})
-    needed |= ({"text_starts", "texts"} & arrays.keys()) and {"text_starts", "texts"}
-    fits = needed <= arrays.keys() <= kinds.keys() and all(
-        values.ndim == kinds[name][1] and values.dtype.str == (kinds[name][0] or values.dtype.str)
-        for name, values in arrays.items()
-    )
-    if fits:
-        starts, centroids = arrays["starts"], arrays.get("centroids")
+    try:
+        for name, values in arrays.items():
+            dtype, dimensions = ARRAYS[name]
+            _must(values.ndim == dimensions and values.dtype.str in ((dtype,) if dtype else ("<u4", "<i8")))
+        for names in TOGETHER:
+            _must(names[0] not in arrays or all(name in arrays for name in names))
+        starts, count = arrays["starts"], len(codes)
+        ids = arrays.get("ids", np.arange(count, dtype=np.uint32))
         decoder = Decoder(arrays["decoder"], arrays["offset"]) if "decoder" in arrays else None
-        fits = (
-            len(starts) == (1 if centroids is None else len(centroids)) + 1
-            and _rises(starts, count)
-            and len(arrays["inverse"]) == count
-            and len(arrays["counters"]) == 2
-            and ("ids" not in arrays or (len(arrays["ids"]) == count and arrays["ids"].dtype.str in ("<u4", "<i8")))
-            and (decoder is None or decoder.weight.shape == (codes.hidden_dim, len(decoder.offset)))
-            and (centroids is None or (decoder is not None and centroids.shape[1] == len(decoder.offset)))
-            and (
-                "texts" not in arrays
-                or (len(arrays["text_starts"]) == count + 1 and _rises(arrays["text_starts"], len(arrays["texts"])))
-            )
-        )
+        centroids, inverse, texts = arrays.get("centroids"), arrays.get("inverse"), None
+        _must(decoder is None or decoder.weight.shape == (codes.hidden_dim, len(decoder.offset)))
+        _must(len(ids) == count and _rises(starts, count) and len(starts) == (1 if centroids is None else len(centroids)) + 1)
+        _must(centroids is None or centroids.shape[1] == len(arrays["offset"]))
+        _must(inverse is None or len(inverse) == count)
+        if "texts" in arrays:
+            texts = Texts(arrays["texts"], arrays["text_starts"])
+            _must(len(texts.starts) == count + 1 and _rises(texts.starts, len(texts.blob)))
+        next_id, wanted = arrays["counters"].tolist()
+    except (KeyError, ValueError) as error:
+        raise BSAError("its parts do not fit together") from error
+    return (
+        State((Segment(codes, ids, starts, inverse, None, texts),), centroids, next_id),
+        decoder,
+        wanted if wanted >= 0 else None,
+    )
+
+
+def _must(fits: bool) -> None:
     if not fits:
-        raise BSAError("its parts do not fit together")
-    texts = Texts(arrays["texts"], arrays["text_starts"]) if "texts" in arrays else None
-    ids = arrays["ids"] if "ids" in arrays else np.arange(count, dtype=np.uint32)
-    segment = Segment(codes, ids, starts, np.array(arrays["inverse"]), texts=texts)
-    next_id, wanted = arrays["counters"].tolist()
-    return State((segment,), centroids, next_id), decoder, None if wanted < 0 else wanted
+        raise ValueError
 
 
 def _rises(starts: np.ndarray, last: int) -> bool:

@@ -20,9 +20,9 @@ from bsa_st.search.sums import sums
 
 CHUNK = 1 << 14
 """Codes that are decoded at a time."""
-SAMPLE = 32
+SAMPLE = 64
 """Codes per list that k-means sees."""
-ITERATIONS = 6
+ITERATIONS = 10
 NEAREST = 4
 """Lists near by Hamming distance, of which the nearest to the decoded code is chosen."""
 
@@ -60,8 +60,10 @@ def assign_lists(codes: BinaryCodes, decoder: Decoder, centroids: np.ndarray) ->
         directions, inverse[rows] = _directions(part, decoder)
         if part.is_packed and len(centroids) > NEAREST:
             near = faiss.knn_hamming(part.to_packed(), bits, NEAREST)[1]
-            best = np.einsum("nkd,nd->nk", centroids[near], directions).argmax(axis=1)
-            lists[rows] = near[np.arange(len(part)), best]
+            scores = np.stack(
+                [np.einsum("nd,nd->n", centroids[near[:, place]], directions) for place in range(NEAREST)], axis=1
+            )
+            lists[rows] = near[np.arange(len(part)), scores.argmax(axis=1)]
         else:
             lists[rows] = (directions @ centroids.T).argmax(axis=1)
     return lists, inverse

@@ -43,8 +43,7 @@ class Segment:
         codes: n codes.
         ids: Distinct, uint32 or int64 (n,).
         starts: Where each list starts, int64 (lists + 1,); [0, n] without lists.
-        inverse: ``1 / |x_hat|``, float32 (n,); NaN where nobody has asked yet. The one array that is written to: each value is a function of
-            the code.
+        inverse: ``1 / |x_hat|``, float32 (n,), known since the documents were put into lists; None without lists.
         live: Which are not deleted, bool (n,); None for all.
         texts: Their texts, or None.
     """
@@ -54,7 +53,7 @@ class Segment:
         codes: BinaryCodes,
         ids: np.ndarray,
         starts: np.ndarray,
-        inverse: np.ndarray,
+        inverse: np.ndarray | None = None,
         live: np.ndarray | None = None,
         texts: Texts | None = None,
     ) -> None:
@@ -75,12 +74,7 @@ class Segment:
 
     def inverse_of(self, rows: np.ndarray, decoder: Decoder) -> np.ndarray:
         """``1 / |x_hat|`` of some documents, float32."""
-        values = self.inverse[rows]
-        unknown = np.isnan(values)
-        if unknown.any():
-            values[unknown] = inverse_norms(self.codes[rows[unknown]], *decoder)
-            self.inverse[rows[unknown]] = values[unknown]
-        return values
+        return inverse_norms(self.codes[rows], *decoder) if self.inverse is None else self.inverse[rows]
 
     def without(self, rows: np.ndarray) -> Segment:
         """The same with some documents marked as deleted."""
@@ -98,9 +92,8 @@ def held(codes: BinaryCodes) -> BinaryCodes:
 
 def unsorted(codes: BinaryCodes, ids: np.ndarray, texts: Sequence[str] | None) -> Segment:
     """A segment without lists."""
-    inverse = np.full(len(ids), np.nan, np.float32)
     starts = np.array([0, len(ids)], np.int64)
-    return Segment(held(codes), smallest(ids), starts, inverse, texts=None if texts is None else Texts.of(texts))
+    return Segment(held(codes), smallest(ids), starts, texts=None if texts is None else Texts.of(texts))
 
 
 def merged(segments: Sequence[Segment], centroids: np.ndarray | None, decoder: Decoder | None) -> Segment:
@@ -112,8 +105,7 @@ def merged(segments: Sequence[Segment], centroids: np.ndarray | None, decoder: D
     parts = [one.codes if all_ else one.codes[row] for one, row, all_ in zip(segments, rows, whole, strict=True)]
     codes = parts[0] if len(parts) == 1 else BinaryCodes.concatenate(parts)
     ids = smallest(np.concatenate([one.ids[row].astype(np.int64) for one, row in zip(segments, rows, strict=True)]))
-    inverse = np.concatenate([one.inverse[row] for one, row in zip(segments, rows, strict=True)])
-    order = None
+    order, inverse = None, None
     starts = np.array([0, len(ids)], np.int64)
     if centroids is not None:
         assert decoder is not None
@@ -136,6 +128,6 @@ def merged(segments: Sequence[Segment], centroids: np.ndarray | None, decoder: D
 
 def _list_of(segment: Segment, count: int, decoder: Decoder, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The list of each document and its ``1 / |x_hat|``."""
-    if len(segment.starts) == count + 1:
+    if segment.inverse is not None and len(segment.starts) == count + 1:
         return np.repeat(np.arange(count), np.diff(segment.starts)), segment.inverse
     return assign_lists(segment.codes, decoder, centroids)
