@@ -40,8 +40,8 @@ def as_decoder(source: Any, hidden_dim: int) -> Decoder | None:
             source = head_of(source)
         weight, offset = source.decoder_weight.detach().cpu().numpy(), source.decoder_bias.detach().cpu().numpy()
         softening = float(source.length_softening)
-    arrays = (np.ascontiguousarray(part, dtype=np.float32) for part in (weight, offset))
-    decoder = Decoder(*arrays, softening)
+    weight, offset = (np.ascontiguousarray(part, dtype=np.float32) for part in (weight, offset))
+    decoder = Decoder(weight, offset, float(softening))
     if decoder.weight.ndim != 2 or decoder.offset.shape != decoder.weight.shape[1:]:
         raise BSAError(f"a decoder has shapes (D, d) and (d,), got {decoder.weight.shape} and {decoder.offset.shape}")
     if len(decoder.weight) != hidden_dim:
