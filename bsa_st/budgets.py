@@ -6,12 +6,14 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from bsa_st.elastic import largest_budgets, prefix_head, truncate_head
+from bsa_st.elastic import best_amplitude, largest_budgets, prefix_head, scale_decoder, truncate_head
 from bsa_st.encoding import encode_embeddings, rebuild, split_model
 from bsa_st.module import BUDGET_STEPS, BinarySparsityAlignment
 from bsa_st.monitor import batches
 
 SAMPLE = 4096
+AMPLITUDE_TEXTS = 512
+AMPLITUDE_ROUNDS = 3
 
 
 def truncate(
@@ -34,6 +36,8 @@ def truncate(
 @torch.no_grad()
 def measure_budgets(head: BinarySparsityAlignment, sample: np.ndarray) -> None:
     """Fill ``head.budgets`` (rows of k, amplitude, threshold) from dense embeddings, float (n, d), n > 0."""
+    if head.compact:  # any number of features may be active: there is no smaller k to prepare for
+        return
     sample = sample[:SAMPLE]
     rows = []
     for width, top in largest_budgets(head).items():
@@ -45,12 +49,13 @@ def measure_budgets(head: BinarySparsityAlignment, sample: np.ndarray) -> None:
 
 
 def _amplitude(head: BinarySparsityAlignment, width: int, k: int, sample: np.ndarray) -> float:
-    """Least-squares ``a`` in ``x = a V h + c`` over refined codes; refinement itself does not depend on it."""
-    small = prefix_head(head, width, k)
-    codes = encode_embeddings(small, sample, refine=True).to_scipy()
-    summed = codes @ small.decoder_weight.detach().cpu().numpy()
-    target = np.asarray(sample, dtype=np.float32) - small.decoder_bias.detach().cpu().numpy()
-    return max(float((summed * target).sum() / max(float(np.square(summed).sum()), 1e-12)), 1e-6)
+    """Least-squares ``a`` in ``x = a V h + c`` over codes refined with that amplitude: a fixed point, found in a few rounds."""
+    total = 1.0
+    for _ in range(AMPLITUDE_ROUNDS):
+        small = scale_decoder(prefix_head(head, width, k), total)
+        codes = torch.from_numpy(encode_embeddings(small, sample[:AMPLITUDE_TEXTS], refine=True).to_dense())
+        total *= best_amplitude(small, codes, torch.from_numpy(np.array(sample[:AMPLITUDE_TEXTS], dtype=np.float32)))
+    return total
 
 
 def _threshold(logits: torch.Tensor, k: int) -> float:

@@ -38,7 +38,7 @@ Steps = Annotated[int, typer.Option(help=HELP["steps"])]
 BatchSize = Annotated[int, typer.Option(help=HELP["batch_size"])]
 LearningRate = Annotated[float, typer.Option(help=HELP["learning_rate"])]
 Noise = Annotated[float, typer.Option(help=HELP["noise"])]
-PolishRounds = Annotated[int, typer.Option(help=HELP["polish_rounds"])]
+RefitRounds = Annotated[int, typer.Option(help=HELP["refit_rounds"])]
 HeldOut = Annotated[float, typer.Option(help=HELP["held_out"])]
 EvalSteps = Annotated[int, typer.Option(help=HELP["eval_steps"])]
 Seed = Annotated[int, typer.Option(help=HELP["seed"])]
@@ -78,9 +78,15 @@ def distill(
         Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet) or their embeddings (.npy, or a folder of .npy).")
     ],
     folder: Annotated[Path, typer.Argument(help="Where to save the model.")],
-    hidden_dim: HiddenDim = DEFAULT.hidden_dim,
-    k: K = DEFAULT.k,
-    selection: Selection = DEFAULT.selection,
+    code_bytes: Annotated[
+        int | None,
+        typer.Option(
+            help="Bytes of a code: a compact head, 8 features a byte.  [default: a sparse head of --hidden-dim and --k]"
+        ),
+    ] = None,
+    hidden_dim: Annotated[int | None, typer.Option(help=HELP["hidden_dim"] + f"  [default: {DEFAULT.hidden_dim}]")] = None,
+    k: Annotated[int | None, typer.Option(help=HELP["k"] + f"  [default: {DEFAULT.k}]")] = None,
+    selection: Annotated[str | None, typer.Option(help=HELP["selection"] + f"  [default: {DEFAULT.selection}]")] = None,
     nested: Nested = None,
     objective: ObjectiveName = DEFAULT.objective,
     alignment_weight: AlignmentWeight = DEFAULT.alignment_weight,
@@ -88,7 +94,7 @@ def distill(
     batch_size: BatchSize = DEFAULT.batch_size,
     learning_rate: LearningRate = DEFAULT.learning_rate,
     noise: Noise = DEFAULT.noise,
-    polish_rounds: PolishRounds = DEFAULT.polish_rounds,
+    refit_rounds: RefitRounds = DEFAULT.refit_rounds,
     held_out: HeldOut = DEFAULT.held_out,
     eval_steps: EvalSteps = DEFAULT.eval_steps,
     seed: Seed = DEFAULT.seed,
@@ -106,14 +112,16 @@ def distill(
 ) -> None:
     """Train a BSA head on texts behind a frozen encoder and save the model."""
     given = {**locals(), "nested": parse_nested(nested or [])}
-    settings = DistillSettings(**{field.name: given[field.name] for field in dataclasses.fields(DistillSettings)})
+    chosen = {field.name: given[field.name] for field in dataclasses.fields(DistillSettings) if given[field.name] is not None}
+    settings = DistillSettings(**chosen) if code_bytes is None else DistillSettings.of_bytes(code_bytes, **chosen)
 
     from bsa_st.demo.run import write_json
     from bsa_st.distill import distill as run
     from bsa_st.distributed import is_first, leave
-    from bsa_st.hub import save
+    from bsa_st.hub import check_target, save
     from bsa_st.monitor import head_of
 
+    check_target(folder)
     model = run(
         teacher,
         texts,

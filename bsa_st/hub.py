@@ -45,8 +45,7 @@ def save(model: SentenceTransformer, folder: str | Path) -> None:
     """
     encoder, head = split_model(model)
     target = Path(folder)
-    if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not (target / FOLDER).is_dir())):
-        raise BSAError(f"{target} exists and is no BSA model; choose another folder")
+    check_target(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
@@ -57,6 +56,22 @@ def save(model: SentenceTransformer, folder: str | Path) -> None:
             os.rename(aside, target)
     except OSError as error:
         raise BSAError(f"cannot write the model to {target}: {error.strerror or error}") from error
+
+
+def check_target(folder: Path) -> None:
+    """Whether a model can be written to a folder, before anything long is done for it.
+
+    Raises:
+        BSAError: If the folder holds something else, or cannot be made or written to.
+    """
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / FOLDER).is_dir())):
+        raise BSAError(f"{folder} exists and is no BSA model; choose another folder")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder.parent) as probe:
+            probe.write(b"0")
+    except OSError as error:
+        raise BSAError(f"cannot write the model to {folder}: {error.strerror or error}") from error
 
 
 def load(

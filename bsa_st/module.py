@@ -11,7 +11,11 @@ from sentence_transformers.base.modules import Module
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bsa_st.settings import Budgets, Selection, check_nested, check_sizes
+from bsa_st.refine import weigh_mean
+from bsa_st.settings import Budgets, Selection, check_nested, check_sizes, is_compact
+
+RATE_CELLS = 1 << 24
+"""Projections sorted at a time: 64 MB."""
 
 BUDGET_STEPS = (1.0, 0.5, 0.25)
 """Shares of k at which :mod:`bsa_st.elastic` measures what a smaller budget needs."""
@@ -50,8 +54,8 @@ class BinarySparsityAlignment(Module):
     def __init__(
         self,
         input_dim: int,
-        hidden_dim: int = 4096,
-        k: int = 32,
+        hidden_dim: int = 1024,
+        k: int = 107,
         selection: Selection = "threshold",
         nested: Budgets = (),
     ) -> None:
@@ -74,6 +78,10 @@ class BinarySparsityAlignment(Module):
         self.register_buffer("firing_rate", torch.full((hidden_dim,), k / hidden_dim))
         self.export_threshold: Tensor
         self.register_buffer("export_threshold", torch.zeros(()))
+        self.decoded_share: Tensor
+        self.register_buffer("decoded_share", torch.ones(()))
+        self.length_softening: Tensor
+        self.register_buffer("length_softening", torch.zeros(()))
         self.input_bound: Tensor
         self.register_buffer("input_bound", torch.ones(()))
         widths = {hidden_dim, *(width for width, _ in self.nested)}
@@ -81,39 +89,55 @@ class BinarySparsityAlignment(Module):
         self.register_buffer("budgets", torch.ones(len(widths) * len(BUDGET_STEPS), 3))
         self.report: dict[str, Any] = {}
         self.labels: FeatureAtlas | None = None
-        self._gram: tuple[int, Tensor] | None = None
+        self._gram: tuple[tuple[int, int], Tensor] | None = None
 
     @torch.no_grad()
     def initialise(self, sample: Tensor) -> None:
         """Fit the mean, the thresholds, the scale and the decoder to a sample, so that training starts from a working code.
 
-        Every feature starts at the firing rate ``k / D`` on the sample: its bias is the negative quantile of its projection.
+        Directions form a tight frame: they share out the space evenly. Every feature starts at the firing rate ``k / D`` on the sample.
 
         Args:
             sample: Dense embeddings, float32 (n, d); a few thousand rows are enough.
         """
         self.mean.copy_(sample.mean(dim=0))
-        centred = sample - self.mean
-        projections = centred @ self.weight.T
-        rank = min(len(sample), max(1, round(len(sample) * self.k / self.hidden_dim)))
-        self.bias.copy_(-projections.topk(rank, dim=0).values[-1])
-        self.log_scale.copy_(-torch.log(projections.std().clamp_min(1e-12)) + math.log(4.0))
-        code = self.select(projections + self.bias)
-        summed = code @ self.weight
-        amplitude = (summed * centred).sum() / summed.square().sum().clamp_min(1e-12)
+        self.weight.copy_(F.normalize(nn.init.orthogonal_(torch.empty(self.weight.shape)), dim=1))
+        self.set_rates(sample, torch.full_like(self.bias, self.k / self.hidden_dim))
+        summed = self.select(self.logits(sample)) @ self.weight
+        middle = summed.mean(dim=0)
+        aim, summed = sample - self.mean, summed - middle
+        amplitude = (summed * aim).sum() / summed.square().sum().clamp_min(1e-12)
         self.decoder_weight.copy_(self.weight * amplitude)
-        self.decoder_bias.copy_(self.mean)
+        self.decoder_bias.copy_(self.mean - amplitude * middle)
 
     @torch.no_grad()
-    def calibrate(self, sample: Tensor) -> None:
+    def set_rates(self, sample: Tensor, rates: Tensor) -> None:
+        """Set the thresholds so that every feature fires at its rate on a sample, and the scale to suit.
+
+        Args:
+            sample: Dense embeddings, float32 (n, d).
+            rates: Share of the texts on which each feature shall fire, float (D,).
+        """
+        ranks = (rates * len(sample)).round().long().clamp(1, len(sample)) - 1
+        spread = sample.new_zeros(())
+        for part in torch.arange(self.hidden_dim, device=sample.device).split(max(1, RATE_CELLS // len(sample))):
+            projections = (sample - self.mean) @ self.weight[part].T
+            ordered = projections.sort(dim=0, descending=True).values
+            self.bias[part] = -ordered.gather(0, ranks[part][None])[0]
+            spread += projections.var(dim=0, correction=0).sum()
+        self.log_scale.copy_(-0.5 * torch.log((spread / self.hidden_dim).clamp_min(1e-24)) + math.log(4.0))
+
+    @torch.no_grad()
+    def calibrate(self, sample: Tensor, keep_decoder: bool = False) -> None:
         """Measure, after training, what the losses leave open.
 
-        The decoder's overall length, which a cosine does not see, is set by least squares so that ``x_hat`` approximates ``x``;
-        ``firing_rate`` (D,) becomes the share of texts on which each feature fires; ``export_threshold`` the logit above which
+        Unless ``keep_decoder``, the decoder's overall length, which a cosine does not see, is set by least squares so that ``x_hat`` of plain codes
+        approximates ``x``; ``firing_rate`` (D,) becomes the share of texts on which each feature fires; ``export_threshold`` the logit above which
         ``k`` features per text are active on average (0 in threshold mode); and ``input_bound`` the largest ``|x - mean|``.
 
         Args:
             sample: Dense embeddings, float32 (n, d).
+            keep_decoder: Whether the decoder has its length already, from a refit.
         """
         fired = torch.zeros_like(self.firing_rate)
         length, agreement = sample.new_zeros(()), sample.new_zeros(())
@@ -128,9 +152,10 @@ class BinarySparsityAlignment(Module):
             largest.append(logits.topk(min(4 * self.k, self.hidden_dim), dim=1).values.flatten())
         self.firing_rate.copy_(fired / len(sample))
         self.input_bound.copy_((sample - self.mean).abs().max())
-        factor = agreement / length.clamp_min(1e-12)
-        self.decoder_weight.mul_(factor)
-        self.decoder_bias.mul_(factor)
+        if not keep_decoder:
+            factor = agreement / length.clamp_min(1e-12)
+            self.decoder_weight.mul_(factor)
+            self.decoder_bias.mul_(factor)
         if self.selection == "topk":
             values = torch.cat(largest)
             place = min(len(values), len(sample) * self.k)
@@ -181,10 +206,11 @@ class BinarySparsityAlignment(Module):
 
     @torch.no_grad()
     def gram(self) -> Tensor:
-        """Gram matrix ``V V^T`` of the decoder, float32 (D, D), kept until the decoder changes; it takes 4 D^2 bytes."""
-        version = self.decoder_weight._version
+        """Gram matrix of the decoder in the basis of :func:`bsa_st.refine.weigh_mean`, float32 (D, D), kept until it changes; it takes 4 D^2 bytes."""
+        version = (self.decoder_weight._version, self.mean._version)
         if self._gram is None or self._gram[0] != version or self._gram[1].device != self.decoder_weight.device:
-            self._gram = (version, self.decoder_weight @ self.decoder_weight.T)
+            weighed = weigh_mean(self.decoder_weight, self.mean)
+            self._gram = (version, weighed @ weighed.T)
         return self._gram[1]
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -226,6 +252,11 @@ class BinarySparsityAlignment(Module):
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
         return super()._apply(keep_type, recurse)
+
+    @property
+    def compact(self) -> bool:
+        """Whether about half of the features are active, any number in each text, rather than few."""
+        return is_compact(self.hidden_dim, self.k, self.selection)
 
     def get_embedding_dimension(self) -> int:
         """Number D of features, the width of the codes."""

@@ -1,128 +1,217 @@
-"""Refinement: greedy moves that bring the decoded code closer to the dense embedding, at encode time.
+"""Refinement: the code whose decoding comes closest to the dense embedding, by relaxed steps and then greedy moves.
 
-A code ``h`` reconstructs the target ``y = x - c`` as ``a V h`` with the best amplitude ``a >= 0``; its squared error is
-``|y|^2 - max(y . s, 0)^2 / |s|^2`` with ``s = V h``. Each move takes the active feature whose removal costs least and puts the
-inactive one in its place that gains most; under a budget a feature may also be added, and one that only hurts is
-removed. A move is made only if the error falls, so refinement never increases it.
+A code decodes to ``x_hat = V^T h + c``. Refinement minimises ``|x - x_hat|^2`` over binary ``h``, at most or exactly so many of whose features
+are active. It has two parts:
 
-Everything is computed from ``V y`` and the Gram matrix ``V V^T``: a move costs O(D). Two implementations make the same moves: numba on
-the CPU (one text's row stays in cache) and torch in batches, for GPUs and where numba is not installed.
+1. *Relaxed steps*: gradient steps with momentum on ``h`` in the box [0, 1], with a push towards the box's corners that grows from step to step
+   (mean-field annealing of a binary quadratic problem); then every value is rounded.
+2. *Greedy moves*: single features switched on or off, else an active and an inactive one exchanged, as long as the exact error falls.
 
-Source: matching pursuit with replacement, S. Mallat and Z. Zhang, "Matching pursuits with time-frequency dictionaries" (1993), for
-codes with a single amplitude.
+The error along the direction of the mean embedding counts :data:`MEAN_WEIGHT` times: it is common to all scores of a text, and a query has more of this
+direction than of any other. That is a change of basis, which :func:`weigh_mean` makes in embeddings and decoder alike.
+
+For codes whose scores shall need no division by ``|x_hat|`` the moves can minimise ``|x - x_hat|^2 + mu (|x_hat|^2 - nu |x|^2)^2`` instead, so that all
+texts are shortened about equally.
+
+Products of matrices run in torch, on any device; inner loops in numba on a CPU.
+
+Source: the greedy part is matching pursuit with replacement, S. Mallat and Z. Zhang, "Matching pursuits with time-frequency dictionaries" (1993); the
+relaxed part is a box-constrained descent as in P. H. Tan, L. K. Rasmussen and T. J. Lim, "Constrained maximum-likelihood detection in CDMA" (2001).
 """
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bsa_st.codes import BinaryCodes
+from bsa_st.refine_kernel import improve_rows, step_rows
 
-HAS_NUMBA = find_spec("numba") is not None
+RELAXED_STEPS = 32
+"""More find better codes: evaluation/NOTES.md has the figures."""
+
+MOMENTUM = 0.9
+STEP = 3.0
+"""Length of a step in units of one over the largest eigenvalue of ``V V^T``; below 2 (1 + momentum) it cannot diverge."""
+
+PUSH = 0.7
+"""The last step's push towards the corners, in units of a step times the mean squared length of the atoms."""
+
+MEAN_WEIGHT = 4.0
 
 LEAST_GAIN = 1e-6
-"""A move must raise the squared cosine by this share, so that rounding cannot make moves go in circles."""
+"""What a move must gain at least, relative to embeddings of length 1: rounding must not make moves go in circles."""
 
-LEAST_LENGTH = 1e-4
-"""A decoded code shorter than this, squared and relative to the longest atom, is rounding noise and counts as 0."""
+LENGTH_WEIGHT = 1.0
+"""``mu`` of the term for equal lengths."""
 
 
-def refine_codes(
-    codes: BinaryCodes,
-    targets: Tensor,
-    decoder: Tensor,
-    gram: Tensor,
-    *,
-    max_moves: int,
-    budget: int | None = None,
-) -> BinaryCodes:
-    """Refined codes.
+@dataclass(frozen=True)
+class Problem:
+    """What the refinement of any text has in common with that of the others.
 
-    Args:
-        codes: n codes.
-        targets: y = x - c, float32 (n, d).
+    Attributes:
         decoder: V, float32 (D, d).
+        offset: c, float32 (d,).
         gram: V V^T, float32 (D, D).
-        max_moves: Most moves per text.
-        budget: Most active features per text; a text that has more keeps its number. ``None``: the number of active features of
-            every text stays as it is.
-
-    Returns:
-        n codes with the same number of active features, or at most ``budget`` where it is given.
+        fewest: Least active features of a text.
+        most: Most active features of a text.
+        expected: Number of active features from which relaxed steps start, and which they keep where ``fewest`` or ``most`` say so.
+        length: Share of an embedding's squared length that its decoded code shall have; ``None``: any.
     """
-    correlations = targets @ decoder.T
-    if HAS_NUMBA and targets.device.type == "cpu":
-        return _refine_numba(codes, correlations, gram, max_moves, budget)
-    return _refine_torch(codes, correlations, gram, max_moves, budget)
+
+    decoder: Tensor
+    offset: Tensor
+    gram: Tensor
+    fewest: int
+    most: int
+    expected: int
+    length: float | None = None
 
 
-def _refine_numba(codes: BinaryCodes, correlations: Tensor, gram: Tensor, max_moves: int, budget: int | None) -> BinaryCodes:
-    from bsa_st.refine_kernel import refine_rows
-
-    counts = codes.counts.astype(np.int32)
-    width = max(int(counts.max(initial=0)), budget or 0)
-    ids = np.zeros((len(codes), width), dtype=np.int32)
-    filled = np.arange(width) < counts[:, None]
-    ids[filled] = codes.ids
-    refine_rows(
-        correlations.numpy(),
-        gram.numpy(),
-        ids,
-        counts,
-        max_moves,
-        -1 if budget is None else budget,
-        np.float32(1 + LEAST_GAIN),
-        np.float32(LEAST_LENGTH * gram.diagonal().max()),
-    )
-    ids[np.arange(width) >= counts[:, None]] = codes.hidden_dim  # sorts behind every real id
-    ids.sort(axis=1)
-    indptr = np.concatenate([[0], np.cumsum(counts)])
-    return BinaryCodes(ids[np.arange(width) < counts[:, None]], indptr, codes.hidden_dim)
+def weigh_mean(rows: Tensor, mean: Tensor) -> Tensor:
+    """Rows in the basis in which distances are measured: the part along ``mean`` (d,) is lengthened by the root of :data:`MEAN_WEIGHT`, float (n, d)."""
+    direction = mean / mean.norm().clamp_min(1e-12)
+    return rows + (MEAN_WEIGHT**0.5 - 1) * (rows @ direction)[..., None] * direction
 
 
 @torch.no_grad()
-def _refine_torch(codes: BinaryCodes, correlations: Tensor, gram: Tensor, max_moves: int, budget: int | None) -> BinaryCodes:
-    active = torch.from_numpy(codes.to_dense()).to(gram.device).bool()
-    rows = torch.arange(len(active), device=gram.device)
-    norms = gram.diagonal()
-    floor = LEAST_LENGTH * norms.max()
-    sums = active.float() @ gram
-    for _ in range(max_moves):
-        agreement = (correlations * active).sum(dim=1, keepdim=True)
-        length = (sums * active).sum(dim=1, keepdim=True)
-        now = _score(agreement, length, floor)
-        removed_agreement, removed_length = agreement - correlations, length + norms - 2 * sums
-        removal = _score(removed_agreement, removed_length, floor).masked_fill(~active, -torch.inf)
-        best_removal, out = removal.max(dim=1, keepdim=True)
-        base_agreement, base_length = removed_agreement.gather(1, out), removed_length.gather(1, out)
-        swap = _score(base_agreement + correlations, base_length + norms + 2 * (sums - gram[out[:, 0]]), floor)
-        best_swap, swap_in = swap.masked_fill(active, -torch.inf).max(dim=1, keepdim=True)
-        best_swap = best_swap.masked_fill(torch.isinf(best_removal), -torch.inf)
-        if budget is None:
-            best_removal = torch.full_like(best_removal, -torch.inf)
-            best_add, add_in = best_removal, swap_in
+def refine(problem: Problem, x: Tensor, plain: Tensor, relaxed_steps: int = RELAXED_STEPS) -> Tensor:
+    """Refined codes.
+
+    Args:
+        problem: Decoder and limits.
+        x: Dense embeddings, float32 (n, d), of length 1.
+        plain: Codes to start from where ``relaxed_steps`` is 0, bool (n, D); else not looked at.
+        relaxed_steps: Gradient steps before the greedy moves.
+
+    Returns:
+        bool (n, D).
+    """
+    active = relaxed(problem, x, relaxed_steps) > 0.5 if relaxed_steps else plain
+    improve = _improve_numba if x.device.type == "cpu" else _improve_torch
+    return improve(problem, x, active)
+
+
+@torch.no_grad()
+def relaxed(problem: Problem, x: Tensor, steps: int) -> Tensor:
+    """The relaxed codes after so many steps, float32 (n, D) in [0, 1]; see :func:`refine`."""
+    decoder, gram = problem.decoder, problem.gram
+    features, width = decoder.shape
+    step = STEP / float(largest_eigenvalue(decoder))
+    push = PUSH * step * float(gram.diagonal().mean())
+    linear = step * ((x - problem.offset) @ decoder.T)
+    if problem.expected == 0:
+        return torch.zeros_like(linear)
+    total = problem.expected if problem.fewest > 0 or problem.most < features else -1
+    state = torch.full_like(linear, problem.expected / features)
+    before = state.clone()
+    for number in range(steps):
+        pushed = push * number / max(1, steps - 1)
+        pull = (state @ decoder) @ decoder.T if features > 2 * width else state @ gram
+        if x.device.type == "cpu":
+            numbers = (np.float32(value) for value in (step, pushed, MOMENTUM, total))
+            step_rows(pull.numpy(), state.numpy(), before.numpy(), linear.numpy(), *numbers)
         else:
-            add = _score(agreement + correlations, length + norms + 2 * sums, floor)
-            full = active.sum(dim=1, keepdim=True) >= budget
-            best_add, add_in = add.masked_fill(active | full, -torch.inf).max(dim=1, keepdim=True)
-        choices = torch.cat([best_removal, best_swap, best_add], dim=1)
-        best, move = choices.max(dim=1)
-        better = best > now[:, 0] * (1 + LEAST_GAIN) + 1e-30
-        if not better.any():
+            before, state = state, _step(pull, state, before, linear, step, pushed, total)
+    return state
+
+
+def _step(pull: Tensor, state: Tensor, before: Tensor, linear: Tensor, step: float, pushed: float, total: int) -> Tensor:
+    """The step of :func:`bsa_st.refine_kernel.step_rows`; returns the new state."""
+    after = (1 + pushed + MOMENTUM) * state - MOMENTUM * before - step * pull + linear - pushed / 2
+    if total >= 0:
+        for _ in range(2):
+            inside = ((after > 0) & (after < 1)).sum(dim=1, keepdim=True).clamp_min(1)
+            after -= (after.clamp(0, 1).sum(dim=1, keepdim=True) - total) / inside
+    return after.clamp_(0, 1)
+
+
+def largest_eigenvalue(decoder: Tensor) -> Tensor:
+    """Largest eigenvalue of ``V V^T``, V float (D, d)."""
+    return torch.linalg.eigvalsh(decoder.T @ decoder)[-1].clamp_min(1e-12)
+
+
+def _improve_numba(problem: Problem, x: Tensor, active: Tensor) -> Tensor:
+    residual, toward, lengths = _start(problem, x, active)
+    on = active.numpy().copy()
+    improve_rows(
+        on,
+        residual.numpy(),
+        toward.numpy(),
+        lengths.numpy(),
+        problem.gram.numpy(),
+        problem.fewest,
+        problem.most,
+        2 * problem.decoder.shape[0],
+        np.float32(-LEAST_GAIN),
+        np.float32(0 if problem.length is None else LENGTH_WEIGHT),
+        _goals(problem, x).numpy(),
+    )
+    return torch.from_numpy(on)
+
+
+def _start(problem: Problem, x: Tensor, active: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """``V (x - x_hat)`` (n, D), ``V x_hat`` (n, D) and ``|x_hat|^2`` (n,) of codes, bool (n, D)."""
+    decoded = active.float() @ problem.decoder + problem.offset
+    return (x - decoded) @ problem.decoder.T, decoded @ problem.decoder.T, decoded.square().sum(dim=1)
+
+
+def _goals(problem: Problem, x: Tensor) -> Tensor:
+    """Squared lengths that decoded codes shall have, float32 (n,)."""
+    return x.square().sum(dim=1) * (problem.length or 0.0)
+
+
+def _improve_torch(problem: Problem, x: Tensor, active: Tensor) -> Tensor:
+    """The moves of :func:`bsa_st.refine_kernel.improve_rows`, all texts at a time."""
+    gram = problem.gram
+    norms = gram.diagonal()
+    active = active.clone()
+    weight = 0.0 if problem.length is None else LENGTH_WEIGHT
+    residual, toward, lengths = _start(problem, x, active)
+    goals = _goals(problem, x)
+    counts = active.sum(dim=1)
+    rows = torch.arange(len(x), device=x.device)
+
+    def change(error: Tensor, length: Tensor) -> Tensor:
+        return error + weight * length * (2 * (lengths - goals)[:, None] + length)
+
+    for _ in range(2 * gram.shape[0]):
+        sign = 1.0 - 2.0 * active
+        error, length = norms - 2 * sign * residual, norms + 2 * sign * toward
+        single = change(error, length)
+        removal, out = single.masked_fill(~active, torch.inf).min(dim=1)
+        addition, into = single.masked_fill(active, torch.inf).min(dim=1)
+        few, many = counts < problem.fewest, counts > problem.most
+        may_remove = (counts > problem.fewest) & ~few
+        may_add = (counts < problem.most) & ~many
+        best_removal = torch.where(may_remove & ((removal < -LEAST_GAIN) | many), removal, torch.inf)
+        best_addition = torch.where(may_add & ((addition < -LEAST_GAIN) | few), addition, torch.inf)
+        removes, adds = best_removal <= best_addition, best_addition < best_removal
+        removes &= torch.isfinite(best_removal)
+        leave, enter = torch.where(removes, out, -1), torch.where(adds, into, -1)
+        stuck = ~(removes | adds) & torch.isfinite(removal) & torch.isfinite(addition)
+        if stuck.any():
+            both = []
+            for fixed, others in ((out, ~active), (into, active)):
+                own_error, own_length = error.gather(1, fixed[:, None]), length.gather(1, fixed[:, None])
+                value = change(own_error + error - 2 * gram[fixed], own_length + length - 2 * gram[fixed])
+                both.append(value.masked_fill(~others, torch.inf).min(dim=1))
+            (first, first_in), (second, second_out) = both
+            swaps_first = stuck & (first <= second) & (first < -LEAST_GAIN)
+            swaps_second = stuck & (second < first) & (second < -LEAST_GAIN)
+            leave = torch.where(swaps_first, out, torch.where(swaps_second, second_out, leave))
+            enter = torch.where(swaps_first, first_in, torch.where(swaps_second, into, enter))
+        if not ((leave >= 0) | (enter >= 0)).any():
             break
-        leaves, enters = better & (move < 2), better & (move > 0)
-        incoming = torch.where(move == 1, swap_in[:, 0], add_in[:, 0])
-        active[rows[leaves], out[leaves, 0]] = False
-        active[rows[enters], incoming[enters]] = True
-        sums[leaves] -= gram[out[leaves, 0]]
-        sums[enters] += gram[incoming[enters]]
-    return BinaryCodes.from_dense(active.float())
-
-
-def _score(agreement: Tensor, length: Tensor, floor: Tensor) -> Tensor:
-    """Squared cosine of code and target, up to the target's length; 0 where they disagree in sign or the code decodes to 0."""
-    return torch.where(length > floor, agreement.clamp_min(0).square() / length.clamp_min(floor), 0.0)
+        for places, direction in ((leave, -1.0), (enter, 1.0)):
+            moved = places >= 0
+            ids = places[moved]
+            lengths[moved] += direction * 2 * toward[moved, ids] + norms[ids]
+            residual[moved] -= direction * gram[ids]
+            toward[moved] += direction * gram[ids]
+            active[rows[moved], ids] = direction > 0
+            counts[moved] += int(direction)
+    return active

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
@@ -39,17 +40,21 @@ def _setting(default: Any, help: str) -> Any:
 class DistillSettings:
     """Everything that decides the trained weights; a value out of range raises :class:`BSAError`."""
 
-    hidden_dim: int = _setting(4096, "Number of features D.")
-    k: int = _setting(32, "Target number of active features per text.")
+    hidden_dim: int = _setting(1024, "Number of features D, the bits of a code.")
+    k: int = _setting(107, "Target number of active features per text.")
     selection: Selection = _setting("threshold", "threshold: a variable number of active features; topk: exactly k.")
-    nested: Budgets = _setting((), "Smaller budgets trained along, HIDDEN_DIM:K, on prefixes of the features.")
+    nested: Budgets = _setting((), "Smaller budgets of a sparse head trained along, HIDDEN_DIM:K, on prefixes of the features.")
     objective: str = _setting("bsa", f"What is minimised: {', '.join(OBJECTIVES)}.")
     alignment_weight: float = _setting(1.0, "Weight of the soft top-k cosine loss beside the reconstruction.")
-    steps: int = _setting(2000, "Training steps.")
+    steps: int = _setting(
+        0, "Training steps of the two losses before the refit; the published training takes 2,000, and no refit."
+    )
     batch_size: int = _setting(512, "Texts per training step and device.")
     learning_rate: float = _setting(1e-3, "Peak learning rate of AdamW; it rises over 5 % of the steps, then falls to 0.")
     noise: float = _setting(0.3, "Length of the Gaussian noise added to a training embedding, relative to its own length.")
-    polish_rounds: int = _setting(1, "Rounds that fit the decoder to refined codes after training; 0 for none.")
+    refit_rounds: int = _setting(
+        12, "Rounds of alternating least squares after the losses; 0 for none, which is the published training."
+    )
     held_out: float = _setting(0.02, "Share of the texts kept for evaluation, at most 5,000 texts.")
     eval_steps: int = _setting(500, "Steps between two evaluations, and between two checkpoints.")
     seed: int = _setting(0, "Random seed of the weights, the split and the order of the texts.")
@@ -60,16 +65,41 @@ class DistillSettings:
         if self.nested and self.objective != "bsa":
             raise BSAError(f"nested budgets are trained by the objective bsa only, not by {self.objective}")
         object.__setattr__(self, "nested", check_nested(self.nested, self.hidden_dim))
-        for name in ("steps", "batch_size", "eval_steps"):
-            if getattr(self, name) < 1:
-                raise BSAError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.nested and self.compact:
+            raise BSAError(
+                f"nested budgets need a sparse head, k below half of hidden_dim = {self.hidden_dim}; got k = {self.k}"
+            )
+        for name, least in (("steps", 0), ("refit_rounds", 0), ("batch_size", 1), ("eval_steps", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise BSAError(f"{name} must be a whole number, at least {least}, got {value!r}")
+        if self.steps == 0 and self.objective != "bsa":
+            raise BSAError(f"the objective {self.objective} needs training steps, got steps = 0")
         if not 0 < self.held_out < 1:
             raise BSAError(f"held_out must lie between 0 and 1, got {self.held_out}")
-        if not self.learning_rate > 0:
-            raise BSAError(f"learning_rate must be positive, got {self.learning_rate}")
-        for name in ("alignment_weight", "noise", "polish_rounds"):
-            if not getattr(self, name) >= 0:
-                raise BSAError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not 0 < self.learning_rate <= 1:
+            raise BSAError(f"learning_rate must be positive and at most 1, got {self.learning_rate}")
+        for name in ("alignment_weight", "noise"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise BSAError(f"{name} must be a number, at least 0, got {getattr(self, name)}")
+
+    @classmethod
+    def of_bytes(cls, code_bytes: int, **others: Any) -> DistillSettings:
+        """Settings of a compact head whose codes take so many bytes: a feature per bit, half of them active.
+
+        Raises:
+            BSAError: If ``code_bytes`` is not between 1 and 8,192, or ``hidden_dim``, ``k`` or ``selection`` are given too.
+        """
+        if type(code_bytes) is not int or not 1 <= code_bytes <= 8192:
+            raise BSAError(f"code_bytes must be a whole number from 1 to 8192, got {code_bytes!r}")
+        if given := sorted(others.keys() & {"hidden_dim", "k", "selection"}):
+            raise BSAError(f"code_bytes decides hidden_dim, k and selection; leave out {', '.join(given)}")
+        return cls(hidden_dim=8 * code_bytes, k=4 * code_bytes, selection="threshold", **others)
+
+    @property
+    def compact(self) -> bool:
+        """Whether about half of the features are active, any number in each text, rather than few."""
+        return is_compact(self.hidden_dim, self.k, self.selection)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, as JSON holds them."""
@@ -81,8 +111,16 @@ def help_texts() -> dict[str, str]:
     return {entry.name: entry.metadata["help"] for entry in fields(DistillSettings)}
 
 
+def is_compact(hidden_dim: int, k: int, selection: str) -> bool:
+    """Whether a head of these sizes is compact: its codes are read as bits, not as a few active features."""
+    return selection == "threshold" and 2 * k >= hidden_dim
+
+
 def check_sizes(input_dim: int, hidden_dim: int, k: int, selection: str) -> None:
     """Raise a :class:`BSAError` that names the first size out of range."""
+    for name, size in (("hidden_dim", hidden_dim), ("k", k)):
+        if type(size) is not int:
+            raise BSAError(f"{name} must be a whole number, got {size!r}")
     if not 1 <= input_dim <= MAX_DIM:
         raise BSAError(f"input_dim must lie between 1 and {MAX_DIM}, got {input_dim}")
     if not 1 <= hidden_dim <= MAX_DIM:

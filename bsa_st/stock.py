@@ -52,5 +52,5 @@ def stock_shapes(head: BinarySparsityAlignment) -> list[tuple[int, int]]:
 
 
 def power_of_two_below(limit: float, largest: Tensor) -> float:
-    """Largest power of two that keeps ``largest`` below ``limit`` when multiplied with it."""
-    return 2.0 ** math.floor(math.log2(limit / max(float(largest), 1e-30)))
+    """Largest power of two, itself below float16's limit, that keeps ``largest`` below ``limit`` when multiplied with it."""
+    return min(2.0 ** math.floor(math.log2(limit / max(float(largest), 1e-30))), HALF_RANGE)

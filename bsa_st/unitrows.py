@@ -14,6 +14,9 @@ TOLERANCE = 0.01
 """Rows so near to length 1 stay as they are, bit for bit: their codes are those of plain sentence-transformers."""
 
 
+SMALLEST = 1e-15
+
+
 def unit_rows(rows: Tensor) -> Tensor:
     """Rows of length 1; a row of zeros stays zero.
 
@@ -24,5 +27,12 @@ def unit_rows(rows: Tensor) -> Tensor:
         float (n, d), of the same dtype.
     """
     length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    if ((length - 1).abs() <= TOLERANCE).all():
+        return rows
     stays = ((length - 1).abs() <= TOLERANCE) | (length == 0)
-    return rows / torch.where(stays, torch.ones_like(length), length)
+    largest = rows.abs().amax(dim=1, keepdim=True)  # squares of 1e30 or 1e-30 do not fit float32
+    stays &= (largest > SMALLEST) & (largest < 1 / SMALLEST) | (largest == 0)
+    scaled = rows / torch.where(stays | (largest == 0), torch.ones_like(largest), largest)
+    return scaled / torch.where(
+        stays, torch.ones_like(length), torch.linalg.vector_norm(scaled, dim=1, keepdim=True).clamp_min(SMALLEST)
+    )

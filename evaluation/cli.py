@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +12,7 @@ from evaluation.console import run_command
 
 HERE = Path(__file__).parent
 DATA_VARIABLE = "BSA_ST_DATA"
+logger = logging.getLogger("evaluation")
 
 app = typer.Typer(
     add_completion=False,
@@ -25,106 +26,93 @@ app = typer.Typer(
 def evaluate(
     data: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of local task folders (corpus.jsonl, queries.jsonl, qrels.tsv; or test.tsv).  [default: $BSA_ST_DATA]"
-        ),
+        typer.Option(envvar=DATA_VARIABLE, help="Folder with text_mix/mix.txt.gz, retrieval_* and sts_* folders."),
     ] = None,
-    tasks: Annotated[
-        str,
-        typer.Option(
-            help="Comma-separated local folders (without retrieval_ or sts_), hpo, mteb tasks or benchmarks.  [default: all local]"
-        ),
+    encoders: Annotated[str, typer.Option(help="Comma-separated encoders.  [default: all]")] = "",
+    methods: Annotated[str, typer.Option(help="Comma-separated methods.  [default: all]")] = "",
+    budgets: Annotated[
+        str, typer.Option(help="Comma-separated bytes per text.  [default: float32's divided by 48, 32, 24, 16 and 12]")
     ] = "",
-    methods: Annotated[
-        str,
-        typer.Option(
-            help="Comma-separated methods or families, e.g. float32,pq,bsa-topk; core is a short list.  [default: all]"
-        ),
-    ] = "",
-    settings: Annotated[
-        str, typer.Option(help="What trained methods learn from: general, adapted or both, comma-separated.")
-    ] = "general,adapted",
-    model: Annotated[
-        str,
-        typer.Option(
-            help="Encoder: all-MiniLM-L6-v2, wordllama or all-mpnet-base-v2 from their packages, a folder, or a name on the Hub."
-        ),
-    ] = "all-MiniLM-L6-v2",
-    train_texts: Annotated[
-        list[Path] | None,
-        typer.Option(help="Text file of the general setting; may be repeated.  [default: from the data folder]"),
-    ] = None,
-    train_limit: Annotated[int, typer.Option(help="Short training texts drawn at random.", min=2)] = 150_000,
-    steps: Annotated[
-        int | None, typer.Option(help="Training steps of every BSA and CSR head.  [default: as in the tables]", min=1)
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(help="Seed of every BSA and CSR head; rows of another seed than 0 go to seeds/ in --output.", min=0)
-    ] = 0,
+    seeds: Annotated[
+        int, typer.Option(help="Seeds of each method; of those that take long to fit, only the first.", min=1)
+    ] = 3,
+    tasks: Annotated[bool, typer.Option(help="Score the judged sets (nDCG@10, Spearman) too.")] = True,
+    share: Annotated[float, typer.Option(help="Share of the general sentences, for a quick look.", min=0.001, max=1.0)] = 1.0,
     output: Annotated[Path, typer.Option(help="Folder of the results.")] = HERE / "results",
-    work: Annotated[Path, typer.Option(help="Folder of finished pairs, for resuming, and of mteb's own result files.")] = Path(
+    work: Annotated[Path, typer.Option(help="Folder of finished cells and fitted methods, for resuming.")] = Path(
         "build/evaluation"
     ),
-    cache_dir: Annotated[Path | None, typer.Option(help="Folder of the embedding cache.  [default: ~/.cache/bsa_st]")] = None,
-    precision: Annotated[
-        str,
-        typer.Option(
-            help="Number format in which evaluation texts are encoded: float32, bfloat16, or auto, the faster that is safe."
-        ),
-    ] = "float32",
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            help="CPU threads of a worker; speed is always measured on one.  [default: all; 1 with several workers]", min=1
-        ),
-    ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that fit and evaluate methods at the same time.", min=1)] = 1,
-    quick: Annotated[
-        bool, typer.Option(help="A small run from packages alone: part of HPO, few methods, short training.")
-    ] = False,
-    report: Annotated[bool, typer.Option(help="Write RESULTS.md and the plots beside the results folder afterwards.")] = True,
     report_only: Annotated[
-        bool, typer.Option("--report-only", help="Only write RESULTS.md and the plots from the results that are there.")
+        bool, typer.Option("--report-only", help="Only write RESULTS.md from the results that are there.")
     ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Print every figure that RESULTS.md leaves out.")] = False,
 ) -> None:
-    """Score methods on tasks with mteb, beside every baseline, at honest bytes.
+    """Store embeddings by every method at the same bytes, and count how many of float32's ten nearest documents are found.
 
-    Finished (method, task) pairs are kept in --work: an interrupted run continues where it stopped.
+    Finished cells (encoder, method, budget, seed) are kept in --work: an interrupted run continues where it stopped.
     """
-    from evaluation.report import write_report
+    from bsa_st import BSAError
+    from evaluation.inputs import ENCODERS
+    from evaluation.methods import METHODS, choose
+    from evaluation.report import full_tables, write_report
 
+    chosen_encoders = choose(_split(encoders), ENCODERS, "encoder")
+    chosen_methods = choose(_split(methods), list(METHODS), "method")
+    sizes = _numbers(budgets)
     if not report_only:
-        from evaluation.prepare import Request, prepare
-        from evaluation.run import run
-        from evaluation.seeds import seed_folder
+        if data is None:
+            raise BSAError(f"give --data or set {DATA_VARIABLE}")
+        for encoder in chosen_encoders:
+            _measure(encoder, data, chosen_methods, sizes, seeds, tasks, share, output, work)
+    typer.echo(f"Report in {write_report(output)}")
+    if full:
+        typer.echo(full_tables(output))
 
-        variable = os.environ.get(DATA_VARIABLE)
-        request = Request(
-            data=data or (Path(variable) if variable and not quick else None),
-            tasks=_split(tasks),
-            methods=_split(methods),
-            settings=_split(settings),
-            model=model,
-            train_texts=tuple(train_texts or ()),
-            train_limit=train_limit,
-            steps=steps,
-            seed=seed,
-            output=seed_folder(output, seed),
-            work=work,
-            cache_dir=cache_dir,
-            precision=precision,
-            threads=threads,
-            workers=workers,
-            quick=quick,
-        )
-        for path in run(prepare(request)):
-            typer.echo(f"Rows in {path}")
-    if report or report_only:
-        typer.echo(f"Report in {write_report(output)}")
+
+def _measure(
+    encoder: str,
+    data: Path,
+    methods: list[str],
+    sizes: list[int],
+    seeds: int,
+    tasks: bool,
+    share: float,
+    output: Path,
+    work: Path,
+) -> None:
+    """Measure the cells of one encoder, budget by budget, and merge each budget's into its file."""
+    from bsa_st import BSAError
+    from evaluation.cells import cells, measure
+    from evaluation.inputs import Inputs
+    from evaluation.inputs import budgets as usual_budgets
+    from evaluation.results import merge
+
+    inputs = Inputs(encoder, data, share, tasks)
+    width = inputs.general.training.shape[1]
+    wanted = cells(methods, sizes or usual_budgets(width), seeds, width)
+    if not wanted:
+        raise BSAError(f"none of the methods fits {sizes} bytes for embeddings of {width} dimensions")
+    done = []
+    for number, cell in enumerate(wanted, start=1):
+        logger.info("%s: cell %d of %d, %s", encoder, number, len(wanted), cell)
+        done.append((cell, measure(cell, inputs, work)))
+        merge(output / f"{encoder}.json", inputs, done)
 
 
 def _split(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _numbers(sizes: str) -> list[int]:
+    from bsa_st import BSAError
+
+    try:
+        numbers = [int(size) for size in _split(sizes)]
+    except ValueError:
+        numbers = [0]
+    if any(number < 1 for number in numbers):
+        raise BSAError(f"--budgets must be whole numbers of bytes, got {sizes!r}")
+    return numbers
 
 
 def main() -> None:

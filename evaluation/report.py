@@ -1,211 +1,210 @@
-"""``RESULTS.md`` and the plots, from ``results/*.json``; one of the goals is measured in ``dictionaries.json``."""
+"""``RESULTS.md``: one screen read out of ``results/*.json``; and all further tables, for the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from bsa_st import BSAError
-from bsa_st.atomic import atomic_file
-from evaluation.bars import Measured, bars_table
-from evaluation.dictionaries_report import studied_heads
-from evaluation.encoders import MINILM
-from evaluation.glance import equal_bytes, glance
-from evaluation.markdown import interval, markdown_table, percent, rate, score
-from evaluation.rows import Row, details_path, read_json, read_rows
-from evaluation.seeds import seed_shares, seeds_table
-from evaluation.table import Line, mean_tasks, table
-from evaluation.training import SETTINGS
+from evaluation.inputs import ENCODERS
+from evaluation.markdown import MISSING, markdown_table
+from evaluation.methods import METHODS, OURS, RIVALS, SIZED_RIVALS
+from evaluation.results import Results, Value, read
 
-RETRIEVAL, SIMILARITY = "ndcg_at_10", "spearman"
-TITLES = {RETRIEVAL: "Retrieval, nDCG@10", SIMILARITY: "Sentence similarity, Spearman"}
-EXPLAINED = {
-    "general": "Trained methods saw general text only, nothing of the tasks.",
-    "adapted": "Trained methods saw the general text and the tasks' documents, never a query.",
-}
-HEADER = """\
-Written by `python -m evaluation --report-only` from `results/*.json`; do not edit. `make evaluate DATA=DIR` makes the results of
-all-MiniLM-L6-v2 again, `make evaluate-seeds DATA=DIR` those of other seeds and `make evaluate-encoders DATA=DIR` those of the other encoders, where `DIR` holds task folders,
-`text_mix/mix.txt.gz` (short training texts) and `retrieval_medquad` (long ones); both continue an interrupted run.
-[NOTES.md](NOTES.md) says what was tried, [LEADERBOARD.md](LEADERBOARD.md) how scores get onto mteb's leaderboard. Elsewhere:
-[SEARCH.md](SEARCH.md) times the index, [DICTIONARIES.md](DICTIONARIES.md) compares D and k at equal bytes,
-[INTERPRETABILITY.md](INTERPRETABILITY.md) measures how well features can be read,
-[PAPER.md](PAPER.md) answers what reviewers of the method asked: other objectives, ablations, domains, cost."""
-GLANCE = """\
-The BSA methods are the ones that `evaluation/budgets.py` recommends for each budget of bytes, whatever they score here. *Strongest other*
-is the baseline of the same budget with the best score on these very tasks, a choice in its favour; every baseline of the budget
-stands below under *At equal bytes*. *p*: paired randomisation test over queries. RaBitQ's and CSR's own sizes are listed with the nearest budget."""
-BARS = """\
-For all-MiniLM-L6-v2; *decoded* and *symmetric* compare a code with a code, *decoded* weighting every feature of the document by the
-decoded query code, *symmetric* counting shared features. Percentages are of float32's mean over the local retrieval sets (or of
-its mean Spearman), and means over the seeds where a head was trained from several. Heads of other D are those of [DICTIONARIES.md](DICTIONARIES.md)."""
-NOT_DONE = """\
-**Not done:** d=1024. No package with the weights of a 1,024-d encoder was found, and embeddings made wider by a random map are no real
-ones. The other encoders ran on fewer methods, as their commands say. all-mpnet-base-v2 (768-d, slow to embed with) also ran on two small collections and one
-similarity set only, learnt from 30,000 texts, in 1,000 steps, and not in the adapted setting."""
-SEEDS = """\
-The recommended heads trained again from other seeds (`make evaluate-seeds`), mean nDCG@10 as above; the tables show the first seed. The interval is over
-seeds alone, queries staying the same."""
-HOW_TO_READ = """\
-How to read the tables. *symmetric*, *cosine*, *idf*: the query is a code too (overlap, cosine of codes, overlap weighted by inverse
-document frequency). *decoded*: the query's code is decoded first. PQ, OPQ and int8 always compare decoded vectors in *symmetric*.
-*asymmetric*: float query, coded document. *two-stage*: candidates first, then scored again by the float query within the same code.
-*rescored*: candidates scored again by float32 vectors, whose bytes are counted. Bytes are measured on the serialised codes, side data of
-each document and real-valued strengths (CSR) included; what all documents share (codebook, rotation, decoder) stands apart. Queries per
-second: exhaustive search for 10 results over the largest collection of the mean, in a batch of 200, on one thread, after the dense
-encoder; all methods in turns in one process, the best of five rounds; library indexes where there are any (faiss), else numpy and scipy.
-Ties: share of queries with equal scores among the first 11; BSA breaks them by the decoder's score, sign bits at random with a fixed
-seed. Means are plain means over the tasks before the column *mean*; what stands behind it (hpo: synonym to concept in the Human
-Phenotype Ontology) does not count in it. One seed, unless said: differences under about .005 are noise, see the intervals and tests."""
+ONE_SEED = "¹"
+TITLE = """# Results
+
+found@10 is the share of the float embeddings' own ten nearest documents among the ten found: {queries:,} queries on {documents:,} general
+sentences, {training:,} others to learn from. Float queries; every method is centred, trained on the same rows by its authors'
+defaults, and rivals are scored by that estimate of five (divided by the decoded length, by a softened one, by the centred one, undivided, on the sphere)
+which finds most, ours by the softened one that the package uses. In per cent, with 95 % intervals over queries and seeds: three seeds of what is trained, one where marked {one_seed} (fits of minutes).
+
+*Limit* is no method: it is what a code at the Gaussian rate-distortion bound of the embeddings' covariance would find. Where a rival
+finds more than both of ours, it is bold. `python -m evaluation --data DATA` writes this page; `python -m evaluation --report-only --full`
+prints what it leaves out: each estimate, cosines, seconds to fit, milliseconds to encode, each judged set.
+
+![found@10 against bytes](plots/found.png)
+"""
+READING = """## How to read it
+
+- **Gained**: at equal bytes the code finds more of the neighbours than product, residual and additive quantisers do, most where bytes are
+  few; it needs no codebook lookups, and every engine with bit vectors can hold the compact form. *Lead* says by how much, and says so
+  with a minus sign where a rival leads.
+- **Lost**: documents must be refined when they are stored, which takes longer than assigning them to codebooks at the same bytes
+  (`encode_ms` in the full tables); scores need float queries; sparse codes at the same bytes on disk take more in memory as bit vectors.
+- nDCG@10 and Spearman hardly tell methods apart from 1/24 of float32 on: small judged sets move by a point or two by chance. found@10 does.
+- Where all texts share a direction (the E5-like embeddings) raw sign bits collapse, and undivided scores lose most.
+"""
 
 
-def write_report(results: Path) -> Path:
-    """Write ``RESULTS.md`` and ``plots/`` beside the results folder; returns the path of the page.
+def write_report(folder: Path) -> Path:
+    """Write ``RESULTS.md`` and ``plots/found.png`` beside the folder of results; returns the path of the page."""
+    from evaluation.plots import plot_found  # matplotlib is slow to import and needed here alone
 
-    Raises:
-        BSAError: If there are no results, or a file is damaged.
-    """
-    runs = _runs(results)
-    if not runs:
-        raise BSAError(f"{results}: no result rows; run the evaluation first")
-    parts = ["# Results", HEADER]
-    details = {run: _details(results, *run) for run in runs}
-    own = {setting: run for (model, setting), run in runs.items() if model == MINILM}
-    if len(own) == len(SETTINGS):
-        measured = {setting: _measured(results, setting, rows, details[MINILM, setting]) for setting, rows in own.items()}
-        measured["general"].figures.update(studied_heads(results.parent / "dictionaries.json"))
-        parts += ["## Goals", BARS, bars_table(measured)]
-    for (model, setting), rows in runs.items():
-        parts += _section(model, setting, rows, details[model, setting], results)
-    if len({model for model, _ in runs}) > 1:
-        parts.append(NOT_DONE)
-    page = results.parent / "RESULTS.md"
-    with atomic_file(page) as file:
-        file.write(("\n\n".join([*parts, HOW_TO_READ]) + "\n").encode())
-    return page
+    found = load(folder)
+    path = folder.parent / "RESULTS.md"
+    plot_found(found, folder.parent / "plots" / "found.png")
+    path.write_text(page(found))
+    return path
 
 
-def _runs(results: Path) -> dict[tuple[str, str], list[Row]]:
-    runs: dict[tuple[str, str], list[Row]] = {}
-    for path in sorted(results.glob("*.json")):
-        if path.name.endswith(".details.json"):
-            continue
-        for row in read_rows(path):
-            runs.setdefault((row.model, row.setting), []).append(row)
-    return dict(sorted(runs.items(), key=lambda run: (run[0][0] != MINILM, run[0][0], SETTINGS.index(run[0][1]))))
+def load(folder: Path) -> list[Results]:
+    """Results of all encoders that have some, known ones first."""
+    names = [path.stem for path in sorted(folder.glob("*.json"))]
+    return [read(folder / f"{name}.json") for name in sorted(names, key=[*ENCODERS, *names].index)]
 
 
-def _details(results: Path, model: str, setting: str) -> dict[str, Any]:
-    path = details_path(results, model, setting)
-    return dict(read_json(path)) if path.is_file() else {}
-
-
-def _measured(results: Path, setting: str, rows: list[Row], details: dict[str, Any]) -> Measured:
-    shares = [seed_shares(results, MINILM, setting, rows, metric) for metric in TITLES]
-    return Measured(table(rows, RETRIEVAL)[1], table(rows, SIMILARITY)[1], dict(details.get("figures", {})), *shares)
-
-
-def _section(model: str, setting: str, rows: list[Row], details: dict[str, Any], results: Path) -> list[str]:
-    parts = [f"## {model}, {setting}", EXPLAINED[setting]]
-    tasks, lines = table(rows, RETRIEVAL)
-    budgets, width = details.get("budgets", []), details.get("width", 0)
-    if budgets:
-        inside = ", ".join(mean_tasks(tasks))
-        parts += ["### At a glance", f"Mean nDCG@10 over {inside}. {GLANCE}", glance(budgets, lines, width)]
-    if lines:
-        parts += _plots(model, setting, lines, details, results.parent)
-    if budgets:
-        parts += ["### At equal bytes", equal_bytes(budgets, lines, width)]
-    if seeds := seeds_table(seed_shares(results, model, setting, rows, RETRIEVAL), width):
-        parts += ["### Other seeds", SEEDS, seeds]
-    others = [metric for metric in dict.fromkeys(row.metric for row in rows) if metric not in TITLES]
-    for metric in [*TITLES, *others]:
-        tasks, lines = table(rows, metric)
-        if lines:
-            parts += [f"### {TITLES.get(metric, metric)}", _table(tasks, lines, _intervals(details, metric))]
-    if details.get("figures"):
-        parts += ["### Heads", _heads(details["figures"])]
-    if details:
-        versions = ", ".join(f"{name} {version}" for name, version in details["packages"].items())
-        parts.append(f"Made by `{details['command']}` with {details['training_texts']:,} general training texts; {versions}.")
-    return parts
-
-
-def _table(tasks: list[str], lines: Sequence[Line], intervals: dict[tuple[str, str], str]) -> str:
-    """Columns that no line has a value for are left out."""
-    inside = mean_tasks(tasks)
-    columns = [
-        "bytes",
-        *inside,
-        "mean",
-        "95 % interval",
-        "% of float32",
-        *tasks[len(inside) :],
-        "queries/s",
-        "ties",
-        "shared KB",
-    ]
-    cells = [
-        [
-            f"{line.bytes_per_text:.1f}",
-            *(score(line.scores[task]) for task in inside),
-            f"**{score(line.mean)}**",
-            intervals.get((line.method, line.scoring), "-"),
-            percent(line.of_float),
-            *(score(line.scores[task]) for task in tasks[len(inside) :]),
-            rate(line.queries_per_second),
-            "-" if line.tie_rate is None else f"{line.tie_rate:.0%}",
-            f"{line.shared_bytes / 1000:.0f}",
-        ]
-        for line in lines
-    ]
-    kept = [place for place in range(len(columns)) if any(row[place] != "-" for row in cells)]
-    header = ["method", "scoring", *(columns[place] for place in kept)]
-    return markdown_table(
-        header,
-        [[line.method, line.scoring, *(row[place] for place in kept)] for line, row in zip(lines, cells, strict=True)],
+def page(found: list[Results]) -> str:
+    """The page, Markdown."""
+    if not found:
+        return "# Results\n\nNone yet: `python -m evaluation --data DATA`.\n"
+    sizes = {name: found[0].content[name] for name in ("queries", "documents", "training")}
+    parts = [TITLE.format(**sizes, one_seed=ONE_SEED)]
+    for results in found:
+        parts.append(f"## {_heading(results)}\n\n{found_table(results)}\n")
+    parts.append(f"## Methods of one size\n\n{fixed_table(found)}\n")
+    parts.append(f"## Judged sets\n\n{judged_table(found)}\n")
+    absent = [name for name in SIZED_RIVALS if not any(name == method for results in found for method, _ in results.cells)]
+    parts.append(
+        READING
+        + (f"- A dash: not measured. No figure at all: {', '.join(absent)}.\n" if absent else "- A dash: not measured.\n")
     )
+    return "\n".join(parts)
 
 
-def _heads(figures: dict[str, Any]) -> str:
-    """What a model card states of a head."""
-    header = ["head", "active features, mean", "5th to 95th percentile", "never fired", "on texts", "seconds to train"]
-    body = [
-        [
-            method,
-            f"{facts['active_mean']:.1f}",
-            f"{facts['active_p5']:.0f} to {facts['active_p95']:.0f}",
-            f"{facts['never_fired']:.0f}",
-            f"{facts['texts']:,}" if "texts" in facts else "-",
-            f"{facts['seconds_to_fit']:.0f}" if "seconds_to_fit" in facts else "-",
+def found_table(results: Results) -> str:
+    """found@10 by budget: ours, the limit, each rival, and our lead over the best rival."""
+    rivals = [name for name in SIZED_RIVALS if any((name, budget) in results.cells for budget in results.budgets)]
+    columns = [*(name for name in OURS if any((name, budget) in results.cells for budget in results.budgets)), "limit", *rivals]
+    header = ["bytes", *(_marked(name) for name in columns), "lead", "bytes above the limit"]
+    body = []
+    for budget in results.budgets:
+        values = {name: results.found(name, budget) for name in columns}
+        ours = max((value.mean for name in OURS if (value := values.get(name))), default=None)
+        row = [
+            f"**{_found(value)}**" if name in rivals and value and ours is not None and value.mean > ours else _found(value)
+            for name, value in values.items()
         ]
-        for method, facts in figures.items()
-        if "active_mean" in facts
-    ]
+        body.append([str(budget), *row, _lead(results, budget), _above(results, budget)])
     return markdown_table(header, body)
 
 
-def _plots(model: str, setting: str, lines: Sequence[Line], details: dict[str, Any], folder: Path) -> list[str]:
-    from evaluation import plots  # matplotlib is slow to import and needed here alone
-
-    paths: dict[str, Path] = {}
-
-    def path(name: str, short: str) -> Path:
-        return paths.setdefault(name, folder / "plots" / f"{model}-{setting}-{short}.png")
-
-    plots.pareto(lines, path("Quality against bytes", "bytes"), f"{model}, {setting}: quality against bytes")
-    plots.speed(lines, path("Quality against query time", "time"), f"{model}, {setting}: quality against query time")
-    heads = {name: facts for name, facts in details.get("figures", {}).items() if "firing_rates" in facts}
-    if heads:
-        plots.active_features(heads, path("Active features per text", "active"))
-        plots.firing_rates(heads, path("Firing rates", "firing"))
-    return [f"![{name}](plots/{place.name})" for name, place in paths.items()]
+def fixed_table(found: list[Results]) -> str:
+    """Methods that have one size: bytes and found@10 by encoder, beside ours at the largest budget that is not above."""
+    names = [name for name in RIVALS if not METHODS[name].sized and any((name, 0) in results.cells for results in found)]
+    header = ["method", *(str(results.content["encoder"]) for results in found)]
+    return markdown_table(header, [[name, *(_fixed(results, name) for results in found)] for name in names]) + (
+        "\n\nBytes: found@10; behind it the best of ours at the largest measured budget of at most as many bytes."
+    )
 
 
-def _intervals(details: dict[str, Any], metric: str) -> dict[tuple[str, str], str]:
-    if metric != RETRIEVAL:
-        return {}
-    return {
-        (entry["method"], entry["scoring"]): interval(entry["ci_low"], entry["ci_high"]) for entry in details.get("means", [])
-    }
+def judged_table(found: list[Results]) -> str:
+    """nDCG@10 and Spearman as shares of float32: ours and the best rival."""
+    body = []
+    for results in found:
+        for budget in results.budgets:
+            best = best_rival(results, budget)
+            names = [*OURS, *([best] if best else [])]
+            cells = [_judged(results, name, budget) for name in names]
+            cells += [MISSING] * (len(OURS) + 1 - len(cells))
+            if any(cell != MISSING for cell in cells):
+                body.append(
+                    [str(results.content["encoder"]), str(budget), *cells[:-1], f"{best}: {cells[-1]}" if best else MISSING]
+                )
+    table = markdown_table(["encoder", "bytes", *OURS, "rival that finds most"], body)
+    names = list(dict.fromkeys(name for results in found for cell in results.content["cells"] for name in cell["tasks"]))
+    collections, rated = ([name for name in names if name.startswith("sts") == sts] for sts in (False, True))
+    return (
+        f"Mean nDCG@10 over {', '.join(collections) or 'nothing yet'} / mean Spearman over {', '.join(rated) or 'nothing yet'}, in per cent of float32's, "
+        f"mean over seeds.\n\n{table}"
+    )
+
+
+def full_tables(folder: Path) -> str:
+    """Every cell of every encoder, one table each."""
+    parts = []
+    for results in load(folder):
+        rows = []
+        for (method, budget), cells in results.cells.items():
+            estimates = ", ".join(
+                f"{name} {100 * sum(cell['found'][name] for cell in cells) / len(cells):.1f}" for name in cells[0]["found"]
+            )
+            figures = [
+                results.figure(method, budget, name) for name in ("stored", "cosine", "limit_bytes", "fit_seconds", "encode_ms")
+            ]
+            tasks = ", ".join(f"{name} {score:.4f}" for name, score in cells[0]["tasks"].items())
+            numbers = [MISSING if value is None else f"{value:.4g}" for value in figures]
+            rows.append(
+                [
+                    method,
+                    str(budget or MISSING),
+                    str(len(cells)),
+                    _found(results.found(method, budget)),
+                    estimates,
+                    *numbers,
+                    tasks,
+                ]
+            )
+        header = [
+            "method",
+            "budget",
+            "seeds",
+            "found@10",
+            "by estimate",
+            "bytes",
+            "cosine",
+            "limit's bytes",
+            "fit s",
+            "encode ms",
+            "first seed",
+        ]
+        parts.append(f"## {_heading(results)}\n\n{markdown_table(header, rows)}\n")
+    return "\n".join(parts)
+
+
+def best_rival(results: Results, budget: int) -> str | None:
+    """The rival that finds most at this budget."""
+    found = {name: value.mean for name in SIZED_RIVALS if (value := results.found(name, budget))}
+    return max(found, key=lambda name: found[name]) if found else None
+
+
+def _heading(results: Results) -> str:
+    content = results.content
+    return (
+        f"{content['encoder']}: {content['width']} dimensions ({content['effective_dimensions']:.0f} effective), "
+        f"mean cosine {content['mean_cosine']:.2f}"
+    )
+
+
+def _marked(name: str) -> str:
+    return name + (ONE_SEED if METHODS[name].seeds == 1 and name in RIVALS else "")
+
+
+def _found(value: Value | None) -> str:
+    return MISSING if value is None else f"{100 * value.mean:.1f} ±{100 * value.half:.1f}"
+
+
+def _lead(results: Results, budget: int) -> str:
+    best = best_rival(results, budget)
+    leads = [lead for name in OURS if best and (lead := results.lead(name, best, budget))]
+    if not leads:
+        return MISSING
+    lead = max(leads)
+    return f"{100 * lead.mean:+.1f} ±{100 * lead.half:.1f}"
+
+
+def _above(results: Results, budget: int) -> str:
+    needed = results.figure(OURS[0], budget, "limit_bytes")
+    return MISSING if needed is None else f"{budget - needed:.0f}"
+
+
+def _fixed(results: Results, name: str) -> str:
+    stored, value = results.figure(name, 0, "stored"), results.found(name, 0)
+    if stored is None or value is None:
+        return MISSING
+    below = [budget for budget in results.budgets if budget <= stored]
+    ours = [found.mean for own in OURS if below and (found := results.found(own, below[-1]))]
+    return f"{stored:.0f}: {_found(value)}" + (f" ({max(ours) * 100:.1f} at {below[-1]})" if ours else "")
+
+
+def _judged(results: Results, name: str, budget: int) -> str:
+    shares = [results.share(name, budget, kind) for kind in ("ndcg", "spearman")]
+    return MISSING if None in shares else " / ".join(f"{100 * share:.1f}" for share in shares if share is not None)

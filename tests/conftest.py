@@ -66,6 +66,11 @@ def topk_model(teacher: SentenceTransformer, embeddings: np.ndarray) -> Sentence
 
 
 @pytest.fixture(scope="session")
+def compact_model(teacher: SentenceTransformer, embeddings: np.ndarray) -> SentenceTransformer:
+    return bsa_st.distill(teacher, embeddings, code_bytes=32, refit_rounds=4, show_progress_bar=False)
+
+
+@pytest.fixture(scope="session")
 def threshold_folder(threshold_model: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "threshold"
     bsa_st.save(threshold_model, folder)

@@ -1,14 +1,12 @@
-"""Model cards: valid front matter, examples that run, and figures that are those of the results files."""
+"""Model cards: valid front matter, examples that run, and figures that are those of the training."""
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 from sentence_transformers import SentenceTransformer
@@ -17,11 +15,7 @@ import bsa_st
 from bsa_st import BSAError
 from bsa_st.card import PLACEHOLDER, TAGS
 from bsa_st.monitor import head_of
-from evaluation.cards import HERE, all_cards
 from tests.smallmodel import small_model
-
-COMMITTED = HERE.parent / "model_cards"
-CARDS = {path.name: path.read_text(encoding="utf-8") for path in sorted(COMMITTED.glob("*.md")) if path.name != "README.md"}
 
 
 @pytest.fixture(scope="module")
@@ -65,52 +59,3 @@ def test_a_card_without_figures_says_so_and_a_damaged_report_is_named(model: Sen
             bsa_st.save(model, tmp_path / "model")
     finally:
         head.report = report
-
-
-def test_committed_cards_are_those_that_the_results_give() -> None:
-    assert all_cards(HERE / "results", HERE / "demo.json") == CARDS
-
-
-def test_the_wanted_configurations_have_cards() -> None:
-    names = " ".join(CARDS)
-    for label in ("general-threshold-4096", "general-topk-4096", "general-topk-768", "general-topk-1536", "hpo"):
-        assert label in names
-
-
-@pytest.mark.parametrize("name", CARDS)
-def test_a_committed_card_has_complete_front_matter(name: str) -> None:
-    card = ModelCard(CARDS[name])
-    for key in ("license", "library_name", "pipeline_tag", "base_model", "datasets", "metrics", "language"):
-        assert getattr(card.data, key), key
-    assert {"sparse", "binary", "bsa"} <= set(card.data.tags or [])
-    assert card.data.eval_results
-    for title in ("Usage", "Quality, bytes and speed", "The codes", "Training", "Limits", "Citation"):
-        assert f"\n## {title}\n" in card.text
-
-
-@pytest.mark.parametrize("name", [name for name in CARDS if "hpo" not in name])
-def test_figures_of_a_card_are_in_the_results_files(name: str) -> None:
-    """Read back independently of how the card was made."""
-    card = ModelCard(CARDS[name])
-    source = re.search(r"`evaluation/(results/.*?\.json)`", card.text)
-    match = re.search(r"-(general|adapted)-(.*)\.md", name)
-    assert source
-    assert match
-    rows = json.loads((HERE / source[1]).read_text())
-    own = {row["method"]: row for row in rows if row["method"].startswith(f"bsa-{match[2]}")}
-    assert own
-    for result in card.data.eval_results or []:
-        scoring = result.metric_name.split(", ")[-1] if result.metric_name else ""
-        assert any(
-            row["score"] == result.metric_value
-            and (row["task"], row["scoring"], row["metric"]) == (result.dataset_type, scoring, result.metric_type)
-            and row["method"].startswith(f"bsa-{match[2].split('-')[0]}")
-            for row in rows
-        )
-    retrieval = [row for row in rows if row["metric"] == "ndcg_at_10" and row["task"] != "hpo"]
-    for method, scoring in (("float32", "symmetric"), ("sign", "asymmetric")):
-        scores = [row["score"] for row in retrieval if (row["method"], row["scoring"]) == (method, scoring)]
-        assert re.search(rf"^\| {method} \| {scoring} \| [\d.]+ \| {np.mean(scores):.4f} ", card.text, flags=re.MULTILINE)
-    details = json.loads((HERE / source[1].replace(".json", ".details.json")).read_text())
-    figures = details["figures"][next(iter(own))]
-    assert f"features never fired on the training sample | {figures['never_fired']:g} |" in card.text

@@ -15,8 +15,8 @@ from bsa_st import BSAError, DistillSettings
 from bsa_st.elastic import prefix_head, truncate_head
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import head_of
-from bsa_st.polish import refined_cosine
 from bsa_st.training import train_head
+from bsa_st.training.refit import refined_cosine
 
 SETTINGS = DistillSettings(
     hidden_dim=1024, k=48, selection="topk", nested=((512, 40), (256, 32)), steps=150, batch_size=256, held_out=0.1
@@ -98,6 +98,11 @@ def test_a_truncated_model_saves_and_encodes_like_the_budget(
     there = bsa_st.encode(whole, texts[:50], refine=True, hidden_dim=256, max_active_dims=16)
     assert np.array_equal(here.ids, there.ids)
     assert SentenceTransformer(str(tmp_path / "small")).encode(texts[:5]).shape == (5, 256)
+
+
+def test_a_compact_head_has_one_size(compact_model: SentenceTransformer) -> None:
+    with pytest.raises(BSAError, match="a compact head has one size, hidden_dim = 256"):
+        bsa_st.truncate(compact_model, max_active_dims=16)
 
 
 def test_the_whole_budget_is_the_model_itself(nested: BinarySparsityAlignment) -> None:

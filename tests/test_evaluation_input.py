@@ -11,10 +11,9 @@ import pytest
 
 from bsa_st import BSAError
 from evaluation import cli
-from evaluation.budgets import BUDGETS, OVERLAP, SPARSE, THRESHOLD, scaled, scaled_name
 from evaluation.folders import read_pairs, read_retrieval
-from evaluation.methods import all_methods, choose_methods
-from evaluation.rows import read_rows
+from evaluation.neighbours import general_texts
+from evaluation.results import read
 from evaluation.tasks import local_folders, resolve_tasks
 
 CORPUS = [{"_id": "d1", "title": "Heart", "text": "beats"}, {"_id": "d2", "text": "A lung breathes."}]
@@ -103,42 +102,14 @@ def test_mteb_tasks_and_benchmarks_are_found_by_name_without_a_download() -> Non
     assert len(resolve_tasks(["NanoBEIR"], None)) == 13
 
 
-def test_a_misspelt_method_suggests_the_nearest() -> None:
-    with pytest.raises(BSAError, match="unknown method 'bsa-topkk'; did you mean 'bsa-topk"):
-        choose_methods(["bsa-topkk"])
-
-
-def test_a_family_stands_for_all_its_members() -> None:
-    assert [method.name for method in choose_methods(["pq", "sign"])] == ["pq-48", "pq-64", "pq-96", "pq-108", "sign"]
-    assert {method.family for method in choose_methods(["bsa-topk"])} == {"bsa"}
-
-
-@pytest.mark.parametrize("width", [256, 384, 768, 1024])
-def test_the_core_methods_fit_the_budgets_of_any_width(width: int) -> None:
-    names = {method.name for method in choose_methods(["core"], width=width)}
-    assert {scaled_name(name, width) for name in (*BUDGETS.values(), *OVERLAP.values(), SPARSE)} < names
-    for method in choose_methods(["pq", "opq"], width=width):
-        assert method.build(width).sa_code_size() == method.n_bytes <= scaled(110, width)  # type: ignore[attr-defined]
-
-
-def test_a_name_for_384_dimensions_stands_for_the_method_scaled_to_the_width() -> None:
-    assert [method.name for method in choose_methods(["bsa-topk-768-126-elastic"], width=768)] == ["bsa-topk-1536-252-elastic"]
-
-
-def test_every_method_that_is_recommended_exists() -> None:
-    assert {*BUDGETS.values(), *OVERLAP.values(), SPARSE, *THRESHOLD} <= set(all_methods())
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "nowhere"], "data folder not found: nowhere"),
-        (["--tasks", "SciFac"], "did you mean 'SciFact'"),
-        (["--methods", "singn", "--tasks", "hpo"], "did you mean 'sign'"),
-        (["--settings", "special", "--tasks", "hpo"], "unknown setting 'special'"),
-        (["--settings", "general", "--tasks", "hpo"], "the general setting needs training texts"),
-        (["--settings", "adapted", "--tasks", "STS12"], "needs a task with a collection"),
-        (["--model", "./nowhere", "--tasks", "hpo", "--settings", "adapted"], "teacher model folder not found"),
+        ([], "give --data or set BSA_ST_DATA"),
+        (["--data", "nowhere"], "mix.txt.gz: not found"),
+        (["--data", "nowhere", "--methods", "OPK"], "did you mean 'OPQ'"),
+        (["--data", "nowhere", "--encoders", "wordlama"], "did you mean 'wordllama'"),
+        (["--data", "nowhere", "--budgets", "64,many"], "--budgets must be whole numbers of bytes"),
     ],
 )
 def test_the_command_line_answers_in_one_line_with_status_2(
@@ -156,7 +127,19 @@ def test_the_command_line_answers_in_one_line_with_status_2(
     assert not list(tmp_path.iterdir()), "nothing may be written before the input is checked"
 
 
-def test_a_damaged_rows_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "rows.json").write_text('[{"model": "x"}]')
-    with pytest.raises(BSAError, match=r"rows\.json: not a list of result rows"):
-        read_rows(tmp_path / "rows.json")
+def test_general_texts_are_apart_and_a_short_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text_mix").mkdir()
+    with gzip.open(tmp_path / "text_mix" / "mix.txt.gz", "wt") as file:
+        file.writelines(f"line {number % 600}\n" for number in range(1200))
+    parts = general_texts(tmp_path, 0.01)
+    assert [len(part) for part in parts] == [10, 200, 300]
+    assert len({text for part in parts for text in part}) == 510
+    with pytest.raises(BSAError, match=r"600 distinct lines, but 51,000 are needed"):
+        general_texts(tmp_path)
+
+
+def test_a_damaged_results_file_is_named(tmp_path: Path) -> None:
+    for content in ("[]", "{"):
+        (tmp_path / "x.json").write_text(content)
+        with pytest.raises(BSAError, match=r"x\.json"):
+            read(tmp_path / "x.json")

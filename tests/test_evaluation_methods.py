@@ -1,208 +1,179 @@
-"""Claims about the methods, on real embeddings of the ontology."""
+"""Rivals and what they are scored by: what each claims, on random data with structure; encoders and the leaderboard's entry."""
 
 from __future__ import annotations
 
-import copy
 import pickle
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
-import mteb
 import numpy as np
 import pytest
-from mteb.mocks.mock_run import is_dependency_error
-from mteb.results.task_result import TaskError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
-from bsa_st import BSAError, DistillSettings
-from evaluation.embeddings import EmbeddingStore, unit_rows
-from evaluation.encoders import load_encoder
+from bsa_st import BSAError
+from evaluation.encoders import Reshaped, load_encoder
 from evaluation.leaderboard import bsa_meta
-from evaluation.methods.base import Encoded, Method, Search, rescore
-from evaluation.methods.bits import ITQ, RandomProjection, Sign, SignCentered
-from evaluation.methods.bsa import BSA, Variant
-from evaluation.methods.dense import Float16, Float32, Int8, Truncated
-from evaluation.methods.quantizers import OPQ, PQ, RaBitQ
-from evaluation.methods.sparse import CSR, RandomTopK
-from evaluation.speed import queries_per_second
-from evaluation.statistics import macro_interval, mean_interval, paired_test, spearman_interval
-from evaluation.wrapper import CodeMemo, MethodEncoder, tie_rate
+from evaluation.methods import METHODS, RIVALS, choose
+from evaluation.methods.base import Method, estimated, unit_rows
+from evaluation.methods.bsa import active_features
+from evaluation.methods.codebooks import PRQ
+from evaluation.methods.limit import GaussianLimit, Limit
+from evaluation.methods.osq import SIDE_BYTES, START, loss_of, quantise
 
-SMALL = DistillSettings(hidden_dim=512, k=64, selection="topk", steps=20, batch_size=128)
-METHODS: tuple[Method, ...] = (
-    Float32(),
-    Float16(),
-    Int8(),
-    Truncated(96),
-    Sign(),
-    SignCentered(),
-    RandomProjection(64),
-    RandomTopK(1024, 64),
-    PQ(16),
-    PQ(27),
-    OPQ(16),
-    ITQ(16),
-    RaBitQ(1),
-    RaBitQ(2),
-    CSR(SMALL),
-    BSA(Variant(replace(SMALL, selection="threshold"))),
-    BSA(Variant(SMALL)),
-)
-NAMES = [method.name for method in METHODS]
-BSA_TOPK, BSA_THRESHOLD, CSR_SMALL = "bsa-topk-512-64", "bsa-threshold-512-64", "csr-512-64"
+WIDTH = 64
+SIZE = 8
+QUICK = [name for name in (*RIVALS, "float32", "limit") if name not in ("LSQ", "RQ", "PLSQ", "PRQ", "OPQ")]
+"""The other additive quantisers take minutes even here; their codec is that of PQ."""
 
 
 @pytest.fixture(scope="module")
-def fitted(embeddings: np.ndarray) -> dict[str, Method]:
-    copies = copy.deepcopy(METHODS)  # as a run does, whose plan keeps the methods as they are
-    for method in copies:
-        method.fit(embeddings[:1500])
-    return {method.name: method for method in copies}
+def rows() -> np.ndarray:
+    """Embeddings with a steep spectrum and a mean, float32 (1500, 64), unit norm."""
+    rng = np.random.default_rng(0)
+    spread = np.geomspace(1, 0.1, WIDTH)
+    return unit_rows(rng.standard_normal((1500, WIDTH)) * spread @ np.linalg.qr(rng.standard_normal((WIDTH, WIDTH)))[0] + 0.3)
 
 
 @pytest.fixture(scope="module")
-def dense(embeddings: np.ndarray) -> np.ndarray:
-    return unit_rows(embeddings[4000:5000])
+def fitted(rows: np.ndarray) -> dict[str, Method]:
+    """Every quick method, fitted."""
+    methods = {name: METHODS[name](SIZE if METHODS[name].sized else 0) for name in QUICK}
+    for method in methods.values():
+        method.fit(rows[:1000])
+    return methods
 
 
-def encoded(method: Method, dense: np.ndarray) -> Encoded:
-    return Encoded(dense, method.encode(dense))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_pair_scores_are_the_diagonal_of_all_scores(name: str, fitted: dict[str, Method], dense: np.ndarray) -> None:
+@pytest.mark.parametrize("name", QUICK)
+def test_a_method_keeps_to_its_bytes_and_survives_pickling(name: str, fitted: dict[str, Method], rows: np.ndarray) -> None:
     method = fitted[name]
-    left, right = encoded(method, dense[:60]), encoded(method, dense[60:120])
-    for scoring in set(method.scorings) - {"two-stage", "rescored", "idf"}:
-        matrix = method.scores(left, right, scoring)
-        np.testing.assert_allclose(method.pairs(left, right, scoring), matrix.diagonal(), atol=2e-3, err_msg=scoring)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_fitted_method_is_the_same_after_it_was_kept_on_disk(name: str, fitted: dict[str, Method], dense: np.ndarray) -> None:
-    method = fitted[name]
+    codes = method.encode(rows[1000:])
+    if method.sized:
+        assert method.stored_bytes(codes) <= SIZE
     again = pickle.loads(pickle.dumps(method))
-    scoring = method.scorings[-1]
-    before, after = (m.scores(encoded(m, dense[:20]), encoded(m, dense[20:60]), scoring) for m in (method, again))
-    np.testing.assert_array_equal(before, after)
-    assert again.stored_bytes(encoded(again, dense), scoring) == method.stored_bytes(encoded(method, dense), scoring)
+    for estimate in method.estimates:
+        scores = method.scores(rows[:5], codes, estimate)
+        np.testing.assert_allclose(again.scores(rows[:5], again.encode(rows[1000:]), estimate), scores, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_breaking_ties_never_turns_an_order_round(name: str, fitted: dict[str, Method], dense: np.ndarray) -> None:
+@pytest.mark.parametrize("name", QUICK)
+def test_scores_of_pairs_are_the_diagonal_of_all_scores(name: str, fitted: dict[str, Method], rows: np.ndarray) -> None:
     method = fitted[name]
-    queries, documents = encoded(method, dense[:40]), encoded(method, dense[40:440])
-    scores, broken = method.scores(queries, documents, "symmetric" if "symmetric" in method.scorings else "asymmetric"), None
-    extra = method.tie_break(queries, documents, "symmetric")
-    broken = scores if extra is None else scores + extra
-    order = np.argsort(-broken, axis=1)
-    assert (np.diff(np.take_along_axis(scores, order, axis=1), axis=1) <= 0).all()
+    codes = method.encode(rows[1000:1050])
+    for estimate in method.estimates:
+        whole = method.scores(rows[:50], codes, estimate).diagonal()
+        np.testing.assert_allclose(method.pair_scores(rows[:50], codes, estimate), whole, rtol=2e-4, atol=2e-5)
 
 
-def test_bsa_ties_are_broken_and_not_by_the_place_of_the_document(fitted: dict[str, Method], dense: np.ndarray) -> None:
-    method = fitted[BSA_TOPK]
-    queries = encoded(method, dense[:40])
-    forwards = method.broken_ties(queries, encoded(method, dense[40:]), "symmetric")
-    backwards = method.broken_ties(queries, encoded(method, dense[:39:-1]), "symmetric")
-    assert tie_rate(method.scores(queries, encoded(method, dense[40:]), "symmetric")) > 0.5
-    assert tie_rate(forwards) < 0.05
-    np.testing.assert_allclose(forwards, backwards[:, ::-1], atol=1e-4)
+@pytest.mark.parametrize(
+    "name", ["RaBitQ 1 bit", "RaBitQ 2 bits", "RaBitQ 4 bits", "EDEN 1 bit", "EDEN 2 bits", "BBQ (OSQ)", "int8", "float16"]
+)
+def test_estimates_are_near_the_products_they_stand_for(name: str, fitted: dict[str, Method], rows: np.ndarray) -> None:
+    method = fitted[name]
+    exact = rows[:20] @ rows[1000:].T
+    errors = method.scores(rows[:20], method.encode(rows[1000:]), method.estimates[0])[:, :200] - exact[:, :200]
+    errors = errors[np.isfinite(errors)]
+    assert abs(errors.mean()) < 0.05
+    assert errors.std() < 0.6 * exact.std()
 
 
-def test_stored_bytes_are_those_of_the_serialised_form(fitted: dict[str, Method], dense: np.ndarray, tmp_path: Path) -> None:
-    expected = {
-        "float32": 1536,
-        "float16": 768,
-        "int8": 384,
-        "truncate-96": 384,
-        "sign": 48,
-        "pq-16": 16,
-        "pq-27": 27,
-        "itq-16": 16,
-        "rabitq-1bit": 56,
-    }
-    for name, size in expected.items():
-        assert fitted[name].stored_bytes(encoded(fitted[name], dense), fitted[name].scorings[0]) == size, name
-    assert fitted["sign"].stored_bytes(encoded(fitted["sign"], dense), "rescored") == 48 + 1536
-    bsa = fitted[BSA_THRESHOLD]
-    documents = encoded(bsa, dense)
-    documents.codes.save(tmp_path / "codes")
-    size = (tmp_path / "codes").stat().st_size / len(dense)
-    assert bsa.stored_bytes(documents, "asymmetric") == pytest.approx(size)
-    assert bsa.stored_bytes(documents, "symmetric") == pytest.approx(size - 1, abs=0.1)
-    csr = fitted[CSR_SMALL]
-    assert csr.stored_bytes(encoded(csr, dense), "symmetric") > 64 * 2, "values cost bytes too"
-
-
-def test_more_bytes_find_more_of_the_true_neighbours(fitted: dict[str, Method], dense: np.ndarray) -> None:
-    def agreement(name: str, scoring: str) -> float:
+def test_more_bits_lose_less(fitted: dict[str, Method], rows: np.ndarray) -> None:
+    def error(name: str) -> float:
         method = fitted[name]
-        scores = method.broken_ties(encoded(method, dense[:200]), encoded(method, dense[200:]), scoring)
-        truth = np.argsort(-(dense[:200] @ dense[200:].T), axis=1)[:, :10]
-        found = np.argsort(-scores, axis=1)[:, :10]
-        return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(truth, found, strict=True)]))
+        return float(np.square(method.decode(method.encode(rows[1000:])) - rows[1000:]).sum(axis=1).mean())
 
-    assert agreement("float16", "symmetric") > 0.99
-    assert agreement("int8", "asymmetric") > 0.95
-    assert agreement("sign", "rescored") > agreement("sign", "asymmetric") > agreement("sign", "symmetric") > 0.4
-    assert agreement("rabitq-2bit", "asymmetric") > agreement("rabitq-1bit", "asymmetric")
-    assert agreement("sign", "symmetric") > agreement("random-topk-1024-64", "symmetric")
+    assert error("float32") == 0 < error("float16") < error("int8") < error("EDEN 2 bits") < error("EDEN 1 bit")
+    assert error("PQ") < error("truncated int8")
+    assert error("PCA int8") < error("truncated int8")
 
 
-def test_speed_is_the_best_of_rounds_that_take_turns() -> None:
-    calls: list[str] = []
-
-    def searcher(name: str) -> Search:
-        def search(dense: np.ndarray) -> np.ndarray:
-            calls.append(name)
-            return dense[:, :1]
-
-        return search
-
-    keys = [("a", "symmetric"), ("b", "asymmetric")]
-    rates = queries_per_second({key: searcher(key[0]) for key in keys}, np.ones((3, 4), dtype=np.float32))
-    assert list(rates) == keys
-    assert all(rate > 0 for rate in rates.values())
-    assert "".join(calls) == "ab" * (len(calls) // 2)
+@given(st.integers(0, 10_000), st.sampled_from(["cosine", "centred", "sphere"]))
+@settings(max_examples=30, deadline=None)
+def test_estimates_scale_to_the_length_they_name(seed: int, estimate: str) -> None:
+    rng = np.random.default_rng(seed)
+    mean = 0.5 * unit_rows(rng.standard_normal((1, 16)))[0]
+    decoded = mean + 0.4 * rng.standard_normal((9, 16)).astype(np.float32)
+    found = estimated(decoded, mean, estimate)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-4)
+    if estimate == "sphere":  # only what is left after centring is stretched
+        ratio = (found - mean) / (decoded - mean)
+        np.testing.assert_allclose(ratio, ratio[:, :1].repeat(16, axis=1), rtol=2e-2)
+        assert (ratio > 0).all()
 
 
-def test_rescoring_ranks_only_the_candidates_anew() -> None:
+def test_the_interval_of_osq_is_better_than_where_it_started(rows: np.ndarray) -> None:
+    x = (rows - rows.mean(axis=0)).astype(np.float64)
+    squared = np.einsum("nd,nd->n", x, x)
+    for bits in (1, 4):
+        levels, ends = quantise(x, bits)
+        assert levels.max() == 2**bits - 1
+        half = START[bits] * x.std(axis=1)
+        start = np.clip(x.mean(axis=1) + half * np.array([[-1.0], [1.0]]), x.min(axis=1), x.max(axis=1)).T
+        before, after = (loss_of(x, interval, 2**bits - 1, squared) for interval in (start, ends))
+        assert (after <= before).all()
+        assert after.mean() < before.mean()
+    assert SIDE_BYTES == 14
+
+
+def test_no_code_beats_the_limit_and_the_limit_is_reached_in_both_directions(
+    rows: np.ndarray, fitted: dict[str, Method]
+) -> None:
+    limit = GaussianLimit(rows[:1000])
+    cosines = [limit.cosine(size) for size in (4, 8, 16, 64)]
+    assert cosines == sorted(cosines)
+    assert limit.n_bytes(cosines[1]) == pytest.approx(8, rel=1e-3)
+    for name in ("PQ", "ITQ", "PCA int8"):
+        method = fitted[name]
+        decoded = method.vectors(method.encode(rows[1000:]), "cosine")
+        assert float(np.einsum("nd,nd->n", decoded, rows[1000:]).mean()) < cosines[1]
+
+
+def test_the_simulated_limit_has_the_cosine_that_the_bound_allows(rows: np.ndarray) -> None:
+    method = Limit(SIZE)
+    method.fit(rows)
+    found = np.einsum("nd,nd->n", method.vectors(method.encode(rows), "cosine"), rows).mean()
+    assert found == pytest.approx(GaussianLimit(rows).cosine(SIZE), abs=0.01)
+
+
+def test_a_gaussian_of_equal_variances_needs_half_a_bit_per_halved_spread() -> None:
     rng = np.random.default_rng(0)
-    coarse, fine = rng.random((5, 100)), rng.random((5, 100))
-    ranking = np.argsort(-rescore(coarse, fine, candidates=20), axis=1)
-    for row in range(5):
-        candidates = np.argsort(-coarse[row])[:20]
-        assert list(ranking[row, :20]) == sorted(candidates, key=lambda place: -fine[row, place])
-        assert list(ranking[row, 20:]) == list(np.argsort(-coarse[row])[20:])
+    limit = GaussianLimit(rng.standard_normal((200_000, 8)) * 0.1)
+    total = limit.variances.sum()
+    assert 1 - limit.cosine(1) ** 2 == pytest.approx(
+        total / 4, rel=0.02
+    )  # 8 bits on 8 dimensions: one each, a quarter of the variance
 
 
-def test_every_text_mock_task_of_mteb_runs(fitted: dict[str, Method], teacher: SentenceTransformer, cache_dir: Path) -> None:
-    store = EmbeddingStore(teacher, cache_dir, show_progress_bar=False)
-    model = MethodEncoder(store, CodeMemo(fitted[BSA_TOPK]), "two-stage")
-    results = mteb.mock_run(model).task_results
-    failed = {name: r.exception for name, r in results.items() if isinstance(r, TaskError) and not is_dependency_error(r)}
-    assert not failed
-    assert sum(result is not None for result in results.values()) > 20
-
-
-def test_equal_methods_do_not_differ_and_different_ones_do() -> None:
+def test_reshaped_embeddings_look_like_those_of_e5() -> None:
     rng = np.random.default_rng(0)
-    left = [rng.random(80), rng.random(30)]
-    assert paired_test(left, left) == 1.0
-    assert paired_test(left, [task + rng.normal(0.1, 0.05, len(task)) for task in left]) < 0.001
-    assert paired_test(left, [task + rng.normal(0, 0.3, len(task)) for task in left]) > 0.01
+    training = unit_rows(rng.standard_normal((4000, 128)) * np.geomspace(1, 0.5, 128) + 0.05)
+    reshaped = Reshaped(training, dimensions=40, shared=0.75)
+    found = reshaped(training)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
+    assert float(np.linalg.norm(found.mean(axis=0)) ** 2) == pytest.approx(0.75, abs=0.02)
+    assert GaussianLimit(training).effective_dimensions > 80
+    assert GaussianLimit(found).effective_dimensions == pytest.approx(40, rel=0.15)
 
 
-def test_intervals_hold_the_estimate_and_narrow_with_more_data() -> None:
-    rng = np.random.default_rng(0)
-    small, large = rng.random(40), rng.random(4000)
-    assert mean_interval(small).low < small.mean() < mean_interval(small).high
-    assert np.diff(mean_interval(large)) < np.diff(mean_interval(small)) / 5
-    assert macro_interval([small, large]).low < (small.mean() + large.mean()) / 2 < macro_interval([small, large]).high
-    noisy = small + rng.normal(0, 0.3, 40)
-    low, high = spearman_interval(noisy, small)
-    assert -1 < low < high < 1
+@pytest.mark.parametrize(
+    ("n_bytes", "width", "splits"), [(32, 384, 4), (64, 384, 8), (96, 384, 8), (40, 256, 4), (16, 256, 2), (4, 384, 0)]
+)
+def test_additive_quantisers_split_both_bytes_and_width_evenly(n_bytes: int, width: int, splits: int) -> None:
+    assert PRQ.splits(n_bytes, width) == splits
+
+
+@given(st.sampled_from([512, 1024, 4096]), st.integers(16, 64))
+def test_active_features_fill_the_budget_and_no_more(hidden_dim: int, n_bytes: int) -> None:
+    k = active_features(hidden_dim, n_bytes)
+    assert 1 <= k <= hidden_dim // 2
+    assert active_features(hidden_dim, n_bytes + 1) >= k
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(BSAError, match="unknown method 'OPK'; did you mean 'OPQ'"):
+        choose(["OPK"], list(METHODS), "method")
+    assert choose([], ["a", "b"], "method") == ["a", "b"]
 
 
 def test_the_packaged_static_encoder_gives_256_dimensions() -> None:

@@ -1,245 +1,241 @@
-"""The whole evaluation end to end: a quick run, what it writes, how it resumes, and the committed results."""
+"""The comparison end to end on small data: figures equal mteb's own, runs go on where they stopped, the page shows what is in the JSON."""
 
 from __future__ import annotations
 
+import gzip
 import json
-import os
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import mteb
 import numpy as np
-import psutil
 import pytest
-from sentence_transformers import SentenceTransformer
-from sklearn.metrics import ndcg_score
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
+from mteb.types import PromptType
 
-import evaluation
-from bsa_st import BSAError
-from evaluation.budgets import BUDGETS
+from evaluation import cells as cells_module
+from evaluation.cells import Cell, cells
 from evaluation.cli import app
-from evaluation.embeddings import EmbeddingStore
-from evaluation.methods import QUICK_METHODS, choose_methods
+from evaluation.encoders import load_encoder
+from evaluation.inputs import FRACTIONS, Inputs, budgets
+from evaluation.labelled import Embed
+from evaluation.methods import METHODS, OURS
 from evaluation.methods.base import Method
-from evaluation.onetask import run_task
-from evaluation.report import write_report
-from evaluation.rows import Row, read_rows
-from evaluation.tasks import QUICK_CONCEPTS, folder_task, hpo_task
-from evaluation.threads import one_thread
-from evaluation.training import adaptation_texts
-from evaluation.wrapper import CodeMemo, MethodEncoder
+from evaluation.neighbours import found_counts, nearest, shares
+from evaluation.report import full_tables, page
+from evaluation.results import Results, interval, read
+from evaluation.tasks import folder_task
 
-ROOT = Path(evaluation.__file__).parent
-DATA = Path(os.environ.get("BSA_ST_DATA") or ROOT.parents[1] / "shared" / "data")
-ROWS_FILE = "all-MiniLM-L6-v2-adapted.json"
-BSA = BUDGETS[48]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def threads() -> Iterator[None]:
-    """Runs in this process set the number of threads, which they write down; tests of other modules want theirs back."""
-    with one_thread():
-        yield
+ENCODER = "wordllama"
+RUN = ["--encoders", ENCODER, "--methods", "PQ,sign bits,float32,limit", "--budgets", "16", "--seeds", "2", "--share", "0.05"]
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
-    """Folder of a finished quick run."""
-    folder = tmp_path_factory.mktemp("quick")
-    quick_run(folder, cache_dir)
+def data(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """General sentences, a judged collection and rated pairs, all from the ontology."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "text_mix").mkdir()
+    with gzip.open(folder / "text_mix" / "mix.txt.gz", "wt") as file:
+        file.writelines(f"{text}\n" for text in texts)
+    retrieval = folder / "retrieval_time"
+    retrieval.mkdir()
+    corpus = [{"_id": f"d{place}", "title": "", "text": text} for place, text in enumerate(texts[:300])]
+    queries = [{"_id": f"q{place}", "text": " ".join(text.split()[:3])} for place, text in enumerate(texts[:40])]
+    (retrieval / "corpus.jsonl").write_text("".join(json.dumps(line) + "\n" for line in corpus))
+    (retrieval / "queries.jsonl").write_text("".join(json.dumps(line) + "\n" for line in queries))
+    (retrieval / "qrels.tsv").write_text("".join(f"q{place}\td{place}\t1\nq{place}\td{place + 1}\t2\n" for place in range(40)))
+    sts = folder / "sts_sts12"
+    sts.mkdir()
+    pairs = [(texts[place].replace("\t", " "), texts[place + 7].replace("\t", " "), place % 11) for place in range(200)]
+    rows = "".join(f"{left}\t{right}\t{rating}\n" for left, right, rating in pairs)
+    (sts / "test.tsv").write_text(f"sentence1\tsentence2\tscore\n{rows}")
     return folder
 
 
-def quick_run(folder: Path, cache_dir: Path, *more: str) -> None:
-    """``python -m evaluation --quick`` in this process."""
-    places = ["--output", str(folder / "results"), "--work", str(folder / "work"), "--cache-dir", str(cache_dir)]
-    app(["--quick", *places, *more], standalone_mode=False)
-
-
 @pytest.fixture(scope="module")
-def rows(quick: Path) -> list[Row]:
-    return read_rows(quick / "results" / ROWS_FILE)
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
+    """Folder of a finished run: results/, work/, RESULTS.md and plots/."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BSA_ST_CACHE", str(cache_dir))
+        run(folder, data)
+    return folder
 
 
-def test_every_method_and_scoring_has_a_row_with_score_interval_bytes_and_speed(rows: list[Row]) -> None:
-    wanted = {(method.name, scoring) for method in choose_methods(list(QUICK_METHODS)) for scoring in method.scorings}
-    assert {(row.method, row.scoring) for row in rows} == wanted
-    for row in rows:
-        assert row.ci_low is not None
-        assert row.ci_high is not None
-        assert row.ci_low < row.score < row.ci_high
-        assert row.queries_per_second is not None
-        assert row.queries_per_second > 0
-        assert 0 < row.bytes_per_text <= 1536 + 48
-        assert (row.model, row.setting, row.task, row.metric) == ("all-MiniLM-L6-v2", "adapted", "hpo", "ndcg_at_10")
+def run(folder: Path, data: Path, *more: str) -> None:
+    places = ["--data", str(data), "--output", str(folder / "results"), "--work", str(folder / "work")]
+    app([*RUN, *places, *more], standalone_mode=False)
 
 
-def test_mteb_scores_float32_as_sklearn_does(rows: list[Row], teacher: SentenceTransformer, cache_dir: Path) -> None:
-    task = hpo_task(QUICK_CONCEPTS)
-    data = task.task.data  # type: ignore[attr-defined]
-    store = EmbeddingStore(teacher, cache_dir, show_progress_bar=False)
-    scores = store.evaluation(list(data.queries.values())) @ store.evaluation(task.corpus).T
-    gold = np.zeros_like(scores)
-    for place, query in enumerate(data.queries):
-        for document in data.qrels[query]:
-            gold[place, list(data.corpus).index(document)] = 1
-    found = next(row.score for row in rows if row.method == "float32")
-    assert found == pytest.approx(ndcg_score(gold, scores, k=10), abs=1e-4)
+class MethodModel(SentenceTransformerEncoderWrapper):
+    """A fitted method as mteb runs a model: queries are floats, documents codes."""
+
+    def __init__(self, method: Method, estimate: str, embed: Embed) -> None:
+        super().__init__(load_encoder(ENCODER))
+        self.method, self.estimate, self.embed = method, estimate, embed
+
+    def encode(self, inputs: Any, *, prompt_type: PromptType | None = None, **kwargs: Any) -> np.ndarray:
+        dense = self.embed([text for batch in inputs for text in batch["text"]])
+        as_code = prompt_type is PromptType.document
+        return self.method.vectors(self.method.encode(dense), self.estimate) if as_code else dense
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> np.ndarray:
+        return np.asarray(embeddings1) @ np.asarray(embeddings2).T
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> np.ndarray:
+        return self.method.pair_scores(np.asarray(embeddings1), self.method.encode(np.asarray(embeddings2)), self.estimate)
 
 
-def test_codes_lose_quality_and_float_queries_win_some_back(rows: list[Row]) -> None:
-    score = {(row.method, row.scoring): row.score for row in rows}
-    assert score["float32", "symmetric"] > score["sign", "asymmetric"] > score["sign", "symmetric"] > 0.1
-    assert score["sign", "rescored"] == pytest.approx(score["float32", "symmetric"], abs=0.03)
-    assert score[BSA, "two-stage"] == pytest.approx(score[BSA, "asymmetric"], abs=0.02)
+@pytest.mark.parametrize(("folder", "metric"), [("retrieval_time", "ndcg_at_10"), ("sts_sts12", "spearman")])
+def test_figures_equal_what_mteb_says(
+    data: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch, folder: str, metric: str
+) -> None:
+    monkeypatch.setenv("BSA_ST_CACHE", str(cache_dir))
+    inputs = Inputs(ENCODER, data, 0.05)
+    method = METHODS["PQ"](16)
+    method.fit(inputs.general.training)
+    name = folder.split("_")[1]
+    mine = inputs.tasks[name]
+    estimate = "cosine"
+    model, item = MethodModel(method, estimate, inputs.embed), folder_task(name, data / folder).task
+    result = mteb.evaluate(model, item, cache=None, co2_tracker=False, show_progress_bar=False)
+    expected = result[0].scores["test"][0][metric]
+    assert mine.score(method, method.encode(mine.documents), estimate) == pytest.approx(expected, abs=1e-5)
 
 
-def test_no_query_is_trained_on() -> None:
-    task = hpo_task(QUICK_CONCEPTS)
-    queries = {text.casefold() for text in task.task.data.queries.values()}  # type: ignore[attr-defined]
-    assert queries
-    assert not queries & {text.casefold() for text in adaptation_texts([task])}
+def test_found_counts_are_those_of_a_plain_count(
+    finished: Path, data: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BSA_ST_CACHE", str(cache_dir))
+    general = Inputs(ENCODER, data, 0.05).general
+    method = METHODS["sign bits"]()
+    method.fit(general.training)
+    scores = general.queries @ (np.where(general.documents > 0, 1.0, -1.0)).T
+    expected = [
+        len(set(np.argsort(-own)[:10]) & set(np.argsort(-dense)[:10]))
+        for own, dense in zip(scores, general.queries @ general.documents.T, strict=True)
+    ]
+    stored = read(finished / "results" / f"{ENCODER}.json").queries("sign bits", 0)
+    assert stored is not None
+    assert np.abs(stored[0] * 10 - expected).mean() < 0.02  # ties among the tenth
 
 
-def test_values_of_queries_average_to_the_score(quick: Path) -> None:
-    files = list((quick / "work" / "pairs").rglob("*.json"))
-    assert files
-    for path in files:
-        pair = json.loads(path.read_text())
-        assert np.mean(pair["values"]) == pytest.approx(pair["row"]["score"], abs=1e-4)
+@given(st.integers(1, 40), st.integers(10, 60), st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_counts_survive_their_characters(queries: int, documents: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, truth = rng.random((queries, documents)), nearest(rng.random((queries, documents)))
+    expected = [len(set(row) & set(true)) / 10 for row, true in zip(nearest(scores), truth, strict=True)]
+    np.testing.assert_allclose(shares(found_counts(scores, truth)), expected)
+    assert found_counts(scores, nearest(scores)) == "A" * queries
 
 
-def test_mteb_writes_its_own_result_for_every_method_and_scoring(quick: Path, rows: list[Row]) -> None:
-    files = [path for path in (quick / "work" / "mteb").rglob("*.json") if path.name == "hpo.json"]
-    scores = sorted(json.loads(path.read_text())["scores"]["test"][0]["main_score"] for path in files)
-    assert scores == pytest.approx(sorted(row.score for row in rows), abs=1e-4)
+def test_a_finished_run_is_not_measured_again_and_another_budget_is_added(
+    finished: Path, data: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BSA_ST_CACHE", str(cache_dir))
+    path = finished / "results" / f"{ENCODER}.json"
+    before = path.read_text()
+
+    def refused(*_: Any) -> None:
+        raise AssertionError("fitted again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cells_module, "fit", refused)
+        run(finished, data)
+    assert path.read_text() == before
+    run(finished, data, "--methods", "PQ", "--budgets", "32", "--seeds", "1")
+    cells_now = read(path).cells
+    assert set(read_text(before).cells) < set(cells_now)
+    assert ("PQ", 32) in cells_now
 
 
-def test_a_second_run_trains_nothing_and_changes_nothing(quick: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = [path.read_text() for path in sorted((quick / "results").iterdir())]
-
-    def fail(self: Method, training: np.ndarray) -> None:
-        raise AssertionError("a finished method was fitted again")
-
-    for method in choose_methods(list(QUICK_METHODS)):
-        monkeypatch.setattr(type(method), "fit", fail)
-    quick_run(quick, cache_dir)
-    assert [path.read_text() for path in sorted((quick / "results").iterdir())] == before
+def read_text(text: str) -> Results:
+    return Results(json.loads(text))
 
 
-def test_two_processes_write_the_same_scores_as_one(quick: Path, cache_dir: Path, tmp_path: Path) -> None:
-    names = ("sign", "rabitq-1bit")
-    quick_run(tmp_path, cache_dir, "--workers", "2", "--threads", "1", "--methods", ",".join(names), "--no-report")
-    alone = {row.key: row.score for row in read_rows(quick / "results" / ROWS_FILE) if row.method in names}
-    assert {row.key: row.score for row in read_rows(tmp_path / "results" / ROWS_FILE)} == pytest.approx(alone, abs=1e-4)
+def test_results_hold_floats_as_the_reference_and_the_limit_above_rivals(finished: Path) -> None:
+    results = read(finished / "results" / f"{ENCODER}.json")
+    assert results.share("float32", 0, "ndcg") == results.share("float32", 0, "spearman") == 1
+    found, floats = results.found("PQ", 16), results.found("float32", 0)
+    assert found is not None
+    assert floats is not None
+    assert floats.mean == 1 > found.mean > 0.1
+    assert len(results.cells["PQ", 16]) == 2
+    assert results.cells["PQ", 16][0]["counts"] != results.cells["PQ", 16][1]["counts"], "two seeds"
+    assert results.figure("PQ", 16, "stored") == 16
 
 
-def test_an_error_in_a_worker_process_reaches_the_user(cache_dir: Path, tmp_path: Path) -> None:
-    (tmp_path / "work").mkdir()
-    (tmp_path / "work" / "pairs").write_text("a file where a folder should be")
-    with pytest.raises(BSAError, match="cannot write"):
-        quick_run(tmp_path, cache_dir, "--workers", "2", "--threads", "1", "--methods", "sign,float32")
+def test_the_page_shows_the_figures_of_the_results_and_stays_short(finished: Path) -> None:
+    results = read(finished / "results" / f"{ENCODER}.json")
+    shown = (finished / "RESULTS.md").read_text()
+    value = results.found("PQ", 16)
+    assert value is not None
+    assert f"{100 * value.mean:.1f} ±{100 * value.half:.1f}" in shown
+    assert shown.count("\n") <= 150
+    assert (finished / "plots" / "found.png").stat().st_size > 1000
+    assert "sign bits" in full_tables(finished / "results")
 
 
-def test_each_setting_trains_heads_of_its_own_in_one_process(cache_dir: Path, tmp_path: Path, texts: list[str]) -> None:
-    (tmp_path / "general.txt").write_text("\n".join(texts[:500]))
-    options = ["--settings", "general,adapted", "--train-texts", str(tmp_path / "general.txt"), "--steps", "5"]
-    quick_run(tmp_path, cache_dir, *options, "--methods", BSA, "--no-report")
-    general, adapted = (read_rows(tmp_path / "results" / f"all-MiniLM-L6-v2-{name}.json") for name in ("general", "adapted"))
-    assert {row.scoring for row in general} == {row.scoring for row in adapted}
-    assert not {row.score for row in general} & {row.score for row in adapted}
+def made_up(found: dict[str, float], queries: int = 400) -> Results:
+    """Results of one encoder in which methods find so much at 64 bytes."""
+    rng = np.random.default_rng(0)
+    hard = rng.normal(0, 1, queries)
+    made = []
+    for method, mean in found.items():
+        counts = np.clip(np.round(10 * mean + hard + rng.normal(0, 0.3, queries)), 0, 10).astype(int)
+        tasks = {"time": 0.5 * mean, "sts12": 0.8 * mean}
+        made.append(
+            {
+                "method": method,
+                "budget": 64 if METHODS[method].sized else 0,
+                "seed": 0,
+                "stored": 64,
+                "fit_seconds": 1.0,
+                "encode_ms": 0.1,
+                "cosine": 0.9,
+                "limit_bytes": 50.0,
+                "estimate": "cosine",
+                "found": {"cosine": mean},
+                "counts": "".join("0123456789A"[count] for count in counts),
+                "tasks": tasks,
+            }
+        )
+    head = {"encoder": "made up", "width": 384, "queries": queries, "documents": 9, "training": 9}
+    return Results(head | {"mean_cosine": 0.0, "effective_dimensions": 9.0, "cells": made})
 
 
-def test_workers_end_when_the_run_is_killed(cache_dir: Path, tmp_path: Path, quick: Path) -> None:
-    places = ["--output", str(tmp_path / "results"), "--work", str(tmp_path / "work"), "--cache-dir", str(cache_dir)]
-    command = [sys.executable, "-m", "evaluation", "--quick", *places, "--workers", "2", "--methods", "itq,opq-48,pq-48,pq-64"]
-    run = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (tmp_path / "work" / "pairs").exists():
-        assert run.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.1)
-    workers = run.children()
-    run.kill()
-    assert len(workers) >= 2
-    assert not psutil.wait_procs(workers, timeout=30)[1]
+def test_a_rival_that_finds_more_stands_in_bold_and_the_lead_is_negative() -> None:
+    won = page([made_up({"compact": 0.8, "OPQ": 0.7, "float32": 1.0})])
+    lost = page([made_up({"compact": 0.7, "OPQ": 0.8, "float32": 1.0})])
+    row = next(line for line in won.splitlines() if line.startswith("| 64 "))
+    assert "**" not in row
+    assert "| +" in row
+    row = next(line for line in lost.splitlines() if line.startswith("| 64 "))
+    assert "| **79.6 " in row
+    assert "| -" in row
+    assert "OPQ: 80.0 / 80.0" in lost
 
 
-def test_details_hold_what_a_model_card_states(quick: Path) -> None:
-    details = json.loads((quick / "results" / ROWS_FILE.replace(".json", ".details.json")).read_text())
-    facts = details["figures"][BSA]
-    assert facts["active_p5"] <= facts["active_mean"] <= facts["active_p95"] <= facts["hidden_dim"]
-    assert 0 <= facts["never_fired"] < facts["hidden_dim"]
-    assert facts["texts"] == details["training_texts"] + QUICK_CONCEPTS
-    assert facts["seconds_to_fit"] > 0
+def test_the_interval_of_a_difference_is_narrower_than_that_of_its_parts() -> None:
+    results = made_up({"compact": 0.75, "OPQ": 0.7})
+    parts, lead = [results.found(name, 64) for name in ("compact", "OPQ")], results.lead("compact", "OPQ", 64)
+    assert lead is not None
+    assert all(part is not None and lead.half < part.half for part in parts)
+    assert lead.mean == pytest.approx(0.05, abs=0.01)
+    one = np.tile(np.linspace(0, 1, 50), (3, 1))
+    seeds = one + np.array([[-0.2], [0.0], [0.2]])
+    assert interval(seeds).half > interval(one).half, "seeds add to the interval"
 
 
-def test_the_recommended_method_is_tested_against_every_baseline_of_its_budget(quick: Path) -> None:
-    details = json.loads((quick / "results" / ROWS_FILE.replace(".json", ".details.json")).read_text())
-    entries = [entry for entry in details["budgets"] if entry["side"] == "float query"]
-    assert [entry["method"] for entry in entries if entry["bsa"]] == [BSA]
-    rivals = [entry for entry in entries if not entry["bsa"]]
-    assert {(entry["method"], entry["scoring"]) for entry in rivals} == {("sign", "asymmetric"), ("sign", "two-stage")}
-    own = next(entry for entry in entries if entry["bsa"])
-    for entry in rivals:
-        assert entry["difference"] == pytest.approx(own["score"] - entry["score"], abs=2e-5)
-        assert 0 < entry["p_value"] <= 1
-        assert entry["ci_low"] < entry["score"] < entry["ci_high"]
-
-
-def test_an_interrupted_run_does_only_what_is_missing(quick: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = next((quick / "work" / "pairs").rglob("sign-symmetric-*.json"))
-    lost.unlink()
-    done: list[tuple[str, str]] = []
-
-    def record(task: object, model: MethodEncoder, folder: Path) -> object:
-        done.append((model.codes.method.name, model.scoring))
-        return run_task(task, model, folder)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("evaluation.pairs.run_task", record)
-    quick_run(quick, cache_dir)
-    assert done == [("sign", "symmetric")]
-    assert lost.is_file()
-
-
-def test_the_report_shows_every_score_and_its_plots_exist(quick: Path, rows: list[Row]) -> None:
-    page = (quick / "RESULTS.md").read_text()
-    for row in rows:
-        assert f"{row.score:.4f}".lstrip("0") in page
-    linked = [part.split(")")[0] for part in page.split("](")[1:] if part.startswith("plots/")]
-    assert len(linked) == 4
-    assert all((quick / link).stat().st_size > 1000 for link in linked)
-
-
-def test_the_report_needs_results(tmp_path: Path) -> None:
-    with pytest.raises(BSAError, match="no result rows"):
-        write_report(tmp_path)
-
-
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"the development data is not there; set BSA_ST_DATA (looked in {DATA})")
-def test_float32_on_stsbenchmark_has_its_known_score(teacher: SentenceTransformer, cache_dir: Path, tmp_path: Path) -> None:
-    store = EmbeddingStore(teacher, cache_dir, show_progress_bar=False)
-    (method,) = choose_methods(["float32"])
-    outcome = run_task(
-        folder_task("stsbenchmark", DATA / "sts_stsbenchmark"), MethodEncoder(store, CodeMemo(method), "symmetric"), tmp_path
-    )
-    assert outcome.score == pytest.approx(0.820, abs=0.005)
-    assert outcome.interval is not None
-    assert outcome.interval.low < outcome.score < outcome.interval.high
-
-
-@pytest.mark.parametrize(("task", "score"), [("scifact", 0.645), ("stsbenchmark", 0.820)])
-def test_committed_float32_rows_agree_with_known_scores(task: str, score: float) -> None:
-    committed = read_rows(ROOT / "results" / "all-MiniLM-L6-v2-general.json")
-    found = [row.score for row in committed if (row.method, row.task) == ("float32", task)]
-    assert found == [pytest.approx(score, abs=0.005)]
-
-
-def test_the_committed_page_is_made_from_the_committed_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(ROOT / "results", tmp_path / "results")
-    shutil.copy(ROOT / "dictionaries.json", tmp_path)
-    for name in ("pareto", "speed", "active_features", "firing_rates"):
-        monkeypatch.setattr(f"evaluation.plots.{name}", lambda *arguments: None)
-    page = write_report(tmp_path / "results").read_text()
-    assert page == (ROOT / "RESULTS.md").read_text(), "run python -m evaluation --report-only"
+@pytest.mark.parametrize("width", [256, 384, 768])
+def test_budgets_are_fractions_of_float32_and_every_cell_fits(width: int) -> None:
+    sizes = budgets(width)
+    assert len(sizes) == len(FRACTIONS)
+    assert all(size % 8 == 0 and size <= 4 * width / 12 for size in sizes)
+    found = cells(list(METHODS), sizes, 3, width)
+    assert len(set(found)) == len(found)
+    assert {Cell(OURS[0], size, seed) for size in sizes for seed in range(3)} <= set(found)
+    assert [cell for cell in found if cell.method == "OPQ" and cell.seed] == [], "one seed of what takes minutes"

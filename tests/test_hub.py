@@ -18,7 +18,9 @@ from sentence_transformers import SentenceTransformer
 import bsa_st
 from bsa_st import BSAError
 from bsa_st.demo.hpo import SynonymTask
+from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import head_of
+from bsa_st.stock import stock_modules
 
 # Encodes texts in a process in which `import bsa_st` fails, as on a machine that never heard of it.
 PLAIN = """
@@ -113,6 +115,14 @@ def test_half_precision_keeps_nearly_all_bits(threshold_folder: Path, texts: lis
         rough = SentenceTransformer(str(threshold_folder), model_kwargs={"dtype": dtype}).encode(texts[:200])
         assert np.isin(rough, (0.0, 1.0)).mean() > 0.9999
         assert np.minimum(exact, rough).sum() > 0.95 * exact.sum()
+
+
+@pytest.mark.parametrize("largest", [1.0, 0.2, 0.01, 1e-6])
+def test_exported_weights_fit_float16_however_small_the_embeddings_are(largest: float) -> None:
+    head = BinarySparsityAlignment(16, 32, 4)
+    head.input_bound.fill_(largest)
+    for module in stock_modules(head):
+        assert all(torch.isfinite(tensor.half()).all() for tensor in module.state_dict().values())
 
 
 def test_the_full_head_stays_in_float32_behind_an_encoder_in_half_precision(threshold_folder: Path, texts: list[str]) -> None:

@@ -45,7 +45,7 @@ def fresh(name: str, rows: np.ndarray) -> tuple[Objective, BinarySparsityAlignme
 
 
 def trained(name: str, rows: np.ndarray, **settings: object) -> BinarySparsityAlignment:
-    chosen = {"selection": "topk", "steps": 40, "noise": 0.0, "polish_rounds": 0, "learning_rate": 3e-3, "batch_size": 256}
+    chosen = {"selection": "topk", "steps": 40, "noise": 0.0, "refit_rounds": 0, "learning_rate": 3e-3, "batch_size": 256}
     recipe = DistillSettings(hidden_dim=D, k=K, objective=name, **{**chosen, **settings})  # type: ignore[arg-type]
     return train_head(rows, recipe, show_progress_bar=False)
 
@@ -131,7 +131,7 @@ def test_distill_trains_an_objective_behind_a_teacher(teacher: object, embedding
         k=16,
         steps=5,
         objective="batch-topk",
-        polish_rounds=0,
+        refit_rounds=0,
         show_progress_bar=False,
     )  # type: ignore[arg-type]
     assert bsa_st.encode(model, ["Short stature"]).hidden_dim == 256
@@ -203,6 +203,6 @@ class Losses(TrainerCallback):
 @pytest.mark.parametrize("name", ["topk", "uhd"])
 def test_the_trainer_minimises_the_objective(name: str, rows: np.ndarray) -> None:
     losses = Losses()
-    recipe = DistillSettings(hidden_dim=D, k=K, objective=name, steps=30, batch_size=256, noise=0.0, polish_rounds=0)
+    recipe = DistillSettings(hidden_dim=D, k=K, objective=name, steps=30, batch_size=256, noise=0.0, refit_rounds=0)
     train_head(rows, recipe, callbacks=[losses], training_args={"logging_steps": 5}, show_progress_bar=False)
     assert losses.logged[-1] < losses.logged[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import mteb
 import numpy as np
 import pytest
 import torch
@@ -13,16 +14,14 @@ from torch.nn import functional as F
 from bsa_st import BSAError
 from bsa_st.losses import BSALoss
 from bsa_st.module import BinarySparsityAlignment
-from evaluation.methods import choose_methods
-from evaluation.onetask import run_task
 from evaluation.paper import ablations, cost, domains, objectives
 from evaluation.paper.__main__ import app
 from evaluation.paper.bsa_variants import BSAVariant
 from evaluation.paper.cells import Cell, run_cell
 from evaluation.paper.inputs import Inputs
+from evaluation.paper.methods.baselines import baseline
 from evaluation.paper.quality import retrieval
 from evaluation.paper.sections import SECTIONS, choose_sections
-from evaluation.wrapper import CodeMemo, MethodEncoder
 
 OWN = ("objectives", "ablations", "domains", "cost")
 
@@ -86,15 +85,13 @@ def test_missing_data_folder_is_named(tmp_path: Path) -> None:
         Inputs(tmp_path / "nowhere")
 
 
-def test_quality_equals_what_mteb_says(cache_dir: Path, tmp_path: Path) -> None:
+def test_quality_of_floats_equals_what_mteb_says(cache_dir: Path) -> None:
     inputs = Inputs(quick=True, cache_dir=cache_dir)
     collection = inputs.collection("hpo")
-    (method,) = choose_methods(["sign"])
-    method.fit(collection.documents)
-    mine = retrieval(method, collection, "asymmetric")
-    outcome = run_task(collection.task, MethodEncoder(inputs.store, CodeMemo(method), "asymmetric"), tmp_path)
-    assert mine["score"] == pytest.approx(outcome.score, abs=1e-5)
-    assert mine["bytes"] == outcome.bytes_per_text == 48
+    mine = retrieval(baseline("float32"), collection, "symmetric")
+    result = mteb.evaluate(inputs.encoder, collection.task.task, cache=None, co2_tracker=False)
+    assert mine["score"] == pytest.approx(result[0].scores["test"][0]["ndcg_at_10"], abs=2e-5)
+    assert mine["bytes"] == 4 * 384
 
 
 def test_every_cell_has_its_own_name() -> None:

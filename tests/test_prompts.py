@@ -57,7 +57,7 @@ def test_a_head_learns_from_texts_with_the_prompt_for_documents(
 ) -> None:
     """The embeddings that it learns from are those that it will code, and another prompt is another entry of the cache."""
     encoder, _ = split_model(model)
-    few = {"hidden_dim": 64, "k": 8, "steps": 2, "polish_rounds": 0, "cache_dir": tmp_path, "show_progress_bar": False}
+    few = {"hidden_dim": 64, "k": 8, "steps": 2, "refit_rounds": 0, "cache_dir": tmp_path, "show_progress_bar": False}
     learnt = [
         bsa_st.distill(encoder, texts[:200], precision="float32", **few),
         bsa_st.distill(encoder, texts[:200], precision="float32", prompt_name="query", **few),

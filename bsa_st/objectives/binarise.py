@@ -2,7 +2,7 @@
 
 1. ``topk`` heads fire the ``k`` largest pre-activations; in ``threshold`` mode one shift of all biases leaves ``k`` active features on average.
 2. Each atom takes the mean strength that its feature had where it was active.
-3. The decoder is fitted to the binary codes by ridge least squares (:mod:`bsa_st.polish`, without refinement).
+3. The decoder is fitted to the binary codes by ridge least squares (:mod:`bsa_st.training.refit`, without refinement).
 """
 
 from __future__ import annotations

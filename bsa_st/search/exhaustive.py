@@ -69,10 +69,11 @@ def _scorer(
     from bsa_st.encoding import encode_embeddings
 
     decoder, offset = head.decoder_weight.detach().cpu().numpy(), head.decoder_bias.detach().cpu().numpy()
+    softening = float(head.length_softening)
     if scoring in ("overlap", "cosine", "idf"):
         codes = encode_embeddings(head, dense)
         weights = idf(documents) if scoring == "idf" else None
         return lambda part: scores(codes[part], documents, "cosine" if scoring == "cosine" else "overlap", weights)
     if scoring == "decoded":
         dense = decode(encode_embeddings(head, dense, refine=True), decoder, offset)
-    return lambda part: asymmetric_scores(dense[part], documents, decoder, offset)
+    return lambda part: asymmetric_scores(dense[part], documents, decoder, offset, softening)

@@ -188,7 +188,8 @@ class Index:
             if not np.array_equal(segment.ids, np.arange(len(segment))):
                 arrays["ids"] = segment.ids
             if self.decoder is not None:
-                arrays |= {"decoder": self.decoder.weight, "offset": self.decoder.offset}
+                softening = np.array([self.decoder.softening], "<f4")
+                arrays |= {"decoder": self.decoder.weight, "offset": self.decoder.offset, "softening": softening}
             if centroids is not None and segment.inverse is not None:
                 arrays |= {"centroids": centroids, "inverse": segment.inverse}
             if segment.texts is not None:
@@ -537,13 +538,19 @@ ARRAYS = {
     "ids": (None, 1),
     "decoder": ("<f4", 2),
     "offset": ("<f4", 1),
+    "softening": ("<f4", 1),
     "centroids": ("<f4", 2),
     "inverse": ("<f4", 1),
     "text_starts": ("<i8", 1),
     "texts": ("|u1", 1),
 }
 """Arrays of an index file: dtype (None: one of those of ids) and dimensions."""
-TOGETHER = (("counters", "starts"), ("decoder", "offset"), ("centroids", "inverse", "decoder"), ("text_starts", "texts"))
+TOGETHER = (
+    ("counters", "starts"),
+    ("decoder", "offset", "softening"),
+    ("centroids", "inverse", "decoder"),
+    ("text_starts", "texts"),
+)
 
 
 def _state_of(stored: file.Stored) -> tuple[State, Decoder | None, int | None]:
@@ -557,7 +564,9 @@ def _state_of(stored: file.Stored) -> tuple[State, Decoder | None, int | None]:
             _must(names[0] not in arrays or all(name in arrays for name in names))
         starts, count = arrays["starts"], len(codes)
         ids = arrays.get("ids", np.arange(count, dtype=np.uint32))
-        decoder = Decoder(arrays["decoder"], arrays["offset"]) if "decoder" in arrays else None
+        softening = arrays.get("softening", np.zeros(1, "<f4"))
+        _must(softening.shape == (1,) and 0 <= softening[0] < np.inf)
+        decoder = Decoder(arrays["decoder"], arrays["offset"], float(softening[0])) if "decoder" in arrays else None
         centroids, inverse, texts = arrays.get("centroids"), arrays.get("inverse"), None
         _must(decoder is None or decoder.weight.shape == (codes.hidden_dim, len(decoder.offset)))
         _must(len(ids) == count and _rises(starts, count) and len(starts) == (1 if centroids is None else len(centroids)) + 1)

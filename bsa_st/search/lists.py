@@ -70,7 +70,7 @@ def assign_lists(codes: BinaryCodes, decoder: Decoder, centroids: np.ndarray) ->
 
 
 def _directions(codes: BinaryCodes, decoder: Decoder) -> tuple[np.ndarray, np.ndarray]:
-    decoded = decode(codes, *decoder)
+    decoded = decode(codes, decoder.weight, decoder.offset)
     inverse = (1 / np.maximum(np.linalg.norm(decoded, axis=1), 1e-12)).astype(np.float32)
     decoded *= inverse[:, None]
     return decoded, inverse

@@ -35,7 +35,9 @@ def decoder_for(model: Any, saved: Decoder | None, hidden_dim: int, name: str) -
     given = as_decoder(model, hidden_dim)
     if saved is None or given is None:
         return given if saved is None else saved
-    if saved.weight.shape != given.weight.shape or not all(np.array_equal(a, b) for a, b in zip(saved, given, strict=True)):
+    if saved.weight.shape != given.weight.shape or not all(
+        np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(saved, given, strict=True)
+    ):
         raise BSAError(f"{name} was built with another model: their decoders differ")
     return saved
 
@@ -63,7 +65,7 @@ def prepared(
             return scoring, queries
         if scoring != "decoded":
             raise BSAError(f"{scoring} scores need dense queries; for codes use decoded, overlap or cosine")
-        return scoring, decode(queries, *_needed(decoder, scoring))
+        return scoring, decode(queries, *_needed(decoder, scoring)[:2])
     scoring = scoring or "asymmetric"
     dense = _dense(queries, model, prompt)
     if scoring != "asymmetric":
@@ -73,7 +75,7 @@ def prepared(
         from bsa_st.monitor import head_of
 
         codes = encode_embeddings(head_of(model), dense, refine=scoring == "decoded")
-        return scoring, decode(codes, *_needed(decoder, scoring)) if scoring == "decoded" else codes
+        return scoring, decode(codes, *_needed(decoder, scoring)[:2]) if scoring == "decoded" else codes
     width = _needed(decoder, scoring).weight.shape[1]
     if dense.shape[1] != width:
         raise BSAError(f"dense queries must have shape (n, {width}), got {dense.shape}")

@@ -21,7 +21,7 @@ from bsa_st.cache import texts_fingerprint
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.settings import Selection
 from bsa_st.training import train_head
-from evaluation.methods.sparse import CSR
+from evaluation.paper.methods.sparse import CSR
 
 FAMILIES = ("bsa-threshold", "bsa-topk", "csr")
 SEEDS = (0, 1)

@@ -1,149 +1,134 @@
-"""What every method can do: learn from training embeddings, encode, score, and say what it stores."""
+"""What a way to store embeddings is, and the estimates by which float queries are scored against what it stores."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
-from bsa_st.codes.scoring import top_k
+from bsa_st.training.statistics import FOUND_DOCUMENTS, FOUND_QUERIES, best_softening
 
-CANDIDATES = 40
-"""Candidates that are scored again: 10 results times the usual ``rescore_multiplier`` of 4."""
+ESTIMATES = ("softened", "cosine", "dot", "centred", "sphere")
+"""How ``q . x`` is estimated from the decoded ``x_hat`` (the training mean ``m`` added back):
 
-SAMPLE_ROWS = 32_768
-"""Training rows that codebooks and rotations are learnt from: 128 for each of 256 centroids, where faiss asks for 39."""
-
-Search = Callable[[np.ndarray], np.ndarray]
-"""Best 10 documents of float queries (n, d): integer (n, 10)."""
-
-
-class Encoded(NamedTuple):
-    """Some texts as a method sees them: dense embeddings, float32 (n, d) of unit norm, and the method's own codes."""
-
-    dense: np.ndarray
-    codes: Any
+- ``softened``: ``q . x_hat / sqrt(|x_hat|^2 + s)``, ``s`` chosen by what it finds on training rows.
+- ``cosine``: ``q . x_hat / |x_hat|``.
+- ``dot``: ``q . x_hat``, undivided.
+- ``centred``: ``q . (x_hat - m) / |x_hat - m|``.
+- ``sphere``: ``q . (m + a (x_hat - m))`` with the ``a`` at which this vector has length 1, as the stored embedding has: decoding
+  shrinks what is left after centring, and ``a`` stretches it again.
+"""
+TINY = 1e-12
 
 
 class Method(ABC):
-    """One way to store embeddings.
+    """One way to store embeddings in few bytes.
+
+    Args:
+        n_bytes: Bytes per text that may be used; 0 for a method of one size.
+        seed: Seed of everything random; it also decides the order of the training rows, which k-means starts from.
 
     Attributes:
-        name: Name with its parameters, e.g. ``pq-48``.
-        family: Name without them, e.g. ``pq``.
-        scorings: Which of ``symmetric`` (code against code), ``asymmetric`` (float query), ``idf``, ``cosine``, ``decoded`` (both
-            codes decoded), ``two-stage``
-            (code candidates, float query) and ``rescored`` (code candidates, float32 vectors) it offers.
-        trained: Whether :meth:`fit` depends on the training texts, so that the two settings differ.
-        shared_bytes: Size of what all documents share (codebooks, rotations, decoders), known after :meth:`fit`.
-        figures: Other facts for the report, known after :meth:`fit`.
+        name: Name in tables and on the command line.
+        sized: Whether it is fitted to a budget of bytes.
+        seeds: Seeds that are run at most: one for what has nothing random, and for what takes long to fit.
+        estimate: The one of the estimates that is reported; empty: that which finds most.
+        estimates: How float queries may be scored, see :data:`ESTIMATES`.
+        fit_name: Name of the method whose fit it uses, where that is another one's.
+        source: Where it was published, and by which code it runs here.
     """
 
-    family: ClassVar[str]
-    trained: ClassVar[bool] = True
+    name: ClassVar[str]
+    source: ClassVar[str]
+    sized: ClassVar[bool] = True
+    seeds: ClassVar[int] = 3
+    estimates: ClassVar[tuple[str, ...]] = ESTIMATES
+    estimate: ClassVar[str] = ""
+    fit_name: ClassVar[str] = ""
 
-    def __init__(self, name: str, scorings: tuple[str, ...]) -> None:
-        self.name = name
-        self.scorings = scorings
-        self.shared_bytes = 0
-        self.figures: dict[str, Any] = {}
+    def __init__(self, n_bytes: int = 0, seed: int = 0) -> None:
+        self.n_bytes = n_bytes
+        self.seed = seed
+        self.mean = np.zeros(0, dtype=np.float32)
+        self.softening = 0.0
+
+    @classmethod
+    def fits(cls, n_bytes: int, width: int) -> bool:
+        """Whether embeddings of ``width`` dimensions can be stored in ``n_bytes`` by this method."""
+        return True
 
     def settings(self) -> dict[str, Any]:
-        """Everything but the name that decides the result, for telling finished work from other work."""
+        """Everything that decides the result beside bytes and seed; a change makes kept results void."""
         return {}
 
-    @abstractmethod
+    def fit_settings(self) -> dict[str, Any]:
+        """The part of :meth:`settings` that decides the fit; methods of the same :attr:`fit_name` share one."""
+        return self.settings()
+
     def fit(self, training: np.ndarray) -> None:
-        """Learn from training embeddings, float (n, d)."""
+        """Learn from training embeddings, float32 (n, d) of unit norm; the seed orders them."""
+        self.mean = training.mean(axis=0)
+        self.learn(training[np.random.default_rng(self.seed).permutation(len(training))])
+
+    @abstractmethod
+    def learn(self, training: np.ndarray) -> None:
+        """Learn from shuffled rows, float32 (n, d); :attr:`mean` is set."""
+
+    def choose_softening(self, training: np.ndarray) -> float:
+        """``s`` of the softened estimate, as :func:`bsa_st.training.statistics.choose_softening` finds it for a head."""
+        if "softened" not in self.estimates:
+            return 0.0
+        rows = training[np.random.default_rng(self.seed).permutation(len(training))[: FOUND_QUERIES + FOUND_DOCUMENTS]]
+        queries, documents = (torch.from_numpy(part) for part in np.split(rows, [FOUND_QUERIES]))
+        decoded = torch.from_numpy(np.ascontiguousarray(self.decode(self.encode(documents.numpy())), dtype=np.float32))
+        return best_softening(queries, documents, decoded)[0]
 
     @abstractmethod
     def encode(self, dense: np.ndarray) -> Any:
         """Codes of embeddings, float32 (n, d)."""
 
     @abstractmethod
-    def vectors(self, texts: Encoded, scoring: str, *, query: bool) -> np.ndarray:
-        """Texts as float32 (n, m), whose dot products are the scores, but for candidates and ties."""
-
-    def scores(self, queries: Encoded, documents: Encoded, scoring: str) -> np.ndarray:
-        """float32 (n, m), ties not broken."""
-        if scoring in ("two-stage", "rescored"):
-            coarse = self.broken_ties(queries, documents, "symmetric")
-            if scoring == "rescored":
-                return rescore(coarse, queries.dense @ documents.dense.T)
-            return rescore(coarse, self.scores(queries, documents, "asymmetric"))
-        left, right = self.vectors(queries, scoring, query=True), self.vectors(documents, scoring, query=False)
-        return left @ right.T
-
-    def pairs(self, left: Encoded, right: Encoded, scoring: str) -> np.ndarray:
-        """Score of each text on the left, as a query, with the one at the same place on the right: float32 (n,)."""
-        if scoring == "rescored":
-            return np.einsum("nd,nd->n", left.dense, right.dense)
-        scoring = "asymmetric" if scoring == "two-stage" else scoring
-        queries, documents = self.vectors(left, scoring, query=True), self.vectors(right, scoring, query=False)
-        return np.einsum("nd,nd->n", queries, documents)
-
-    def tie_break(self, queries: Encoded, documents: Encoded, scoring: str) -> np.ndarray | None:
-        """What to add to :meth:`scores` so that ties are broken and nothing else changes; ``None`` where scores hardly tie."""
-        return None
-
-    def broken_ties(self, queries: Encoded, documents: Encoded, scoring: str) -> np.ndarray:
-        """:meth:`scores` with ties broken, float32 (n, m)."""
-        scores, extra = self.scores(queries, documents, scoring), self.tie_break(queries, documents, scoring)
-        return scores if extra is None else scores + extra
-
-    def stored_bytes(self, documents: Encoded, scoring: str) -> float:
-        """Bytes per document on disk, all that the scoring needs included."""
-        own = documents.codes.nbytes / len(documents.dense)
-        return float(own + (documents.dense.itemsize * documents.dense.shape[1] if scoring == "rescored" else 0))
-
-    def searcher(self, documents: Encoded, scoring: str) -> Search:
-        """A function from float queries to their best 10 documents, for timing; exhaustive unless a library has an index."""
-
-        def search(dense: np.ndarray) -> np.ndarray:
-            codes = None if scoring == "asymmetric" else self.encode(dense)
-            return best(self.scores(Encoded(dense, codes), documents, scoring))
-
-        return search
-
-
-class DecodedMethod(Method):
-    """A method whose codes can be turned back into vectors, against which float queries are scored directly."""
-
-    @abstractmethod
     def decode(self, codes: Any) -> np.ndarray:
-        """float32 (n, m)."""
+        """``x_hat``, float32 (n, d), the mean added back."""
 
-    def project(self, dense: np.ndarray) -> np.ndarray:
-        """Float queries in the space of the decoded vectors, float32 (n, m)."""
-        return dense
+    def stored_bytes(self, codes: Any) -> float:
+        """Bytes per text, everything included."""
+        return float(codes.nbytes / len(codes))
 
-    def vectors(self, texts: Encoded, scoring: str, *, query: bool) -> np.ndarray:
-        if scoring == "rescored":
-            return texts.dense
-        as_float = query and scoring in ("asymmetric", "two-stage")
-        return self.project(texts.dense) if as_float else self.decode(texts.codes)
+    def scores(self, queries: np.ndarray, codes: Any, estimate: str) -> np.ndarray:
+        """Float queries (q, d) against codes, float32 (q, n)."""
+        return np.asarray(queries @ self.vectors(codes, estimate).T)
 
+    def pair_scores(self, left: np.ndarray, codes: Any, estimate: str) -> np.ndarray:
+        """Each float embedding (n, d) against the code at the same place, float32 (n,)."""
+        return np.einsum("nd,nd->n", left, self.vectors(codes, estimate))
 
-def rescore(coarse: np.ndarray, fine: np.ndarray, candidates: int = CANDIDATES) -> np.ndarray:
-    """Scores that rank the best by ``coarse`` first, among themselves by ``fine``, then the rest by ``coarse``."""
-    candidates = min(candidates, coarse.shape[1])
-    chosen = np.argpartition(-coarse, candidates - 1, axis=1)[:, :candidates]
-    below = coarse - coarse.max(axis=1, keepdims=True) + fine.min() - 1
-    np.put_along_axis(below, chosen, np.take_along_axis(fine, chosen, axis=1), axis=1)
-    return below.astype(np.float32)
-
-
-def best(scores: np.ndarray, k: int = 10) -> np.ndarray:
-    """Best ``k`` columns of each row, best first: integer (n, k)."""
-    k = min(k, scores.shape[1])
-    part = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    order = top_k(np.take_along_axis(scores, part, axis=1), k).ids
-    return np.take_along_axis(part, order, axis=1)
+    def vectors(self, codes: Any, estimate: str) -> np.ndarray:
+        """What queries are multiplied with, float32 (n, d)."""
+        decoded = self.decode(codes)
+        if estimate == "softened":
+            squares = np.einsum("nd,nd->n", decoded, decoded)[:, None]
+            return np.asarray(decoded / np.sqrt(np.maximum(squares + self.softening, TINY)), dtype=np.float32)
+        return estimated(decoded, self.mean, estimate)
 
 
-def sample_rows(training: np.ndarray, rows: int = SAMPLE_ROWS, seed: int = 0) -> np.ndarray:
-    """Random training rows as float32, at most ``rows``, in random order; the same for every method."""
-    chosen = np.random.default_rng(seed).choice(len(training), min(rows, len(training)), replace=False)
-    return np.array(training[chosen], dtype=np.float32)
+def estimated(decoded: np.ndarray, mean: np.ndarray, estimate: str) -> np.ndarray:
+    """Decoded rows, float32 (n, d), scaled as the estimate wants it; see :data:`ESTIMATES`."""
+    if estimate == "dot":
+        return decoded
+    if estimate == "cosine":
+        return unit_rows(decoded)
+    rest = decoded - mean
+    if estimate == "centred":
+        return unit_rows(rest)
+    squared, along = np.einsum("nd,nd->n", rest, rest), rest @ mean
+    root = np.sqrt(np.maximum(along**2 + squared * (1 - mean @ mean), 0))
+    return mean + rest * ((root - along) / np.maximum(squared, TINY))[:, None]
+
+
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1, float32 (n, d); a zero row stays zero."""
+    rows = np.asarray(rows, dtype=np.float32)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)

@@ -9,13 +9,10 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from scipy import stats
 
-from bsa_st import BinaryCodes, DistillSettings, encode_embeddings
-from bsa_st.refine import refine_codes
+from bsa_st import DistillSettings
 from evaluation.markdown import markdown_table, score
-from evaluation.methods.bsa import BSA, Variant
 from evaluation.paper.bsa_variants import BSAVariant
 from evaluation.paper.cells import Cell, Results
 from evaluation.paper.figures import picture
@@ -25,12 +22,13 @@ from evaluation.paper.heads import (
     base,
     describe,
     plain_quality,
-    polished,
     refined_quality,
+    refitted,
     rows_for,
     train,
 )
 from evaluation.paper.inputs import Inputs
+from evaluation.paper.methods.bsa import BSA, Variant
 from evaluation.paper.quality import mean_retrieval
 
 title = "Ablations of BSA"
@@ -65,7 +63,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }
 """Parts of the training that are no settings; see :mod:`evaluation.paper.bsa_variants`."""
 
-MOVES = (0, 8, 16, 32, 64, 128)
+MOVES = (0, 8, 32, 100)
 ROUNDS = (0, 1, 3)
 
 
@@ -104,31 +102,17 @@ def _settings(inputs: Inputs, change: dict[str, Any]) -> DistillSettings:
     return base(inputs.quick, **({} if inputs.quick else {"steps": STEPS}) | change)
 
 
-class Moves(BSA):
-    """A head whose codes are refined by at most so many moves."""
-
-    def __init__(self, settings: DistillSettings, moves: int) -> None:
-        super().__init__(Variant(settings, {"refine": True}))
-        self.moves = moves
-
-    def encode(self, dense: np.ndarray) -> BinaryCodes:
-        head = self.head
-        codes = encode_embeddings(head, dense)
-        targets = torch.from_numpy(dense - self.offset)
-        return refine_codes(codes, targets, head.decoder_weight.detach(), head.gram(), max_moves=self.moves)
-
-
 def measure_encoding(inputs: Inputs) -> dict[str, Any]:
-    """What refinement moves and polish rounds do to one head: float queries and decoded code queries."""
+    """What relaxed steps and rounds of refit do to one head: float queries and decoded code queries."""
     settings = _settings(inputs, {})
     head, _ = train(inputs, settings, texts=TEXTS)
     moves = {}
     for limit in MOVES[:2] if inputs.quick else MOVES:
-        method = adopt(Moves(settings, limit), head)
+        method = adopt(BSA(Variant(settings, {"refine": True, "relaxed_steps": limit})), head)
         moves[limit] = {name: mean_retrieval(method, inputs, name)["score"] for name in ("decoded", "asymmetric")}
     rounds = {0: refined_quality(head, settings, inputs)}
     for number in ROUNDS[1:]:
-        rounds[number] = refined_quality(polished(head, rows_for(inputs, TEXTS), number), settings, inputs)
+        rounds[number] = refined_quality(refitted(head, rows_for(inputs, TEXTS), number), settings, inputs)
     scores = {number: {key: found["score"] for key, found in one.items()} for number, one in rounds.items()}
     return {"moves": moves, "rounds": scores}
 
@@ -145,7 +129,7 @@ def render(results: Results, pictures: Path) -> str:
     if "encoding" in results:
         text.append(_encoding_plot(results["encoding"], pictures))
     text.append(
-        f"Base: {describe(seeds[0])}, top-k codes, no polish. Every row changes one thing. CPU seconds depend on what else ran: compare them roughly. {_seed_line(base_scores)}"
+        f"Base: {describe(seeds[0])}, top-k codes, no refit. Every row changes one thing. CPU seconds depend on what else ran: compare them roughly. {_seed_line(base_scores)}"
     )
     text.append(markdown_table(HEADER, [_row("base", seeds), *(_row(_label(one), [one]) for one in others)]))
     if "encoding" in results:
@@ -228,15 +212,15 @@ def _encoding_plot(result: dict[str, Any], pictures: Path) -> str:
         right.plot(
             [int(number) for number in result["rounds"]], [one[key] for one in result["rounds"].values()], "o-", label=label
         )
-    left.set(xlabel="refinement moves per text", ylabel="mean nDCG@10")
-    right.set(xlabel="polish rounds, with refinement")
+    left.set(xlabel="relaxed steps before the moves", ylabel="mean nDCG@10")
+    right.set(xlabel="rounds of refit, with refinement")
     for axes in (left, right):
         axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
-    return picture(figure, pictures, "ablations-encoding", "What refinement moves and polish rounds add")
+    return picture(figure, pictures, "ablations-encoding", "What relaxed steps and rounds of refit add")
 
 
 def _encoding_line(result: dict[str, Any]) -> str:
     moves = ", ".join(f"{number}: {score(one['asymmetric'])}" for number, one in result["moves"].items())
     rounds = ", ".join(f"{number}: {score(one['refined_float_query'])}" for number, one in result["rounds"].items())
-    return f"Float queries by refinement moves per text: {moves}. By polish rounds, with refinement: {rounds}."
+    return f"Float queries by relaxed steps before the moves: {moves}. By rounds of refit, with refinement: {rounds}."

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bsa_st import BSAError
+from evaluation.jsonfiles import read_json, write_json
 from evaluation.paper.inputs import Inputs
-from evaluation.rows import read_json, write_json
 
 Results = Mapping[str, dict[str, Any]]
 """Cell name to what the cell gave; cells that were not measured are missing."""

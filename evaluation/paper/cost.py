@@ -104,7 +104,7 @@ def measure_encoding(sizes: list[int], inputs: Inputs) -> dict[str, Any]:
 
 def measure_texts(sizes: list[int], inputs: Inputs) -> dict[str, Any]:
     """CPU seconds of a whole training of few steps, by the number of texts: what grows is not the steps."""
-    settings = DistillSettings(hidden_dim=512, k=32, selection="topk", steps=5, batch_size=64, polish_rounds=0)
+    settings = DistillSettings(hidden_dim=512, k=32, selection="topk", steps=5, batch_size=64, refit_rounds=0)
     points = []
     for texts in sizes:
         rows = inputs.training(texts)

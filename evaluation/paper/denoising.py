@@ -17,7 +17,7 @@ from evaluation.paper.figures import picture
 from evaluation.paper.inputs import Collection, Inputs
 from evaluation.paper.projections import BYTES, HEADS, RANKS, UNREFINED, bytes_per_text, projections
 from evaluation.paper.quality import ndcg
-from evaluation.statistics import macro_interval
+from evaluation.paper.statistics import macro_interval
 
 title = "Denoising: does decoding a code clean a spoilt embedding?"
 

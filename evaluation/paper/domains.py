@@ -17,14 +17,14 @@ from bsa_st.texts import numbered_lines
 from bsa_st.training import train_head
 from evaluation.folders import find_file
 from evaluation.markdown import markdown_table, score
-from evaluation.methods import choose_methods
-from evaluation.methods.base import Encoded, Method, best
 from evaluation.paper.cells import Cell, Results
 from evaluation.paper.figures import picture
-from evaluation.paper.heads import FIRING_TEXTS, as_method, base, polished, rows_for
+from evaluation.paper.heads import FIRING_TEXTS, as_method, base, refitted, rows_for
 from evaluation.paper.inputs import QUICK_CONCEPTS, Inputs
+from evaluation.paper.methods.base import Encoded, Method, best
+from evaluation.paper.methods.baselines import baseline
 from evaluation.paper.quality import retrieval, similarity
-from evaluation.statistics import mean_interval
+from evaluation.paper.statistics import mean_interval
 from evaluation.tasks import HPO
 
 title = "Domains, and the published claim"
@@ -67,17 +67,17 @@ def cells(quick: bool) -> list[Cell]:
 
 def measure_baseline(name: str, inputs: Inputs) -> dict[str, Any]:
     """A baseline, fitted to general texts, on all tasks."""
-    (method,) = choose_methods([name])
+    method = baseline(name)
     method.fit(rows_for(inputs))
     return {"method": name, "tasks": scores_of(method, inputs)}
 
 
 def measure_head(name: str, inputs: Inputs) -> dict[str, Any]:
-    """A head trained on general texts, refined and polished, on all tasks."""
+    """A head trained on general texts, refined and refitted, on all tasks."""
     hidden_dim, k = HEADS[name]
     settings = base(inputs.quick, hidden_dim=hidden_dim, k=k)
     rows = rows_for(inputs)
-    head = polished(train_head(rows, settings, show_progress_bar=False), rows)
+    head = refitted(train_head(rows, settings, show_progress_bar=False), rows)
     fired = code_statistics(head, rows[:FIRING_TEXTS])["never_fired"]
     return {"method": name, "never_fired": fired, "tasks": scores_of(as_method(head, settings, refine=True), inputs)}
 
@@ -124,7 +124,7 @@ def measure_biomedical(seed: int, inputs: Inputs) -> dict[str, Any]:
         "states": curve.states,
     }
     if seed == CURVE_SEEDS[0]:
-        better = polished(head, rows[np.random.default_rng(0).permutation(len(rows))])
+        better = refitted(head, rows[np.random.default_rng(0).permutation(len(rows))])
         facts["tasks"] = scores_of(as_method(better, settings, refine=True), inputs)
     return facts
 
@@ -188,7 +188,7 @@ def render(results: Results, pictures: Path) -> str:
 EXPLANATION = """Retrieval: nDCG@10, float queries against stored codes. Pairs (stsbenchmark, MayoSRS, UMNSRS, Bio-SimLex): Spearman's correlation with human
 ratings, both texts as codes. Banking77: accuracy of the ten nearest labelled texts' vote, codes against codes. 95 % bootstrap intervals are in the JSON.
 BSA, sign bits and PQ learn from general sentences; `BSA, biomedical` from the HPO's names, definitions and synonyms without the queries, so its other
-rows show what a narrow collection costs elsewhere. BSA codes are refined, one polish round."""
+rows show what a narrow collection costs elsewhere. BSA codes are refined, one round of refit."""
 
 
 def _sizes(one: dict[str, Any]) -> float:

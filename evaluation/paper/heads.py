@@ -13,13 +13,13 @@ from bsa_st import DistillSettings
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import code_statistics
 from bsa_st.objectives import Objective
-from bsa_st.polish import polish
 from bsa_st.training import train_head
-from evaluation.methods.bsa import BSA, Variant
+from bsa_st.training.refit import refit
 from evaluation.paper.inputs import Inputs
+from evaluation.paper.methods.bsa import BSA, Variant
 from evaluation.paper.quality import mean_retrieval
 
-BASE = DistillSettings(hidden_dim=1024, k=64, selection="topk", steps=400, batch_size=256, polish_rounds=0, eval_steps=10_000)
+BASE = DistillSettings(hidden_dim=1024, k=64, selection="topk", steps=400, batch_size=256, refit_rounds=0, eval_steps=10_000)
 """What sections train unless they vary it: small enough that a hundred heads are trained in a few hours on two cores."""
 
 TINY = replace(BASE, hidden_dim=64, k=8, steps=8, batch_size=64)
@@ -28,7 +28,7 @@ AnyBSA = TypeVar("AnyBSA", bound=BSA)
 TEXTS = 124_000
 TINY_TEXTS = 400
 FIRING_TEXTS = 50_000
-POLISH_TEXTS = 15_000
+REFIT_TEXTS = 15_000
 
 
 def base(quick: bool, **changes: Any) -> DistillSettings:
@@ -73,15 +73,13 @@ def adopt(method: AnyBSA, head: BinarySparsityAlignment) -> AnyBSA:
     return method
 
 
-def polished(
+def refitted(
     head: BinarySparsityAlignment, rows: np.ndarray, rounds: int = 1, *, refine: bool = True
 ) -> BinarySparsityAlignment:
-    """A copy of a head whose decoder fits refined codes, or plain ones; the last rows decide."""
+    """A copy of a head refitted to refined codes, or plain ones; the last rows decide."""
     better = copy.deepcopy(head)
     held_out = max(1, min(2000, len(rows) // 10))
-    polish(
-        better, rows[:POLISH_TEXTS][:-held_out], np.asarray(rows[-held_out:], dtype=np.float32), rounds=rounds, refine=refine
-    )
+    refit(better, rows[:REFIT_TEXTS][:-held_out], np.asarray(rows[-held_out:], dtype=np.float32), rounds=rounds, refine=refine)
     return better
 
 

@@ -15,7 +15,7 @@ from bsa_st.settings import OBJECTIVES
 from evaluation.markdown import markdown_table, score
 from evaluation.paper.cells import Cell, Results
 from evaluation.paper.figures import picture
-from evaluation.paper.heads import FIRING_TEXTS, base, describe, plain_quality, polished, refined_quality, rows_for, train
+from evaluation.paper.heads import FIRING_TEXTS, base, describe, plain_quality, refined_quality, refitted, rows_for, train
 from evaluation.paper.inputs import Inputs
 from evaluation.paper.quality import mean_retrieval
 from evaluation.paper.strengths import CHUNK, Strengths
@@ -42,8 +42,8 @@ def measure(name: str, seed: int, inputs: Inputs) -> dict[str, Any]:
     strengths = Strengths(head, objective)
     strengths.fit(rows)
     found = {
-        **plain_quality(polished(head, rows, refine=False), settings, inputs),
-        **refined_quality(polished(head, rows), settings, inputs),
+        **plain_quality(refitted(head, rows, refine=False), settings, inputs),
+        **refined_quality(refitted(head, rows), settings, inputs),
         "values_cosine": mean_retrieval(strengths, inputs, "symmetric"),
         "values_float_query": mean_retrieval(strengths, inputs, "asymmetric"),
     }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bsa_st.atomic import atomic_file
+from evaluation.jsonfiles import read_json, write_json
 from evaluation.paper.cells import Section, kept_results
 from evaluation.paper.figures import PICTURES
-from evaluation.rows import read_json, write_json
 
 RESULTS = Path("paper") / "results"
 """Folder of the results, ``<section>.json``, beside the page."""

@@ -8,9 +8,9 @@ from functools import cache
 import numpy as np
 
 from evaluation.embeddings import unit_rows
-from evaluation.methods.bsa import BSA
-from evaluation.methods.quantizers import PQ
 from evaluation.paper.inputs import Inputs
+from evaluation.paper.methods.baselines import PQ
+from evaluation.paper.methods.bsa import BSA
 from evaluation.paper.smallheads import HeadKind, small_method, training_rows
 
 Projection = Callable[[np.ndarray], np.ndarray]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytrec_eval
 from scipy import stats
 
 from evaluation.embeddings import EmbeddingStore
-from evaluation.methods.base import Encoded, Method, best
-from evaluation.onetask import ndcg_per_query
 from evaluation.paper.inputs import Collection, Inputs
-from evaluation.statistics import mean_interval, spearman_interval
+from evaluation.paper.methods.base import Encoded, Method, best
+from evaluation.paper.statistics import mean_interval, spearman_interval
 from evaluation.tasks import EvaluationTask, task_texts
 
 RANKED = 100
@@ -34,7 +34,8 @@ def ndcg(scores: np.ndarray, collection: Collection) -> np.ndarray:
     documents, queries = list(data.data.corpus), list(data.data.queries)
     top = best(scores, RANKED)
     ranking = {query: {documents[place]: float(scores[row, place]) for place in top[row]} for row, query in enumerate(queries)}
-    return np.array(ndcg_per_query(data, {"default": {"test": ranking}}))
+    found = pytrec_eval.RelevanceEvaluator(data.data.qrels, {"ndcg_cut.10"}).evaluate(ranking)
+    return np.array([found[query]["ndcg_cut_10"] for query in sorted(found)])
 
 
 def similarity(method: Method, task: EvaluationTask, store: EmbeddingStore, scoring: str) -> dict[str, Any]:

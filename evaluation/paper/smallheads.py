@@ -18,8 +18,8 @@ from bsa_st.module import BinarySparsityAlignment
 from bsa_st.training import train_head
 from evaluation.embeddings import EmbeddingStore, unit_rows
 from evaluation.encoders import MINILM, load_encoder
-from evaluation.methods.bsa import BSA, Variant
 from evaluation.paper.inputs import Inputs
+from evaluation.paper.methods.bsa import BSA, Variant
 
 TEXTS = 31_000
 STEPS, QUICK_STEPS = 300, 5
@@ -45,7 +45,7 @@ class HeadKind:
         """How the head is trained."""
         steps, rounds = (QUICK_STEPS, 0) if quick else (STEPS, 1)
         recipe = DistillSettings(hidden_dim=self.hidden_dim, k=self.k, seed=self.seed, selection="topk")
-        return replace(recipe, steps=steps, polish_rounds=rounds)
+        return replace(recipe, steps=steps, refit_rounds=rounds)
 
 
 @cache

@@ -10,8 +10,8 @@ from bsa_st import BinaryCodes
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.objectives import Objective
 from evaluation.embeddings import unit_rows
-from evaluation.methods.base import DecodedMethod, Encoded, sample_rows
-from evaluation.methods.sparse import SparseValues
+from evaluation.paper.methods.base import DecodedMethod, Encoded, sample_rows
+from evaluation.paper.methods.sparse import SparseValues
 
 RIDGE = 1.0
 SAMPLE = 20_000

@@ -15,10 +15,10 @@ from bsa_st.codes.scoring import asymmetric_scores, decode
 from evaluation.embeddings import unit_rows
 from evaluation.encoders import MINILM, WORDLLAMA
 from evaluation.markdown import markdown_table, score
-from evaluation.methods.bsa import BSA
 from evaluation.paper.cells import Cell, Results
 from evaluation.paper.figures import picture
 from evaluation.paper.inputs import Inputs
+from evaluation.paper.methods.bsa import BSA
 from evaluation.paper.quality import ndcg
 from evaluation.paper.smallheads import HeadKind, small_method, store, training_rows
 

@@ -1,0 +1,232 @@
+"""Refit: alternating least squares between refined codes and the decoder, no gradient through the code.
+
+Each round refines the codes of training texts with the present decoder (:mod:`bsa_st.refine`) and solves ridge least squares for ``V`` and ``c`` on them:
+``(H^T H + r I) V = H^T (X - c) + r V_old``. The ridge pulls to the old decoder with the weight of ``r`` texts, so that an atom that fires rarely moves
+little and one that never fires stays; held-out rows choose ``r``. They also decide when to stop, and which round's decoder is kept. At the end the linear
+encoder is fitted to the refined codes, and kept where its plain codes decode better than before.
+
+Nested budgets enter the same equations, each with its own codes and amplitude.
+
+Source: the dictionary step of K. Engan, S. O. Aase and J. H. Husoy, "Method of optimal directions for frame design" (1999).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from bsa_st.elastic import best_amplitude, prefix_head, scale_decoder
+from bsa_st.encoding import refined_codes
+from bsa_st.errors import BSAError
+from bsa_st.module import BinarySparsityAlignment
+from bsa_st.monitor import batches
+
+logger = logging.getLogger(__name__)
+
+RIDGES = (1.0, 10.0, 100.0, 1000.0, 3000.0)
+"""The first round tries all, later ones the last winner and its neighbours."""
+CHUNK_TEXTS = 2048
+"""Rows refined at a time. Memory is one chunk and a few (D, D) matrices, whatever the number of texts."""
+
+WHOLE_ROUNDS = 5
+"""The last rounds use all rows; those before, in which most atoms still move far, every third."""
+
+PART = 3
+LEAST_GAIN = 1e-4
+"""A round that raises the held-out cosine by less is followed by one with all rows; such a round without this gain is the last."""
+
+HELD_OUT = 1000
+
+
+@torch.no_grad()
+def refit(
+    head: BinarySparsityAlignment,
+    embeddings: np.ndarray,
+    held_out: np.ndarray,
+    *,
+    rounds: int,
+    refine: bool = True,
+    show_progress_bar: bool = False,
+) -> list[dict[str, Any]]:
+    """Fit decoder and encoder of a head to the codes that will really be stored; its mean stays.
+
+    Args:
+        head: The layer, initialised or trained; changed.
+        embeddings: Training rows, float (n, d), n > 0, of length 1; may be a memory map.
+        held_out: Rows that decide, float (m, d), m > 0, of length 1.
+        rounds: Most rounds.
+        refine: Whether codes are refined; without, the decoder is fitted to plain codes and the encoder stays.
+        show_progress_bar: Show a bar over the rounds.
+
+    Returns:
+        For every round its rows, ridge, seconds and the held-out cosine of ``x`` and ``x_hat`` before it; last the cosine after all.
+
+    Raises:
+        BSAError: If the embeddings hold values that are not finite.
+    """
+    held_out = held_out[:HELD_OUT]
+    small = embeddings if len(embeddings) < PART * 4 * head.hidden_dim else embeddings[::PART]
+    amplitudes = dict.fromkeys(head.nested, 1.0)
+    best: tuple[float, dict[str, Tensor]] | None = None
+    history: list[dict[str, Any]] = []
+    whole, before = rounds <= WHOLE_ROUNDS, -1.0
+    bar = tqdm(total=rounds, desc="Refit", unit="round", disable=not show_progress_bar)
+    for number in range(rounds):
+        whole = whole or rounds - number <= WHOLE_ROUNDS
+        rows = embeddings if whole else small
+        started = time.perf_counter()
+        held_codes = _codes(head, held_out, refine)
+        cosine = _cosine(head, held_codes, held_out)
+        if best is None or cosine > best[0]:
+            best = (cosine, _decoder(head))
+        if number and cosine - before < LEAST_GAIN and whole and history[-1]["rows"] == len(rows):
+            break
+        whole = whole or (number > 0 and cosine - before < LEAST_GAIN)
+        before = cosine
+        ridges = _near(history[-1]["ridge"]) if history else RIDGES
+        ridge = _solve(head, _Equations(head, rows, refine, amplitudes), ridges, held_codes, held_out)
+        history.append(
+            {"rows": len(rows), "ridge": ridge, "cosine": round(cosine, 5), "seconds": round(time.perf_counter() - started, 2)}
+        )
+        bar.set_postfix(cosine=f"{cosine:.4f}")
+        bar.update()
+    final = _cosine(head, _codes(head, held_out, refine), held_out)
+    if best is not None and best[0] > final:
+        final = best[0]
+        _restore(head, best[1])
+    bar.close()
+    history.append({"cosine": round(final, 5)})
+    if refine:
+        fit_encoder(head, small, held_out)
+    return history
+
+
+class _Equations:
+    """``H^T H``, ``H^T X`` and the sums behind the mean of refined codes, accumulated over rows and nested budgets; float32 and float64 on the CPU."""
+
+    def __init__(
+        self, head: BinarySparsityAlignment, rows: np.ndarray, refine: bool, amplitudes: dict[tuple[int, int], float]
+    ) -> None:
+        features, width = head.decoder_weight.shape
+        device = head.weight.device
+        products = torch.zeros(features + 1, features + 1, device=device)
+        sums = torch.zeros(features + 1, width, device=device)
+        for start in range(0, len(rows), CHUNK_TEXTS):
+            x = next(batches(rows[start : start + CHUNK_TEXTS], 1, device))
+            if not torch.isfinite(x).all():
+                raise BSAError("the embeddings hold NaN or infinite values")
+            _add(products, sums, refined_codes(head, x) if refine else head.select(head.logits(x)).bool(), x, 1.0)
+            for budget in head.nested:
+                smaller = scale_decoder(prefix_head(head, *budget), amplitudes[budget])
+                codes = refined_codes(smaller, x) if refine else smaller.select(smaller.logits(x)).bool()
+                amplitudes[budget] *= best_amplitude(smaller, codes, x)
+                _add(products, sums, codes, x, amplitudes[budget])
+        self.products, self.sums = products.double(), sums.double()
+
+
+def _add(products: Tensor, sums: Tensor, codes: Tensor, x: Tensor, amplitude: float) -> None:
+    design = torch.cat([amplitude * codes.float(), codes.new_ones(len(codes), 1, dtype=torch.float32)], dim=1)
+    places = [*range(codes.shape[1]), len(products) - 1]
+    if codes.shape[1] == len(products) - 1:
+        products.addmm_(design.T, design)
+        sums.addmm_(design.T, x)
+    else:
+        index = torch.tensor(places, device=x.device)
+        products[index[:, None], index] += design.T @ design
+        sums[index] += design.T @ x
+
+
+def _near(ridge: float) -> tuple[float, ...]:
+    place = RIDGES.index(ridge)
+    return RIDGES[max(0, place - 1) : place + 2]
+
+
+def _solve(
+    head: BinarySparsityAlignment, equations: _Equations, ridges: tuple[float, ...], held_codes: Tensor, held_out: np.ndarray
+) -> float:
+    """Put the solution of the best ridge into the head; returns that ridge."""
+    old = torch.cat([head.decoder_weight, head.decoder_bias[None]]).double()
+    pull = torch.ones(len(old), dtype=torch.float64, device=old.device)
+    pull[-1] = 0  # the offset is free
+    best: tuple[float, float, Tensor] | None = None
+    for ridge in ridges:
+        factor, failed = torch.linalg.cholesky_ex(equations.products + torch.diag(ridge * pull + 1e-6))
+        if failed:
+            continue
+        solution = torch.cholesky_solve(equations.sums + ridge * pull[:, None] * old, factor).float()
+        _put(head, solution)
+        cosine = _cosine(head, held_codes, held_out)
+        if best is None or cosine > best[0]:
+            best = (cosine, ridge, solution)
+    if best is None:
+        raise BSAError("the decoder's equations have no solution: the embeddings are degenerate (constant or repeated rows)")
+    _put(head, best[2])
+    return best[1]
+
+
+def _put(head: BinarySparsityAlignment, solution: Tensor) -> None:
+    head.decoder_weight.copy_(solution[:-1])
+    head.decoder_bias.copy_(solution[-1])
+
+
+def _decoder(head: BinarySparsityAlignment) -> dict[str, Tensor]:
+    return {name: getattr(head, name).clone() for name in ("decoder_weight", "decoder_bias")}
+
+
+def _restore(head: BinarySparsityAlignment, kept: dict[str, Tensor]) -> None:
+    for name, tensor in kept.items():
+        getattr(head, name).copy_(tensor)
+
+
+def _codes(head: BinarySparsityAlignment, rows: np.ndarray, refine: bool) -> Tensor:
+    parts = batches(rows, head.hidden_dim, head.weight.device)
+    return torch.cat([refined_codes(head, x) if refine else head.select(head.logits(x)).bool() for x in parts])
+
+
+def _cosine(head: BinarySparsityAlignment, codes: Tensor, rows: np.ndarray) -> float:
+    x = torch.from_numpy(np.asarray(rows, dtype=np.float32)).to(codes.device)
+    return float(F.cosine_similarity(head.decode(codes), x).mean())
+
+
+def refined_cosine(head: BinarySparsityAlignment, embeddings: np.ndarray) -> float:
+    """Mean cosine of dense embeddings, float (n, d), with what their refined codes decode to."""
+    with torch.no_grad():
+        return _cosine(head, _codes(head, embeddings, refine=True), embeddings)
+
+
+@torch.no_grad()
+def fit_encoder(head: BinarySparsityAlignment, rows: np.ndarray, held_out: np.ndarray) -> None:
+    """Fit the linear encoder to refined codes by ridge regression, each feature firing as often as there; the old one stays where it decodes better.
+
+    Args:
+        head: The refitted layer; ``weight``, ``bias`` and ``log_scale`` may change.
+        rows: float (n, d), of length 1.
+        held_out: float (m, d), of length 1.
+    """
+    width = head.input_dim
+    covariance = torch.zeros(width, width, device=head.weight.device)
+    agreement = torch.zeros(head.hidden_dim, width, device=head.weight.device)
+    fired = torch.zeros(head.hidden_dim, device=head.weight.device)
+    for start in range(0, len(rows), CHUNK_TEXTS):
+        x = next(batches(rows[start : start + CHUNK_TEXTS], 1, head.weight.device))
+        codes = refined_codes(head, x).float()
+        centred = x - head.mean
+        covariance.addmm_(centred.T, centred)
+        agreement.addmm_(codes.T, centred)
+        fired += codes.sum(dim=0)
+    old = {name: getattr(head, name).clone() for name in ("weight", "bias", "log_scale")}
+    before = _cosine(head, _codes(head, held_out, refine=False), held_out)
+    ridge = (covariance.diagonal().mean() * 0.01).clamp_min(1e-6)
+    solution = torch.linalg.solve(covariance + ridge * torch.eye(width, device=covariance.device), agreement.T).T
+    head.weight.copy_(F.normalize(solution, dim=1))
+    head.set_rates(next(batches(rows[:8192], 1, head.weight.device)), fired / len(rows))
+    if _cosine(head, _codes(head, held_out, refine=False), held_out) <= before:
+        for name, tensor in old.items():
+            getattr(head, name).copy_(tensor)

@@ -1,0 +1,247 @@
+"""Training a head from dense embeddings, by sentence-transformers' own trainer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from sentence_transformers import (
+    SentenceTransformerModelCardData,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from transformers import TrainerCallback, set_seed
+from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from bsa_st.atomic import atomic_file
+from bsa_st.budgets import measure_budgets
+from bsa_st.cachedrows import CachedRows, Student
+from bsa_st.distributed import PATIENCE, is_first, join, share
+from bsa_st.errors import BSAError
+from bsa_st.hardware import hardware_name
+from bsa_st.losses import BSALoss
+from bsa_st.module import BinarySparsityAlignment
+from bsa_st.monitor import HeadEvaluator, code_statistics
+from bsa_st.objectives import make_objective
+from bsa_st.objectives.base import Objective, ObjectiveLoss
+from bsa_st.objectives.binarise import binarise
+from bsa_st.precision import has_fast_bfloat16
+from bsa_st.rowshards import Embeddings
+from bsa_st.settings import DistillSettings
+from bsa_st.training.refit import refit
+from bsa_st.training.statistics import FOUND_DOCUMENTS, FOUND_QUERIES, choose_softening
+from bsa_st.unitrows import unit_rows
+
+INITIAL_SAMPLE = 8192
+FIRING_SAMPLE = 20_000
+FINAL_SAMPLE = 100_000
+REFIT_ROWS = 50_000
+FINITE_ROWS = 1 << 16
+REFIT_BYTES = 40
+"""Memory of a refit per squared feature: products of codes in single and double precision, their factor and the decoder's Gram matrix."""
+
+logger = logging.getLogger(__name__)
+
+
+def train_head(
+    embeddings: Embeddings,
+    settings: DistillSettings,
+    *,
+    objective: Objective | None = None,
+    device: torch.device | str = "cpu",
+    checkpoint_dir: str | Path | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+    training_args: dict[str, Any] | None = None,
+    show_progress_bar: bool = True,
+) -> BinarySparsityAlignment:
+    """Train a head from dense embeddings, float (n, d); see :func:`distill` for the other arguments.
+
+    Training runs on embeddings of length 1 (:mod:`bsa_st.unitrows`), so that learning rates mean the same for every encoder. An ``objective``
+    of one's own takes the place of the one that the settings name.
+
+    Raises:
+        BSAError: If a row holds NaN or infinite values, or ``checkpoint_dir`` holds checkpoints of other settings.
+    """
+    started = time.perf_counter()
+    _check_rows(embeddings)
+    _check_memory(settings)
+    checkpoint = _checkpoint(checkpoint_dir, settings)
+    objective = objective or make_objective(settings.objective)
+    rank, processes = join()
+    if processes > 1 and objective is not None:
+        raise BSAError(f"several processes train the objective bsa only, not {type(objective).__name__}: start one process")
+    set_seed(settings.seed)
+    train_rows, held_out_rows = _split(len(embeddings), settings)
+    if processes > 1 and len(train_rows) < processes * settings.batch_size:
+        raise BSAError(f"{len(train_rows)} texts cannot fill a batch of {settings.batch_size} in each of {processes} processes")
+    if len(train_rows) < settings.hidden_dim:
+        logger.warning("%d texts for %d features: a useful head wants tens of thousands", len(train_rows), settings.hidden_dim)
+    sample, held_out = _unit(embeddings, train_rows[:FINAL_SAMPLE]), _unit(embeddings, held_out_rows)
+    head = BinarySparsityAlignment(embeddings.shape[1], settings.hidden_dim, settings.k, settings.selection, settings.nested)
+    head.initialise(torch.from_numpy(sample[:INITIAL_SAMPLE]))
+    if objective is not None:
+        objective.prepare(head, torch.from_numpy(sample[:INITIAL_SAMPLE]))
+    if settings.steps:
+        student = Student(
+            modules=[CachedRows(embeddings, noise=settings.noise), head],
+            device=str(device),
+            model_card_data=SentenceTransformerModelCardData(generate_widget_examples=False),
+        )
+        with tempfile.TemporaryDirectory() as scratch:
+            arguments = _training_arguments(settings, checkpoint_dir, scratch, torch.device(device), show_progress_bar)
+            trainer = SentenceTransformerTrainer(
+                model=student,
+                args=SentenceTransformerTrainingArguments(**{**arguments, **(training_args or {})}),
+                train_dataset=Dataset.from_dict({"row": np.sort(train_rows)}),
+                loss=BSALoss(student, settings.alignment_weight) if objective is None else ObjectiveLoss(student, objective),
+                evaluator=HeadEvaluator(held_out, sample[:FIRING_SAMPLE]),
+                callbacks=list(callbacks),
+            )
+            trainer.remove_callback(trainer.model_card_callback_class)  # it would run the student on widget texts
+            if not show_progress_bar:
+                trainer.remove_callback(PrinterCallback)
+            if rank > 0:  # other noise than the first process adds
+                torch.manual_seed(settings.seed + rank)
+            trainer.train(resume_from_checkpoint=checkpoint)
+        if not all(torch.isfinite(parameter).all() for parameter in head.parameters()):
+            raise BSAError(f"training diverged: weights are not finite after {settings.steps} steps; lower the learning rate")
+    head.to(device)
+    head.eval()
+    if objective is not None:
+        objective.eval().finish(head)
+    if objective is not None and objective.real_valued:
+        binarise(head, objective, torch.from_numpy(sample[:FIRING_SAMPLE]))
+    if is_first():
+        if objective is not None and objective.real_valued:
+            refit(head, sample[:REFIT_ROWS], held_out, rounds=1, refine=False)
+        _finish(head, embeddings, sample, held_out, settings, show_progress_bar)
+        head.report |= {"seconds_training": round(time.perf_counter() - started, 1), "hardware": hardware_name(device)}
+    share(head)
+    return head
+
+
+def _finish(
+    head: BinarySparsityAlignment,
+    embeddings: Embeddings,
+    sample: np.ndarray,
+    held_out: np.ndarray,
+    settings: DistillSettings,
+    bar: bool,
+) -> None:
+    """Refit, calibrate and measure a trained head."""
+    history: list[dict[str, Any]] = []
+    if settings.refit_rounds:
+        history = refit(head, sample[:REFIT_ROWS], held_out, rounds=settings.refit_rounds, show_progress_bar=bar)
+    head.calibrate(torch.from_numpy(sample).to(head.weight.device), keep_decoder=bool(settings.refit_rounds))
+    measure_budgets(head, sample)
+    documents = np.concatenate([held_out[FOUND_QUERIES:], sample[:FOUND_DOCUMENTS]])
+    found = choose_softening(head, held_out[:FOUND_QUERIES], documents)
+    figures = code_statistics(head, held_out)
+    rates = code_statistics(head, sample)
+    figures.update({name: rates[name] for name in ("never_fired", "highest_rate")})
+    figures["found_at_10"] = found
+    head.report = {
+        "settings": settings.to_dict(),
+        "texts": len(embeddings),
+        "texts_held_out": len(held_out),
+        "refit": history,
+        "figures": {name: round(value, 4) for name, value in figures.items()},
+    }
+
+
+def _unit(embeddings: Embeddings, rows: np.ndarray) -> np.ndarray:
+    return unit_rows(torch.from_numpy(np.array(embeddings[rows], dtype=np.float32))).numpy()
+
+
+def _check_rows(embeddings: Embeddings) -> None:
+    """Every row must have a direction, and not all the same one."""
+    first = np.asarray(embeddings[:1], dtype=np.float64)[0]
+    differ = False
+    for start in range(0, len(embeddings), FINITE_ROWS):
+        part = np.asarray(embeddings[start : start + FINITE_ROWS])
+        for bad, what in (
+            (~np.isfinite(part).all(axis=1), "holds NaN or infinite values"),
+            (~part.any(axis=1), "is all zeros"),
+        ):
+            if bad.any():
+                raise BSAError(
+                    f"an embedding {what}: row {start + int(bad.argmax()) + 1}, {int(bad.sum())} in all up to row {start + len(part)}"
+                )
+        differ = differ or bool((part != first).any())
+    if not differ and len(embeddings) > 1:
+        raise BSAError(f"all {len(embeddings)} embeddings are equal: there is nothing to learn from")
+
+
+def _check_memory(settings: DistillSettings) -> None:
+    needed = REFIT_BYTES * settings.hidden_dim**2 if settings.refit_rounds else 0
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
+    if needed > there:
+        raise BSAError(
+            f"a refit of hidden_dim = {settings.hidden_dim} needs about {needed / 1e9:.0f} GB of memory, this machine has {there / 1e9:.0f}: "
+            "choose a smaller hidden_dim, or refit_rounds = 0"
+        )
+
+
+def _checkpoint(folder: str | Path | None, settings: DistillSettings) -> str | None:
+    """The last checkpoint in a folder, which from now on belongs to these settings."""
+    if folder is None:
+        return None
+    owner = Path(folder) / "settings.json"
+    mine = settings.to_dict()
+    try:
+        if owner.is_file():
+            if json.loads(owner.read_text()) != mine:
+                raise BSAError(f"{folder} holds checkpoints of other settings ({owner}); choose another folder")
+        else:
+            owner.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(owner) as file:
+                file.write(json.dumps(mine, indent=2).encode())
+    except (OSError, json.JSONDecodeError) as error:
+        raise BSAError(f"cannot use the checkpoint folder {folder}: {error}") from error
+    return get_last_checkpoint(str(folder))
+
+
+def _split(rows: int, settings: DistillSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers for training and held out, both shuffled."""
+    if rows < 2:
+        raise BSAError(f"training needs at least 2 texts, got {rows}")
+    order = np.random.default_rng(settings.seed).permutation(rows)
+    held_out = min(5000, max(1, round(rows * settings.held_out)))
+    return order[held_out:], order[:held_out]
+
+
+def _training_arguments(
+    settings: DistillSettings, checkpoint_dir: str | Path | None, scratch: str, device: torch.device, bar: bool
+) -> dict[str, Any]:
+    return {
+        "output_dir": str(checkpoint_dir or scratch),
+        "max_steps": settings.steps,
+        "per_device_train_batch_size": settings.batch_size,
+        "dataloader_drop_last": False,
+        "ddp_find_unused_parameters": False,
+        "ddp_timeout": int(PATIENCE.total_seconds()),
+        "learning_rate": settings.learning_rate,
+        "warmup_steps": max(1, round(settings.steps * 0.05)),
+        "weight_decay": 0.0,
+        "bf16": has_fast_bfloat16(device),
+        "use_cpu": device.type == "cpu",
+        "eval_strategy": "steps",
+        "eval_steps": settings.eval_steps,
+        "logging_steps": min(100, settings.steps),
+        "save_strategy": "steps" if checkpoint_dir else "no",
+        "save_steps": settings.eval_steps,
+        "save_total_limit": 2,
+        "report_to": "none",
+        "seed": settings.seed,
+        "disable_tqdm": not bar,
+    }
