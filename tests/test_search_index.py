@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bsa_st import BinaryCodes, BSAError, Index
 from bsa_st.codes import scoring
-from bsa_st.search import Ranking, rescoring, segment, sums
+from bsa_st.search import Ranking, rescoring, segment
 from bsa_st.search import index as index_module
 
 WIDTH = 12
@@ -43,13 +43,11 @@ def check(found: list[Ranking], expected: np.ndarray, names: np.ndarray, top_k: 
         np.testing.assert_allclose(ranking.scores, own, rtol=tolerance, atol=tolerance)
 
 
-@pytest.fixture(params=["bits", "ids", "ids without numba"])
+@pytest.fixture(params=["bits", "ids"])
 def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Codes held as bits, or as ids whatever their width."""
     if request.param != "bits":
         monkeypatch.setattr(segment, "held", lambda codes: BinaryCodes(codes.ids, codes.indptr, codes.hidden_dim))
-        if request.param == "ids without numba":
-            monkeypatch.setattr(sums, "HAS_NUMBA", False)
     return str(request.param)
 
 
