@@ -87,7 +87,7 @@ def test_every_scoring_is_brute_force_where_every_document_is_a_candidate(form: 
         shared = scoring.scores(asked, documents, kind)  # type: ignore[arg-type]
         expected = np.where(shared > 0, shared, -np.inf)
         check(index.search(asked, scoring=kind, **options), expected, names, top_k)  # type: ignore[arg-type]
-    decoded = scoring.asymmetric_scores(scoring.decode(asked, decoder.weight, decoder.offset), documents, *decoder)
+    decoded = scoring.asymmetric_scores(scoring.decode(asked, *decoder), documents, *decoder)
     check(index.search(asked, scoring="decoded", probes=ALL, **options), decoded, names, top_k, 1e-3)  # type: ignore[arg-type]
 
 
