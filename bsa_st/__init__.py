@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from bsa_st.encoding import encode, encode_embeddings
     from bsa_st.explain import Explanation, explain
     from bsa_st.explain.labels import label_features
-    from bsa_st.hub import load, save
+    from bsa_st.hub import load, save, save_sparse_encoder
+    from bsa_st.hub.remote import push_to_hub
     from bsa_st.losses import BSALoss, CosineReconstructionLoss, SoftTopKCosineLoss
     from bsa_st.module import BinarySparsityAlignment
-    from bsa_st.remote import push_to_hub
     from bsa_st.search import Index, search
     from bsa_st.settings import DistillSettings
     from bsa_st.shards.reader import ShardedCodes
@@ -50,8 +50,9 @@ _HOMES = {
     "explain": "explain",
     "label_features": "explain.labels",
     "load": "hub",
-    "push_to_hub": "remote",
+    "push_to_hub": "hub.remote",
     "save": "hub",
+    "save_sparse_encoder": "hub",
     "search": "search",
     "truncate": "budgets",
 }
@@ -70,7 +71,7 @@ __all__ += [
     "load",
 ]
 __all__ += ["ShardedCodes", "encode_to_shards"]
-__all__ += ["push_to_hub", "save", "search", "truncate"]
+__all__ += ["push_to_hub", "save", "save_sparse_encoder", "search", "truncate"]
 
 
 class _LazyPackage(ModuleType):

@@ -233,7 +233,7 @@ def push(
     message: Annotated[str, typer.Option(help="First line of the commit.")] = "Upload a BSA model",
 ) -> None:
     """Publish a model folder on the Hugging Face Hub, in one commit."""
-    from bsa_st.remote import push_folder
+    from bsa_st.hub.remote import push_folder
 
     address = push_folder(
         folder, name, private=private or None, create_pr=create_pr, revision=revision, card=card, commit_message=message

@@ -36,14 +36,14 @@ def wait_for_all() -> None:
 
 @torch.no_grad()
 def share(head: BinarySparsityAlignment) -> None:
-    """Give every process the first one's head and its report."""
+    """Give every process the first one's head, its report and its unrolled encoder."""
     if not distributed.is_initialized():
         return
     for tensor in head.state_dict().values():
         distributed.broadcast(tensor, 0)
-    report = [head.report]
-    distributed.broadcast_object_list(report, 0)
-    head.report = report[0]
+    beside = [head.report, head.unrolled]
+    distributed.broadcast_object_list(beside, 0)
+    head.report, head.unrolled = beside  # type: ignore[assignment]
 
 
 def leave() -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from bsa_st.refine import weigh_mean
 from bsa_st.settings import Budgets, Selection, check_nested, check_sizes, is_compact
+from bsa_st.unrolled import UnrolledEncoder
 
 RATE_CELLS = 1 << 24
 """Projections sorted at a time: 64 MB."""
@@ -89,6 +90,7 @@ class BinarySparsityAlignment(Module):
         self.register_buffer("budgets", torch.ones(len(widths) * len(BUDGET_STEPS), 3))
         self.report: dict[str, Any] = {}
         self.labels: FeatureAtlas | None = None
+        self.unrolled: UnrolledEncoder | None = None
         self._gram: tuple[tuple[int, int], Tensor] | None = None
 
     @torch.no_grad()
@@ -165,7 +167,7 @@ class BinarySparsityAlignment(Module):
         """Logits ``z = W (x - mean) + b`` of dense embeddings.
 
         The bias enters as the weight of a constant first column, exactly as in the exported stock modules
-        (:mod:`bsa_st.stock`), so that both compute the same floating-point numbers.
+        (:mod:`bsa_st.hub.export`), so that both compute the same floating-point numbers.
 
         Args:
             x: float (n, d).

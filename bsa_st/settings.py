@@ -55,6 +55,10 @@ class DistillSettings:
     refit_rounds: int = _setting(
         12, "Rounds of alternating least squares after the losses; 0 for none, which is the published training."
     )
+    unroll_trials: int = _setting(
+        200,
+        "Schedules tried for the unrolled encoder that plain sentence-transformers runs on documents; codes of at most 1,024 bits.",
+    )
     held_out: float = _setting(0.02, "Share of the texts kept for evaluation, at most 5,000 texts.")
     eval_steps: int = _setting(500, "Steps between two evaluations, and between two checkpoints.")
     seed: int = _setting(0, "Random seed of the weights, the split and the order of the texts.")
@@ -69,7 +73,14 @@ class DistillSettings:
             raise BSAError(
                 f"nested budgets need a sparse head, k below half of hidden_dim = {self.hidden_dim}; got k = {self.k}"
             )
-        for name, least in (("steps", 0), ("refit_rounds", 0), ("batch_size", 1), ("eval_steps", 1), ("seed", 0)):
+        for name, least in (
+            ("steps", 0),
+            ("refit_rounds", 0),
+            ("unroll_trials", 0),
+            ("batch_size", 1),
+            ("eval_steps", 1),
+            ("seed", 0),
+        ):
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise BSAError(f"{name} must be a whole number, at least {least}, got {value!r}")

@@ -57,17 +57,26 @@ def embeddings(teacher: SentenceTransformer, texts: list[str], cache_dir: Path) 
 
 @pytest.fixture(scope="session")
 def threshold_model(teacher: SentenceTransformer, embeddings: np.ndarray) -> SentenceTransformer:
-    return bsa_st.distill(teacher, embeddings, hidden_dim=1024, k=32, steps=60, show_progress_bar=False)
+    return bsa_st.distill(teacher, embeddings, hidden_dim=1024, k=32, steps=60, unroll_trials=5, show_progress_bar=False)
 
 
 @pytest.fixture(scope="session")
 def topk_model(teacher: SentenceTransformer, embeddings: np.ndarray) -> SentenceTransformer:
-    return bsa_st.distill(teacher, embeddings, hidden_dim=1024, k=32, steps=60, selection="topk", show_progress_bar=False)
+    return bsa_st.distill(
+        teacher, embeddings, hidden_dim=1024, k=32, steps=60, unroll_trials=5, selection="topk", show_progress_bar=False
+    )
 
 
 @pytest.fixture(scope="session")
 def compact_model(teacher: SentenceTransformer, embeddings: np.ndarray) -> SentenceTransformer:
-    return bsa_st.distill(teacher, embeddings, code_bytes=32, refit_rounds=4, show_progress_bar=False)
+    return bsa_st.distill(teacher, embeddings, code_bytes=32, refit_rounds=4, unroll_trials=20, show_progress_bar=False)
+
+
+@pytest.fixture(scope="session")
+def compact_folder(compact_model: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "compact"
+    bsa_st.save(compact_model, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -13,14 +13,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers.base.modules import Module
+from sentence_transformers.util import dot_score, semantic_search
 
 import bsa_st
 from bsa_st import BSAError
 from bsa_st.demo.hpo import SynonymTask
+from bsa_st.hub.export import stock_modules
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import head_of
-from bsa_st.stock import stock_modules
+from bsa_st.unrolled import Steps, StepSchedule, unroll
+from tests.smallmodel import WORDS, small_encoder, small_model
 
 # Encodes texts in a process in which `import bsa_st` fails, as on a machine that never heard of it.
 PLAIN = """
@@ -35,7 +39,9 @@ if __name__ == "__main__":
     kwargs = {"device": json.loads(devices), "chunk_size": 250} if devices != "null" else {}
     codes = model.encode(texts, **kwargs)
     np.savez(out, codes=codes.astype(np.uint8), exact=np.isin(codes, (0.0, 1.0)).all(), kind=str(codes.dtype),
-             packed=model.encode(texts[:500], precision="ubinary"), similarity=model.similarity(codes[:2], codes[:2]))
+             packed=model.encode(texts[:500], precision="ubinary"),
+             documents=model.encode_document(texts, **kwargs), bits=model.encode_document(texts, precision="ubinary"),
+             queries=model.encode_query(texts[:500]), similarity=model.similarity(model.encode_query(texts[:9]), model.encode_document(texts[:9])))
 """
 
 
@@ -47,17 +53,106 @@ def plain_encode(folder: Path, texts: list[str], tmp_path: Path, devices: list[s
     return dict(np.load(tmp_path / "out.npz"))
 
 
+class Reference(Module):
+    """The unrolled encoder of a head as a module, so that it sees the same batches."""
+
+    def __init__(self, head: BinarySparsityAlignment) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        assert self.head.unrolled is not None
+        features["sentence_embedding"] = self.head.unrolled.codes(features["sentence_embedding"]).float()
+        return features
+
+    def save(self, output_path: str, *args: object, **kwargs: object) -> None:
+        raise NotImplementedError
+
+
 def test_plain_loader_agrees_bit_for_bit_on_five_thousand_texts(
-    threshold_folder: Path, task: SynonymTask, tmp_path: Path
+    compact_folder: Path, task: SynonymTask, tmp_path: Path
 ) -> None:
     names = [document.split(". ")[0] for document in task.documents][:5200]
-    plain = plain_encode(threshold_folder, names, tmp_path)
-    full = bsa_st.load(threshold_folder, device="cpu").encode(names)
+    plain = plain_encode(compact_folder, names, tmp_path)
+    model = bsa_st.load(compact_folder, device="cpu")
+    head = head_of(model)
+    linear = model.encode(names)
+    unrolled = SentenceTransformer(modules=[*list(model)[:-1], Reference(head)], device="cpu").encode(names)
+    dense = SentenceTransformer(modules=list(model)[:-1], device="cpu").encode(names[:500])
     assert str(plain["kind"]) == "float32"
     assert bool(plain["exact"])
-    assert np.array_equal(plain["codes"], full)
-    assert np.array_equal(plain["packed"], np.packbits(full[:500] > 0, axis=1))
-    np.testing.assert_allclose(np.diag(plain["similarity"]), 1, atol=1e-5)
+    assert np.array_equal(plain["codes"], linear)
+    assert np.array_equal(plain["packed"], np.packbits(linear[:500] > 0, axis=1))
+    assert np.array_equal(plain["documents"] > 0, unrolled > 0)
+    assert np.array_equal(plain["bits"], np.packbits(unrolled > 0, axis=1))
+    np.testing.assert_allclose(plain["queries"], dense @ head.decoder_weight.detach().numpy().T, atol=1e-5)
+    np.testing.assert_allclose(plain["similarity"], plain["queries"][:9] @ plain["documents"][:9].T, atol=1e-4)
+
+
+def test_documents_hold_zero_or_one_over_their_decoded_length(compact_folder: Path, texts: list[str]) -> None:
+    documents = SentenceTransformer(str(compact_folder)).encode_document(texts[:500])
+    head = head_of(bsa_st.load(compact_folder))
+    assert all(len(np.unique(row)) == 2 and row.min() == 0 for row in documents)
+    squares = head.decode(torch.from_numpy(documents > 0)).square().sum(dim=1) + head.length_softening
+    np.testing.assert_allclose(documents.max(axis=1), 1 / squares.sqrt().detach().numpy(), rtol=1e-3)
+
+
+def test_the_unrolled_encoder_decodes_better_than_the_linear_one(
+    compact_model: SentenceTransformer, threshold_model: SentenceTransformer, embeddings: np.ndarray
+) -> None:
+    x = torch.from_numpy(embeddings[3000:4000])
+    for model in (compact_model, threshold_model):
+        head = head_of(model)
+        assert head.unrolled is not None
+        linear, unrolled = head.select(head.logits(x)), head.unrolled.codes(x)
+        assert torch.cosine_similarity(head.decode(unrolled), x).mean() > torch.cosine_similarity(head.decode(linear), x).mean()
+    assert unrolled.float().sum(dim=1).mean() == pytest.approx(head.k, rel=0.1)
+
+
+def test_layers_are_the_relaxed_steps_that_were_searched(compact_model: SentenceTransformer, embeddings: np.ndarray) -> None:
+    head = head_of(compact_model)
+    steps = Steps(head.decoder_weight, head.decoder_bias, head.mean)
+    schedule = StepSchedule((3.0, 5.0, 9.0), (0.0, 0.3, 0.6), (1.0, 2.0, 4.0), start=0.1, threshold=0.05)
+    x = torch.from_numpy(embeddings[:300])
+    with torch.no_grad():
+        expected = steps.logits(x, schedule) > schedule.threshold
+    assert (unroll(steps, schedule).codes(x) != expected).float().mean() < 0.005  # weights are rounded to half precision
+
+
+def test_a_wide_or_unrefitted_head_has_linear_codes_for_documents(tmp_path: Path) -> None:
+    encoder = small_encoder(tmp_path / "encoder")
+    rows = np.asarray(encoder.encode([f"{first} {second}" for first in WORDS for second in WORDS]))
+    for size in (64, 1032):
+        settings = {"hidden_dim": size, "k": 8, "steps": 5, "refit_rounds": 0, "show_progress_bar": False}
+        bsa_st.save(bsa_st.distill(encoder, rows, **settings), tmp_path / "model")  # type: ignore[arg-type]
+        plain = SentenceTransformer(str(tmp_path / "model"))
+        assert np.array_equal(plain.encode(WORDS) > 0.5, plain.encode_document(WORDS) > 0.5 * (size > 64))
+        assert "one linear layer" in (tmp_path / "model/README.md").read_text()
+        assert head_of(bsa_st.load(tmp_path / "model")).unrolled is None
+
+
+def test_a_folder_is_refused_as_a_sparse_encoder_and_has_a_form_that_is_one(tmp_path: Path) -> None:
+    model = small_model(tmp_path / "encoder")
+    bsa_st.save(model, tmp_path / "model")
+    with pytest.raises(ValueError, match="Cannot determine the embedding dimension"):
+        SparseEncoder(str(tmp_path / "model"))
+    bsa_st.save_sparse_encoder(model, tmp_path / "sparse")
+    with pytest.raises(BSAError, match="sparse exists and is not empty"):
+        bsa_st.save_sparse_encoder(model, tmp_path / "sparse")
+    sparse, plain = SparseEncoder(str(tmp_path / "sparse")), SentenceTransformer(str(tmp_path / "model"))
+    queries, documents = sparse.encode_query(WORDS), sparse.encode_document(WORDS)
+    np.testing.assert_allclose(queries.to_dense(), plain.encode_query(WORDS), atol=1e-6)
+    np.testing.assert_allclose(documents.to_dense(), plain.encode_document(WORDS), atol=1e-6)
+    exact = torch.from_numpy(plain.encode_query(WORDS) @ plain.encode_document(WORDS).T)
+    torch.testing.assert_close(sparse.similarity(queries, documents).to_dense().cpu(), exact, atol=1e-5, rtol=1e-4)
+    hits = semantic_search(queries, documents, score_function=dot_score, top_k=1)
+    assert [hit[0]["score"] for hit in hits] == pytest.approx(exact.max(dim=1).values.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("call", ["encode", "encode_document", "encode_query"])
+def test_an_unknown_task_is_refused(threshold_folder: Path, call: str) -> None:
+    with pytest.raises(ValueError, match=r"No route found for task type 'summary'"):
+        getattr(SentenceTransformer(str(threshold_folder)), call)("a text", task="summary")
 
 
 def test_multi_process_encode_gives_the_same_codes(threshold_folder: Path, texts: list[str], tmp_path: Path) -> None:
@@ -98,7 +193,6 @@ def test_topk_export_is_a_calibrated_threshold_and_says_so(topk_folder: Path, te
     assert plain.sum(axis=1).mean() == pytest.approx(32, abs=0.5)
     overlap = np.minimum(full, plain).sum(axis=1).mean()
     assert overlap > 0.8 * 32
-    assert "calibrated" in json.loads((topk_folder / "bsa/config.json").read_text())["stock_export"]
     assert "calibrated" in (topk_folder / "README.md").read_text()
 
 
@@ -121,7 +215,7 @@ def test_half_precision_keeps_nearly_all_bits(threshold_folder: Path, texts: lis
 def test_exported_weights_fit_float16_however_small_the_embeddings_are(largest: float) -> None:
     head = BinarySparsityAlignment(16, 32, 4)
     head.input_bound.fill_(largest)
-    for module in stock_modules(head):
+    for module in stock_modules(head)[0].modules():
         assert all(torch.isfinite(tensor.half()).all() for tensor in module.state_dict().values())
 
 
@@ -174,6 +268,7 @@ def edit_weights(folder: Path, name: str, value: torch.Tensor | None) -> None:
         (lambda f: (f / "bsa/config.json").write_text("{"), r"bsa/config\.json: damaged"),
         (lambda f: (f / "bsa/config.json").write_text("[]"), r"bsa/config\.json: damaged"),
         (lambda f: edit_config(f, format_version=99), r"bsa/config\.json: format version 99 is newer"),
+        (lambda f: edit_config(f, format_version=1), r"bsa/config\.json: format version 1 is of an earlier bsa_st.* save it"),
         (lambda f: edit_config(f, format_version=None), r"bsa/config\.json: no format_version"),
         (lambda f: edit_config(f, hidden_dim=10**9), r"bsa/config\.json: hidden_dim must lie between"),
         (lambda f: edit_config(f, hidden_dim="many"), r"bsa/config\.json: .* must be whole numbers"),
@@ -217,7 +312,7 @@ def test_a_failed_save_leaves_the_earlier_model(
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bsa_st.hub.save_file", full)
+    monkeypatch.setattr("bsa_st.hub.folder.save_file", full)
     with pytest.raises(BSAError, match=r"cannot write the model to .*: No space left on device"):
         bsa_st.save(topk_model, folder)
     assert (folder / "bsa/model.safetensors").read_bytes() == before

@@ -19,8 +19,8 @@ from sentence_transformers import SentenceTransformer
 import bsa_st
 from bsa_st import BSAError
 from bsa_st.cli import app, main
+from bsa_st.hub.remote import push_folder
 from bsa_st.monitor import head_of
-from bsa_st.remote import push_folder
 from tests.loopback_hub import TOKEN, Fault, LoopbackHub, loopback_hub
 from tests.smallmodel import small_model
 

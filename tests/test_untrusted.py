@@ -65,6 +65,15 @@ def replace_weight(path: Path, name: str, value: torch.Tensor) -> None:
     save_file({**load_file(path), name: value}, path)
 
 
+def edit_route(folder: Path, route: str, name: str) -> None:
+    """Send a route through another module."""
+    routes = json.loads((folder / ROUTES).read_text())
+    routes["structure"][route] = [name]
+    (folder / ROUTES).write_text(json.dumps(routes))
+
+
+ROUTES = "3_Router/router_config.json"
+CODE = "3_Router/code_1_Dense"
 ARBITRARY_CODE = b"cos\nsystem\n(S'echo owned'\ntR."
 
 
@@ -84,8 +93,29 @@ ARBITRARY_CODE = b"cos\nsystem\n(S'echo owned'\ntR."
         (lambda f: (f / "bsa/config.json").write_text("[" * 100_000), r"bsa/config\.json: damaged"),
         (lambda f: edit(f / "bsa/config.json", hidden_dim=10**9), r"bsa/config\.json: hidden_dim must lie between"),
         (lambda f: edit(f / "bsa/config.json", hidden_dim=1 << 22, k=1), r"bsa/model\.safetensors: .* expected \(4194304"),
-        (lambda f: edit(f / "4_Dense/config.json", out_features=10**9), r"4_Dense/config\.json: expected a Dense"),
-        (lambda f: edit(f / "3_Dense/config.json", use_residual=True), r"3_Dense/config\.json: expected a Dense"),
+        (lambda f: edit(f / f"{CODE}/config.json", out_features=10**9), r"code_1_Dense/config\.json: expected a Dense"),
+        (lambda f: edit(f / f"{CODE}/config.json", use_residual=True), r"code_1_Dense/config\.json: expected a Dense"),
+        (
+            lambda f: edit(f / f"{CODE}/config.json", activation_function="evil.Act"),
+            r"code_1_Dense/config\.json: expected a Dense",
+        ),
+        (
+            lambda f: edit(f / f"{CODE}/config.json", module_input_name="token_ids"),
+            r"code_1_Dense/config\.json: expected a Dense",
+        ),
+        (lambda f: edit(f / ROUTES, structure={}), r"3_Router/router_config\.json: not the routes"),
+        (lambda f: edit(f / ROUTES, types={"query_0_Dense": "evil.Module"}), r"3_Router/router_config\.json: not the routes"),
+        (lambda f: edit_route(f, "document", "../../elsewhere"), r"3_Router/router_config\.json: not the routes"),
+        (lambda f: edit_route(f, "query", "code_0_Dense"), r"3_Router/router_config\.json: not the routes"),
+        (lambda f: (f / ROUTES).write_text("{"), r"3_Router/router_config\.json: damaged"),
+        (lambda f: (f / ROUTES).unlink(), r"3_Router/router_config\.json: file not found"),
+        (lambda f: (f / "4_Router/router_config.json").write_text("{}"), r"4_Router/router_config\.json: not the routes"),
+        (lambda f: edit_module(f, 4, type="sentence_transformers.models.Dense"), "ends with 2 modules of the class Router"),
+        (lambda f: edit(f / "bsa/config.json", unrolled_steps=10**9), "unrolled_steps must be a whole number that fits"),
+        (
+            lambda f: edit(f / "bsa/config.json", unrolled_steps=2),
+            r"document_1_Dense/model\.safetensors: linear\.weight has shape",
+        ),
         (
             lambda f: edit(f / "config.json", vocab_size=10**9),
             r"config\.json: vocab_size = 1000000000 is more than its weights",
@@ -101,8 +131,20 @@ ARBITRARY_CODE = b"cos\nsystem\n(S'echo owned'\ntR."
             "cannot load the encoder",
         ),
         (
-            lambda f: replace_weight(f / "4_Dense/model.safetensors", "linear.weight", torch.zeros(64, 17).half()),
-            r"4_Dense/model\.safetensors: linear\.weight has shape \(64, 17\) and type F16",
+            lambda f: replace_weight(f / f"{CODE}/model.safetensors", "linear.weight", torch.zeros(64, 17).double()),
+            r"code_1_Dense/model\.safetensors: linear\.weight has shape \(64, 17\) and type F64",
+        ),
+        (
+            lambda f: replace_weight(
+                f / "3_Router/document_3_Dense/model.safetensors", "linear.bias", torch.full((80,), torch.nan)
+            ),
+            r"document_3_Dense/model\.safetensors: linear\.bias holds NaN",
+        ),
+        (
+            lambda f: replace_weight(
+                f / "3_Router/query_0_Dense/model.safetensors", "linear.weight", torch.full((64, 16), torch.nan)
+            ),
+            r"query_0_Dense/model\.safetensors: holds NaN",
         ),
         (
             lambda f: replace_weight(f / "bsa/model.safetensors", "weight", torch.zeros(10**6, 16)),
@@ -136,8 +178,8 @@ def test_a_head_that_claims_much_costs_no_memory(folder: Path) -> None:
 
 def test_a_pickle_is_never_run(folder: Path, tmp_path: Path) -> None:
     """Even where it would be the only file with weights."""
-    (folder / "4_Dense/model.safetensors").rename(folder / "4_Dense/pytorch_model.bin")
-    (folder / "4_Dense/pytorch_model.bin").write_bytes(b"cos\nmkdir\n(S'%s'\ntR." % str(tmp_path / "owned").encode())
+    (folder / CODE / "model.safetensors").rename(folder / CODE / "pytorch_model.bin")
+    (folder / CODE / "pytorch_model.bin").write_bytes(b"cos\nmkdir\n(S'%s'\ntR." % str(tmp_path / "owned").encode())
     with pytest.raises(BSAError, match="can run code"):
         bsa_st.load(folder)
     assert not (tmp_path / "owned").exists()
@@ -147,9 +189,14 @@ def test_a_pickle_is_never_run(folder: Path, tmp_path: Path) -> None:
 
 JSON_FILES = [
     "bsa/config.json", "bsa/training.json", "modules.json", "config.json", "config_sentence_transformers.json",
-    "1_Pooling/config.json", "3_Dense/config.json", "4_Dense/config.json", "sentence_bert_config.json", "tokenizer_config.json",
+    "1_Pooling/config.json", ROUTES, "4_Router/router_config.json", f"{CODE}/config.json", "3_Router/document_2_Dense/config.json", "sentence_bert_config.json", "tokenizer_config.json",
 ]  # fmt: skip
-WEIGHTS = ["bsa/model.safetensors", "3_Dense/model.safetensors", "4_Dense/model.safetensors", "model.safetensors"]
+WEIGHTS = [
+    "bsa/model.safetensors",
+    f"{CODE}/model.safetensors",
+    "3_Router/document_2_Dense/model.safetensors",
+    "model.safetensors",
+]
 SIZES = st.sampled_from([-1, 0, 1, 17, 64, 4096, 1 << 22, 10**9, 1 << 63])
 VALUES = st.one_of(
     st.none(), st.booleans(), SIZES, st.integers(), st.floats(), st.text(max_size=20),

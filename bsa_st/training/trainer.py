@@ -40,6 +40,7 @@ from bsa_st.rowshards import Embeddings
 from bsa_st.settings import DistillSettings
 from bsa_st.training.refit import refit
 from bsa_st.training.statistics import FOUND_DOCUMENTS, FOUND_QUERIES, choose_softening
+from bsa_st.training.unroll import fit_unrolled
 from bsa_st.unitrows import unit_rows
 
 INITIAL_SAMPLE = 8192
@@ -146,6 +147,8 @@ def _finish(
     measure_budgets(head, sample)
     documents = np.concatenate([held_out[FOUND_QUERIES:], sample[:FOUND_DOCUMENTS]])
     found = choose_softening(head, held_out[:FOUND_QUERIES], documents)
+    if settings.refit_rounds:
+        head.unrolled = fit_unrolled(head, sample, settings.unroll_trials, settings.seed)
     figures = code_statistics(head, held_out)
     rates = code_statistics(head, sample)
     figures.update({name: rates[name] for name in ("never_fired", "highest_rate")})

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
 
 from bsa_st.errors import BSAError
 from bsa_st.settings import MAX_DIM
@@ -23,6 +25,7 @@ PICKLES = ("pytorch_model*.bin", "adapter_model*.bin", "*.pt", "*.pth", "*.pkl",
 """Names of files that can run code when they are read."""
 
 MAX_JSON_BYTES = 1 << 26
+STORED_TYPES = ("F16", "F32")
 EXCESS = 4
 """A config may describe so many times the parameters of its weights file: an unused decoder or pooler, nothing more."""
 
@@ -37,12 +40,15 @@ class Entry(NamedTuple):
     dtype: str
 
 
-def check_encoder(folder: Path, stock_shapes: list[tuple[int, int]]) -> None:
+def check_encoder(folder: Path, stock_modules: int) -> list[str]:
     """Refuse a model folder that plain loading would not be safe or possible with.
 
     Args:
         folder: The model folder.
-        stock_shapes: ``(in, out)`` of the stock Dense modules that end the model.
+        stock_modules: Number of routers that end the model.
+
+    Returns:
+        Folders of the routers.
 
     Raises:
         BSAError: If a file is a pickle, ``modules.json`` names a class outside sentence-transformers or a path outside the
@@ -52,13 +58,13 @@ def check_encoder(folder: Path, stock_shapes: list[tuple[int, int]]) -> None:
         if any(fnmatch(path.name, pattern) for pattern in PICKLES):
             raise BSAError(f"{path}: pickled files can run code and are not read; save the model as safetensors")
     modules = read_modules(folder)
-    if len(modules) <= len(stock_shapes):
+    if len(modules) <= stock_modules:
         raise BSAError(f"{folder / 'modules.json'}: lists {len(modules)} modules, too few for an encoder and a head")
-    head = modules[-len(stock_shapes) :]
-    for (kind, place), (width, height) in zip(head, stock_shapes, strict=True):
-        _check_dense(kind, folder / place, width, height)
-    for kind, place in modules[: -len(stock_shapes)]:
+    if any(kind.rsplit(".", 1)[-1] != "Router" for kind, _ in modules[-stock_modules:]):
+        raise BSAError(f"{folder / 'modules.json'}: a BSA model ends with {stock_modules} modules of the class Router")
+    for kind, place in modules[:-stock_modules]:
         _check_module(kind, folder / place)
+    return [place for _, place in modules[-stock_modules:]]
 
 
 def read_modules(folder: Path) -> list[tuple[str, str]]:
@@ -115,22 +121,39 @@ def read_header(path: Path) -> dict[str, Entry]:
         raise BSAError(f"{path}: damaged ({error})") from error
 
 
-def check_header(path: Path, expected: dict[str, tuple[int, ...]]) -> None:
-    """Raise :class:`BSAError` unless a safetensors file holds these tensors, all float32."""
+def check_header(path: Path, expected: dict[str, tuple[int, ...]], types: tuple[str, ...] = ("F32",)) -> None:
+    """Raise :class:`BSAError` unless a safetensors file holds these tensors, each in one of the types."""
     found = read_header(path)
     if missing := expected.keys() - found.keys():
         raise BSAError(f"{path}: lacks {', '.join(sorted(missing))}")
     for name, shape in expected.items():
-        if found[name] != (shape, "F32"):
-            raise BSAError(f"{path}: {name} has shape {found[name].shape} and type {found[name].dtype}, expected {shape} F32")
+        if found[name].shape != shape or found[name].dtype not in types:
+            wanted = " or ".join(types)
+            raise BSAError(
+                f"{path}: {name} has shape {found[name].shape} and type {found[name].dtype}, expected {shape} {wanted}"
+            )
 
 
-def _check_dense(kind: str, folder: Path, width: int, height: int) -> None:
+def check_dense(folder: Path, expected: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raise :class:`BSAError` unless a folder holds a ``Dense`` of this configuration with weights of these shapes."""
     config = read_json(folder / "config.json", dict)
-    sizes = (config.get("in_features"), config.get("out_features"))
-    if kind.rsplit(".", 1)[-1] != "Dense" or sizes != (width, height) or config.get("use_residual"):
-        raise BSAError(f"{folder / 'config.json'}: expected a Dense from {width} to {height}, found a {kind} with {sizes}")
-    check_header(folder / "model.safetensors", {"linear.weight": (height, width), "linear.bias": (height,)})
+    if config.get("use_residual") or any(config.get(key) != value for key, value in expected.items()):
+        raise BSAError(f"{folder / 'config.json'}: expected a Dense with {expected}, found {config}")
+    check_header(folder / "model.safetensors", shapes, STORED_TYPES)
+
+
+def read_layer(path: Path, width: int, height: int) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a ``Dense``, float32 (height, width) and (height,).
+
+    Raises:
+        BSAError: If the file is missing or damaged, has other shapes, or holds values that are not finite.
+    """
+    check_header(path, {"linear.weight": (height, width), "linear.bias": (height,)}, STORED_TYPES)
+    tensors = load_file(path)
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise BSAError(f"{path}: {name} holds NaN or infinite values")
+    return tensors["linear.weight"].float(), tensors["linear.bias"].float()
 
 
 def _check_module(kind: str, folder: Path) -> None:

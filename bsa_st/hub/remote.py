@@ -14,10 +14,10 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, Repository
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not re-exported explicitly
 from sentence_transformers import SentenceTransformer
 
-from bsa_st.card import PLACEHOLDER
 from bsa_st.errors import BSAError
-from bsa_st.hub import FOLDER, check_folder, load_head_config, save
-from bsa_st.untrusted import PICKLES, read_modules
+from bsa_st.hub.card import PLACEHOLDER
+from bsa_st.hub.checks import PICKLES, read_modules
+from bsa_st.hub.folder import FOLDER, check_folder, load_head_config, save
 
 FIRST = ["modules.json", f"{FOLDER}/config.json"]
 NEEDED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.vocab", "*.bpe", "*.jinja"]

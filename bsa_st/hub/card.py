@@ -11,6 +11,8 @@ from sentence_transformers import SentenceTransformer
 
 from bsa_st.errors import BSAError
 from bsa_st.module import BinarySparsityAlignment
+from bsa_st.settings import is_compact
+from bsa_st.unrolled import MAX_DIM
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
 PLACEHOLDER = "org/model-bsa"
@@ -74,6 +76,7 @@ class CardFacts:
         tables: Scores beside those of float and sign vectors.
         results: The scores of the model itself, for the Hub's index.
         source: File that the scores come from.
+        unrolled_steps: Steps of the unrolled encoder; 0: documents get linear codes.
     """
 
     hidden_dim: int
@@ -90,6 +93,22 @@ class CardFacts:
     tables: list[Table] = field(default_factory=list)
     results: list[EvalResult] = field(default_factory=list)
     source: str = ""
+    unrolled_steps: int = 0
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of a packed code."""
+        return (self.hidden_dim + 7) // 8
+
+    @property
+    def compact(self) -> bool:
+        """Whether about half of the features are active."""
+        return is_compact(self.hidden_dim, self.k, self.selection)
+
+    @property
+    def divided(self) -> bool:
+        """Whether exported codes are divided by their decoded length."""
+        return self.hidden_dim <= MAX_DIM
 
 
 def model_card(encoder: SentenceTransformer, head: BinarySparsityAlignment, name: str = PLACEHOLDER) -> str:
@@ -119,6 +138,7 @@ def model_card(encoder: SentenceTransformer, head: BinarySparsityAlignment, name
         license=data.license,
         language=[data.language] if isinstance(data.language, str) else data.language or None,
         training=training,
+        unrolled_steps=0 if head.unrolled is None else len(head.unrolled.layers),
         **figures,
     )
     return render(facts, name)

@@ -15,19 +15,22 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.util import import_from_string
+from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers.base.modules import Dense
 
-from bsa_st.card import model_card
 from bsa_st.encoding import CARD_KEYS, rebuild, split_model
 from bsa_st.errors import BSAError
 from bsa_st.explain.store import FILE as FEATURES
 from bsa_st.explain.store import read_features, write_features
+from bsa_st.hub.card import model_card
+from bsa_st.hub.checks import check_dense, check_encoder, check_header, read_json, read_layer
+from bsa_st.hub.export import STOCK_MODULES, common_name, named_modules, router_config, stock_modules
 from bsa_st.module import BinarySparsityAlignment
-from bsa_st.stock import STOCK_MODULES, stock_modules, stock_shapes
-from bsa_st.untrusted import check_encoder, check_header, read_json, read_modules
+from bsa_st.unrolled import UnrolledEncoder, layer_shapes, steps_that_fit
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+ROUTER_CONFIG = "router_config.json"
+WEIGHTS = "model.safetensors"
 FOLDER = "bsa"
 
 
@@ -102,7 +105,7 @@ def load(
         BSAError: If the model is missing, has no ``bsa`` folder, or a file of it is damaged, does not fit or is newer
             than this version; the message names the file.
     """
-    from bsa_st.remote import download  # it builds on this module
+    from bsa_st.hub.remote import download  # it builds on this module
 
     folder = Path(name_or_folder)
     if not folder.is_dir():
@@ -125,24 +128,46 @@ def check_folder(folder: Path) -> BinarySparsityAlignment:
     """Check a model folder, its encoder's files included, before sentence-transformers loads it.
 
     Returns:
-        The head.
+        The head, with the unrolled encoder of the ``document`` route.
 
     Raises:
         BSAError: What :func:`load` raises for a folder.
     """
     head = load_head(folder / FOLDER)
-    check_encoder(folder, stock_shapes(head))
-    for module, (_, place) in zip(stock_modules(head), read_modules(folder)[-STOCK_MODULES:], strict=True):
-        found = load_file(folder / place / "model.safetensors")
-        if not all(torch.equal(tensor, found[name]) for name, tensor in module.state_dict().items()):
-            raise BSAError(f"{folder}: {place} and {FOLDER}/model.safetensors are not of the same model; save it again")
+    steps = read_json(folder / FOLDER / "config.json", dict).get("unrolled_steps")
+    if type(steps) is not int or not 0 <= steps <= steps_that_fit(head.input_dim, head.hidden_dim):
+        raise BSAError(
+            f"{folder / FOLDER / 'config.json'}: unrolled_steps must be a whole number that fits the head, got {steps!r}"
+        )
+    places = check_encoder(folder, STOCK_MODULES)
+    if steps:
+        shapes = layer_shapes(head.input_dim, head.hidden_dim, steps)
+        layers = [
+            read_layer(folder / places[0] / f"document_{number}_Dense" / WEIGHTS, *shape) for number, shape in enumerate(shapes)
+        ]
+        head.unrolled = UnrolledEncoder(tuple(layers))
+    for router, place in zip(stock_modules(head), places, strict=True):
+        path = folder / place / ROUTER_CONFIG
+        if read_json(path, dict) != router_config(router):
+            raise BSAError(f"{path}: not the routes that a BSA model of this head has; save it again")
+        for name, module in named_modules(router).items():
+            inside = folder / place / name
+            if isinstance(module, Dense):
+                check_dense(
+                    inside, module.get_config_dict(), {key: tuple(value.shape) for key, value in module.state_dict().items()}
+                )
+                found = load_file(inside / WEIGHTS)
+                if not all(torch.isfinite(tensor).all() for tensor in found.values()):
+                    raise BSAError(f"{inside / WEIGHTS}: holds NaN or infinite values")
+                if not all(torch.equal(tensor, found[key].float()) for key, tensor in module.state_dict().items()):
+                    raise BSAError(f"{folder}: {place}/{name} and {FOLDER}/{WEIGHTS} are not of the same model; save it again")
     return head
 
 
 def load_head(folder: Path) -> BinarySparsityAlignment:
     """The head in a ``bsa`` folder, every size checked before memory is allocated for it."""
     head = load_head_config(folder)
-    head.load_state_dict(_read_weights(folder / "model.safetensors", head), assign=True)
+    head.load_state_dict(_read_weights(folder / WEIGHTS, head), assign=True)
     for parameter in head.parameters():
         parameter.requires_grad_(True)
     if (folder / "training.json").is_file():
@@ -159,6 +184,11 @@ def load_head_config(folder: Path) -> BinarySparsityAlignment:
     version = config.get("format_version")
     if type(version) is not int:
         raise BSAError(f"{path}: no format_version")
+    if version < FORMAT_VERSION:
+        raise BSAError(
+            f"{path}: format version {version} is of an earlier bsa_st, without routes for queries and documents; load the model with bsa_st 0.1 "
+            "or distill it again, then save it"
+        )
     if version > FORMAT_VERSION:
         raise BSAError(f"{path}: format version {version} is newer than this bsa_st reads ({FORMAT_VERSION}); update bsa_st")
     settings: dict[str, Any] = {key: config.get(key) for key in BinarySparsityAlignment.config_keys}
@@ -172,41 +202,77 @@ def load_head_config(folder: Path) -> BinarySparsityAlignment:
         raise BSAError(f"{path}: {error}") from error
 
 
+def export(encoder: SentenceTransformer, head: BinarySparsityAlignment) -> SentenceTransformer:
+    """The encoder with a head as stock modules, scored by dot products; see :mod:`bsa_st.hub.export`."""
+    exported = rebuild(encoder, [*encoder, *stock_modules(head)])
+    exported.similarity_fn_name = "dot"
+    return exported
+
+
+def save_sparse_encoder(model: SentenceTransformer, folder: str | Path) -> None:
+    """Write a BSA model as a ``SparseEncoder``: float query weights and sparse documents, scored by dot products, from the same stock modules.
+
+    Args:
+        model: A model from :func:`bsa_st.distill` or :func:`load`.
+        folder: A folder that is not there yet, or empty. ``SparseEncoder(folder)`` loads it; :func:`load` and ``SentenceTransformer`` want what :func:`save` writes.
+
+    Raises:
+        BSAError: If the model has no BSA head, the folder holds something, or the disk fails.
+    """
+    encoder, head = split_model(model)
+    target = Path(folder)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise BSAError(f"{target} exists and is not empty; choose another folder")
+    exported = export(encoder, head)
+    prompts = {name: prompt for name, prompt in exported.prompts.items() if prompt is not None}
+    sparse = SparseEncoder(modules=list(exported)[:-1], prompts=prompts, similarity_fn_name="dot", device="cpu")
+    try:
+        sparse.save_pretrained(str(target), create_model_card=False)
+        _finish_files(target, list(exported)[-STOCK_MODULES:-1])
+    except OSError as error:
+        raise BSAError(f"cannot write the model to {target}: {error.strerror or error}") from error
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _write(encoder: SentenceTransformer, head: BinarySparsityAlignment, folder: Path) -> None:
-    rebuild(encoder, [*encoder, *stock_modules(head)]).save_pretrained(str(folder), create_model_card=False)
-    _use_common_names(folder / "modules.json")
+    exported = export(encoder, head)
+    exported.save_pretrained(str(folder), create_model_card=False)
+    _finish_files(folder, list(exported)[-STOCK_MODULES:])
     beside = folder / FOLDER
     beside.mkdir()
     config = {
         "format_version": FORMAT_VERSION,
         **head.get_config_dict(),
-        "stock_export": "exact" if head.selection == "threshold" else "threshold calibrated to k active features on average",
+        "unrolled_steps": 0 if head.unrolled is None else len(head.unrolled.layers),
         **{name: getattr(encoder.model_card_data, name) or None for name in CARD_KEYS},
     }
     (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (beside / "training.json").write_text(json.dumps(head.report, indent=2) + "\n")
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
-    save_file(weights, beside / "model.safetensors")
+    save_file(weights, beside / WEIGHTS)
     if head.labels is not None:
         write_features(head.labels, beside)
     (folder / "README.md").write_text(model_card(encoder, head), encoding="utf-8")
 
 
-def _use_common_names(path: Path) -> None:
-    """Name module classes as every release of sentence-transformers knows them, not only those from 6.0 on."""
+def _finish_files(folder: Path, routers: list[Any]) -> None:
+    """Name classes as every release of sentence-transformers knows them, and store in half precision the layers that it holds exactly."""
+    path = folder / "modules.json"
     modules = json.loads(path.read_text())
-    for module in modules:
-        common = f"sentence_transformers.models.{module['type'].rsplit('.', 1)[-1]}"
-        try:
-            if import_from_string(common) is import_from_string(module["type"]):
-                module["type"] = common
-        except ImportError:  # a class that came later
-            continue
+    for entry in modules:
+        entry["type"] = common_name(entry["type"])
     path.write_text(json.dumps(modules, indent=2) + "\n")
+    for entry, router in zip(modules[-len(routers) :], routers, strict=True):
+        place = folder / entry["path"]
+        (place / ROUTER_CONFIG).write_text(json.dumps(router_config(router), indent=2) + "\n")
+        for file in place.rglob(WEIGHTS):
+            exact = load_file(file)
+            halved = {name: tensor.half() for name, tensor in exact.items()}
+            if all(torch.equal(halved[name].float(), tensor) for name, tensor in exact.items()):
+                save_file(halved, file)
 
 
 def _read_weights(path: Path, head: BinarySparsityAlignment) -> dict[str, torch.Tensor]:

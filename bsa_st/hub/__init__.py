@@ -1,0 +1,5 @@
+"""How a model travels: folders on disk and models on the Hub."""
+
+from bsa_st.hub.folder import FOLDER, check_folder, check_target, load, load_head, load_head_config, save, save_sparse_encoder
+
+__all__ = ["FOLDER", "check_folder", "check_target", "load", "load_head", "load_head_config", "save", "save_sparse_encoder"]

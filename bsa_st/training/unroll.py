@@ -1,0 +1,92 @@
+"""Schedules for the unrolled encoder: the few steps that decode best, found by a random search.
+
+A schedule has ten numbers (:class:`~bsa_st.unrolled.StepSchedule`: each of its fields is linear between three knots), and what a schedule is worth is one pass over
+a few hundred texts; so they are searched without gradients, by a (1+1) evolution strategy: a random change is kept where the error that refinement minimises falls, and the changes' size follows
+how often that happens. The steps found like this grow far beyond what would be stable in the long run.
+
+Source: the search is I. Rechenberg, "Evolutionsstrategie" (1973), with its rule of success.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bsa_st.module import BinarySparsityAlignment
+from bsa_st.refine import weigh_mean
+from bsa_st.unrolled import Steps, StepSchedule, UnrolledEncoder, steps_that_fit, unroll
+
+SAMPLE = 500
+FIRST = ((1.0, 2.0, 2.5), (0.0, 0.4, 0.7), (0.0, 1.0, 3.0))
+"""Logarithm of the step, push and logarithm of the damping to start from, at three knots."""
+
+CHANGES = (0.2, 0.2, 0.7)
+"""Their standard deviations in the first changes."""
+
+START_CHANGE = 0.1
+SHARE = 0.4
+"""Share of the numbers that a change concerns."""
+
+GROWTH, DECAY, LEAST_SIZE = 1.3, 0.94, 0.15
+
+
+@torch.no_grad()
+def fit_unrolled(head: BinarySparsityAlignment, rows: np.ndarray, trials: int, seed: int = 0) -> UnrolledEncoder | None:
+    """The unrolled encoder of a fitted head; sparse heads get the threshold at which ``k`` features per text are active on average.
+
+    Args:
+        head: The layer; its decoder is used.
+        rows: Training embeddings, float (n, d), n > 0, of length 1; 500 are looked at.
+        trials: Changes tried.
+        seed: Seed of the changes.
+
+    Returns:
+        ``None`` where the code is too wide for two steps.
+    """
+    count = steps_that_fit(head.input_dim, head.hidden_dim)
+    if not count:
+        return None
+    generator = np.random.default_rng(seed)
+    x = torch.from_numpy(np.array(rows[:SAMPLE], dtype=np.float32)).to(head.weight.device)
+    steps = Steps(head.decoder_weight, head.decoder_bias, head.mean)
+    active = 0.5 if head.compact else head.k / head.hidden_dim
+    numbers = np.r_[np.ravel(FIRST), 2 * active - 1]
+    deviations = np.r_[np.repeat(CHANGES, len(FIRST[0])), START_CHANGE]
+    best, schedule = _try(head, steps, x, _schedule(numbers, count))
+    size = 1.0
+    for _ in range(trials):
+        change = size * deviations * generator.standard_normal(len(numbers)) * (generator.random(len(numbers)) < SHARE)
+        value, tried = _try(head, steps, x, _schedule(numbers + change, count))
+        if value > best:
+            best, schedule, numbers, size = value, tried, numbers + change, min(2.0, size * GROWTH)
+        else:
+            size = max(LEAST_SIZE, size * DECAY)
+    return unroll(steps, schedule)
+
+
+def _schedule(numbers: np.ndarray, count: int) -> StepSchedule:
+    parts = numbers[:-1].reshape(len(FIRST), -1)
+    knots = np.linspace(0, 1, parts.shape[1])
+    step, push, damping = (np.interp(np.linspace(0, 1, count), knots, part) for part in parts)
+    return StepSchedule(_tuple(np.exp(step)), _tuple(push), _tuple(np.exp(damping)), start=float(numbers[-1]))
+
+
+def _tuple(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(map(float, values))
+
+
+def _try(head: BinarySparsityAlignment, steps: Steps, x: Tensor, schedule: StepSchedule) -> tuple[float, StepSchedule]:
+    """How well a schedule's codes decode, and the schedule with its threshold."""
+    logits = steps.logits(x, schedule)
+    if not torch.isfinite(logits).all():
+        return -math.inf, schedule
+    if not head.compact:
+        place = logits.numel() - len(x) * head.k
+        threshold = float(logits.flatten().kthvalue(place).values) if place > 0 else -1.0
+        schedule = replace(schedule, threshold=threshold)
+    error = weigh_mean(head.decode(logits > schedule.threshold) - x, head.mean)
+    return -float(error.square().sum(dim=1).mean()), schedule
