@@ -57,13 +57,23 @@ def embeddings(teacher: SentenceTransformer, texts: list[str], cache_dir: Path) 
 
 @pytest.fixture(scope="session")
 def threshold_model(teacher: SentenceTransformer, embeddings: np.ndarray) -> SentenceTransformer:
-    return bsa_st.distill(teacher, embeddings, hidden_dim=1024, k=32, steps=60, unroll_trials=5, show_progress_bar=False)
+    return bsa_st.distill(
+        teacher, embeddings, hidden_dim=1024, k=32, steps=60, refit_rounds=1, unroll_trials=5, show_progress_bar=False
+    )
 
 
 @pytest.fixture(scope="session")
 def topk_model(teacher: SentenceTransformer, embeddings: np.ndarray) -> SentenceTransformer:
     return bsa_st.distill(
-        teacher, embeddings, hidden_dim=1024, k=32, steps=60, unroll_trials=5, selection="topk", show_progress_bar=False
+        teacher,
+        embeddings,
+        hidden_dim=1024,
+        k=32,
+        steps=60,
+        refit_rounds=1,
+        unroll_trials=5,
+        selection="topk",
+        show_progress_bar=False,
     )
 
 
