@@ -61,17 +61,17 @@ class UnrolledEncoder:
     Attributes:
         layers: ``(weight, bias)`` of each, float32 (out, in) and (out,) with values that half precision holds exactly. The first takes ``x``, float (n, d) of length 1;
             the last gives (n, D), positive where a feature is active.
+        decoder: What decodes these codes best, float32 (D, d): ``x_hat = V^T h`` with no offset, so that ``V q . h`` is the whole of ``q . x_hat``.
+        softening: Added to ``|x_hat|^2`` before scores are divided by its root.
     """
 
     layers: tuple[tuple[Tensor, Tensor], ...]
+    decoder: Tensor
+    softening: float
 
-    @torch.no_grad()
     def codes(self, x: Tensor) -> Tensor:
         """Codes of unit embeddings, float32 (n, d), as bool (n, D): those that the exported modules give, bit for bit."""
-        state = x.float()
-        for weight, bias in self.layers:
-            state = F.hardtanh(F.linear(state, weight.to(x.device), bias.to(x.device)))
-        return state > 0
+        return run_layers(self.layers, x)
 
 
 def layer_shapes(input_dim: int, hidden_dim: int, steps: int) -> list[tuple[int, int]]:
@@ -131,8 +131,8 @@ class Steps:
 
 
 @torch.no_grad()
-def unroll(steps: Steps, schedule: StepSchedule) -> UnrolledEncoder:
-    """The layers of a schedule of at least two steps, on the CPU."""
+def unroll(steps: Steps, schedule: StepSchedule) -> tuple[tuple[Tensor, Tensor], ...]:
+    """The layers of a schedule of at least two steps, on the CPU; see :class:`UnrolledEncoder`."""
     features, width = steps.atoms.shape
     one = torch.eye(features, device=steps.atoms.device)
     layers = []
@@ -150,7 +150,16 @@ def unroll(steps: Steps, schedule: StepSchedule) -> UnrolledEncoder:
             constant -= schedule.threshold
             scale = power_of_two_below(HALF_RANGE, torch.maximum(matrix.abs().max(), constant.abs().max()))
             layers.append((min(scale, FINAL_SCALE) * matrix, min(scale, FINAL_SCALE) * constant))
-    return UnrolledEncoder(tuple((weight.half().float().cpu(), bias.half().float().cpu()) for weight, bias in layers))
+    return tuple((weight.half().float().cpu(), bias.half().float().cpu()) for weight, bias in layers)
+
+
+@torch.no_grad()
+def run_layers(layers: tuple[tuple[Tensor, Tensor], ...], x: Tensor) -> Tensor:
+    """The codes of :meth:`UnrolledEncoder.codes`."""
+    state = x.float()
+    for weight, bias in layers:
+        state = F.hardtanh(F.linear(state, weight.to(x.device), bias.to(x.device)))
+    return state > 0
 
 
 def power_of_two_below(limit: float, largest: Tensor) -> float:

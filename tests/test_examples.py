@@ -12,12 +12,15 @@ from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
 
 import bsa_st
 from tests.smallmodel import WORDS, small_model
 
 SERVE = Path(__file__).parent.parent / "examples" / "serve.py"
+PLAIN_SEARCH = SERVE.with_name("plain_search.py")
 TEXTS = [f"{first} {second}" for first in WORDS[:6] for second in WORDS[6:12]]
 
 
@@ -77,3 +80,20 @@ def test_the_server_finds_what_search_finds(address: str, folder: Path) -> None:
 def test_bad_requests_are_answered(address: str, path: str, status: int, message: str) -> None:
     assert ask(address, path)[0] == status
     assert message in str(ask(address, path)[1]["error"])
+
+
+def test_plain_search_needs_neither_bsa_st_nor_more_than_the_packed_codes(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS) + "\n")
+    program = f"""
+import runpy, sys
+sys.modules["bsa_st"] = None
+sys.argv = ["plain_search.py", {str(folder / "model")!r}, "texts.txt", "short seizure", "deaf"]
+runpy.run_path({str(PLAIN_SEARCH)!r}, run_name="__main__")
+"""
+    result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    model = SentenceTransformer(str(folder / "model"))
+    scores = model.encode_query(["short seizure", "deaf"]) @ model.encode_document(TEXTS).T
+    shown = [float(line.split()[0]) for line in result.stdout.splitlines() if line.startswith("  ")]
+    assert shown == pytest.approx(np.sort(scores, axis=1)[:, :-4:-1].ravel().tolist(), abs=1e-3)
+    assert np.load(tmp_path / "texts.npy").nbytes == len(TEXTS) * 64 // 8

@@ -23,7 +23,7 @@ from bsa_st.demo.hpo import SynonymTask
 from bsa_st.hub.export import stock_modules
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.monitor import head_of
-from bsa_st.unrolled import Steps, StepSchedule, unroll
+from bsa_st.unrolled import Steps, StepSchedule, run_layers, unroll
 from tests.smallmodel import WORDS, small_encoder, small_model
 
 # Encodes texts in a process in which `import bsa_st` fails, as on a machine that never heard of it.
@@ -76,6 +76,7 @@ def test_plain_loader_agrees_bit_for_bit_on_five_thousand_texts(
     plain = plain_encode(compact_folder, names, tmp_path)
     model = bsa_st.load(compact_folder, device="cpu")
     head = head_of(model)
+    assert head.unrolled is not None
     linear = model.encode(names)
     unrolled = SentenceTransformer(modules=[*list(model)[:-1], Reference(head)], device="cpu").encode(names)
     dense = SentenceTransformer(modules=list(model)[:-1], device="cpu").encode(names[:500])
@@ -85,7 +86,7 @@ def test_plain_loader_agrees_bit_for_bit_on_five_thousand_texts(
     assert np.array_equal(plain["packed"], np.packbits(linear[:500] > 0, axis=1))
     assert np.array_equal(plain["documents"] > 0, unrolled > 0)
     assert np.array_equal(plain["bits"], np.packbits(unrolled > 0, axis=1))
-    np.testing.assert_allclose(plain["queries"], dense @ head.decoder_weight.detach().numpy().T, atol=1e-5)
+    np.testing.assert_allclose(plain["queries"], dense @ head.unrolled.decoder.numpy().T, atol=1e-5)
     np.testing.assert_allclose(plain["similarity"], plain["queries"][:9] @ plain["documents"][:9].T, atol=1e-4)
 
 
@@ -93,8 +94,9 @@ def test_documents_hold_zero_or_one_over_their_decoded_length(compact_folder: Pa
     documents = SentenceTransformer(str(compact_folder)).encode_document(texts[:500])
     head = head_of(bsa_st.load(compact_folder))
     assert all(len(np.unique(row)) == 2 and row.min() == 0 for row in documents)
-    squares = head.decode(torch.from_numpy(documents > 0)).square().sum(dim=1) + head.length_softening
-    np.testing.assert_allclose(documents.max(axis=1), 1 / squares.sqrt().detach().numpy(), rtol=1e-3)
+    assert head.unrolled is not None
+    squares = np.square((documents > 0) @ head.unrolled.decoder.numpy()).sum(axis=1) + head.unrolled.softening
+    np.testing.assert_allclose(documents.max(axis=1), 1 / np.sqrt(squares), rtol=1e-3)
 
 
 def test_the_unrolled_encoder_decodes_better_than_the_linear_one(
@@ -116,7 +118,7 @@ def test_layers_are_the_relaxed_steps_that_were_searched(compact_model: Sentence
     x = torch.from_numpy(embeddings[:300])
     with torch.no_grad():
         expected = steps.logits(x, schedule) > schedule.threshold
-    assert (unroll(steps, schedule).codes(x) != expected).float().mean() < 0.005  # weights are rounded to half precision
+    assert (run_layers(unroll(steps, schedule), x) != expected).float().mean() < 0.005  # weights are rounded to half precision
 
 
 def test_a_wide_or_unrefitted_head_has_linear_codes_for_documents(tmp_path: Path) -> None:

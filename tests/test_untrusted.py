@@ -144,7 +144,7 @@ ARBITRARY_CODE = b"cos\nsystem\n(S'echo owned'\ntR."
             lambda f: replace_weight(
                 f / "3_Router/query_0_Dense/model.safetensors", "linear.weight", torch.full((64, 16), torch.nan)
             ),
-            r"query_0_Dense/model\.safetensors: holds NaN",
+            r"query_0_Dense/model\.safetensors: linear\.weight holds NaN",
         ),
         (
             lambda f: replace_weight(f / "bsa/model.safetensors", "weight", torch.zeros(10**6, 16)),

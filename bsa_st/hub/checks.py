@@ -142,18 +142,18 @@ def check_dense(folder: Path, expected: dict[str, Any], shapes: dict[str, tuple[
     check_header(folder / "model.safetensors", shapes, STORED_TYPES)
 
 
-def read_layer(path: Path, width: int, height: int) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a ``Dense``, float32 (height, width) and (height,).
+def read_layer(path: Path, width: int, height: int, bias: bool = True) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a ``Dense``, float32 (height, width) and (height,); zeros where it shall have none.
 
     Raises:
         BSAError: If the file is missing or damaged, has other shapes, or holds values that are not finite.
     """
-    check_header(path, {"linear.weight": (height, width), "linear.bias": (height,)}, STORED_TYPES)
+    check_header(path, {"linear.weight": (height, width), **({"linear.bias": (height,)} if bias else {})}, STORED_TYPES)
     tensors = load_file(path)
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise BSAError(f"{path}: {name} holds NaN or infinite values")
-    return tensors["linear.weight"].float(), tensors["linear.bias"].float()
+    return tensors["linear.weight"].float(), tensors["linear.bias"].float() if bias else torch.zeros(height)
 
 
 def _check_module(kind: str, folder: Path) -> None:

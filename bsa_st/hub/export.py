@@ -2,7 +2,7 @@
 
 Behind the encoder and its ``Normalize`` stands a ``Router``:
 
-- ``query``: one ``Dense``, the query weights ``w = V x``.
+- ``query``: one ``Dense``, the query weights ``w = V x``, with the unrolled encoder's own ``V``, which needs no offset.
 - ``document``: the unrolled encoder (:mod:`bsa_st.unrolled`), a ``Dense`` and ``Hardtanh`` for each step; then the code's division by the decoded
   length, so that ``w . h / sqrt(|x_hat|^2 + softening)`` ranks as exact scores do. Values are 0 or one positive number per text.
 - ``code``, the default: 0/1 codes of the linear encoder, which compare best with each other.
@@ -45,7 +45,13 @@ def stock_modules(head: BinarySparsityAlignment) -> tuple[Router, Router]:
     Args:
         head: The trained head, calibrated; without ``head.unrolled`` documents get the linear encoder's codes.
     """
-    decoder = head.decoder_weight.detach().cpu()
+    decoder, offset, softening = (
+        head.decoder_weight.detach().cpu(),
+        head.decoder_bias.detach().cpu(),
+        float(head.length_softening),
+    )
+    if head.unrolled is not None:
+        decoder, offset, softening = head.unrolled.decoder, torch.zeros(head.input_dim), head.unrolled.softening
     query = Dense(head.input_dim, head.hidden_dim, bias=False, activation_function=nn.Identity(), init_weight=decoder.clone())
     if head.hidden_dim > MAX_DIM:
         code = _linear(head, nn.Hardsigmoid())
@@ -57,9 +63,9 @@ def stock_modules(head: BinarySparsityAlignment) -> tuple[Router, Router]:
         document = [
             *(unrolled or code[:-1]),
             exact,
-            *_divided_by_length(decoder, head.decoder_bias.detach().cpu(), float(head.length_softening)),
+            *_divided_by_length(decoder, offset, softening),
         ]
-    routes: dict[str, list[Module]] = {"query": [query], "document": document, DEFAULT_ROUTE: list(code)}
+    routes: dict[str, list[Module]] = {"query": [query], "document": document, DEFAULT_ROUTE: code}
     nothing = Dropout(0.0)
     return (
         Router(routes, default_route=DEFAULT_ROUTE),
@@ -72,23 +78,23 @@ def router_config(router: Router) -> dict[str, Any]:
     names: dict[int, str] = {}
     structure: dict[str, list[str]] = {}
     types: dict[str, str] = {}
-    sub_modules: Any = router.sub_modules  # of nn.Sequential
-    for route, modules in sub_modules.items():
-        for place, module in enumerate(modules):
+    for route, modules in router.sub_modules.items():
+        structure[route] = []
+        for place, module in enumerate(modules.children()):
             name = names.setdefault(id(module), f"{route}_{place}_{type(module).__name__}")
             types[name] = common_name(f"{type(module).__module__}.{type(module).__name__}")
-            structure.setdefault(route, []).append(name)
+            structure[route].append(name)
     parameters = {"default_route": router.default_route, "allow_empty_key": router.allow_empty_key}
     return {"types": types, "structure": structure, "parameters": parameters}
 
 
-def named_modules(router: Router) -> dict[str, Module]:
+def named_modules(router: Router) -> dict[str, nn.Module]:
     """The modules of a router by the names of their folders."""
-    sub_modules: Any = router.sub_modules
+    structure = router_config(router)["structure"]
     return {
         name: module
-        for route, names in router_config(router)["structure"].items()
-        for name, module in zip(names, sub_modules[route], strict=True)
+        for route, modules in router.sub_modules.items()
+        for name, module in zip(structure[route], modules.children(), strict=True)
     }
 
 

@@ -8,6 +8,7 @@ beside it holds the full head for :func:`load`: ``config.json``, ``model.safeten
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -134,18 +135,22 @@ def check_folder(folder: Path) -> BinarySparsityAlignment:
         BSAError: What :func:`load` raises for a folder.
     """
     head = load_head(folder / FOLDER)
-    steps = read_json(folder / FOLDER / "config.json", dict).get("unrolled_steps")
+    config = read_json(folder / FOLDER / "config.json", dict)
+    steps, softening = config.get("unrolled_steps"), config.get("unrolled_softening")
     if type(steps) is not int or not 0 <= steps <= steps_that_fit(head.input_dim, head.hidden_dim):
         raise BSAError(
             f"{folder / FOLDER / 'config.json'}: unrolled_steps must be a whole number that fits the head, got {steps!r}"
         )
+    if type(softening) is not float or not 0 <= softening < math.inf:
+        raise BSAError(f"{folder / FOLDER / 'config.json'}: unrolled_softening must be a number, at least 0, got {softening!r}")
     places = check_encoder(folder, STOCK_MODULES)
     if steps:
         shapes = layer_shapes(head.input_dim, head.hidden_dim, steps)
         layers = [
             read_layer(folder / places[0] / f"document_{number}_Dense" / WEIGHTS, *shape) for number, shape in enumerate(shapes)
         ]
-        head.unrolled = UnrolledEncoder(tuple(layers))
+        decoder, _ = read_layer(folder / places[0] / "query_0_Dense" / WEIGHTS, head.input_dim, head.hidden_dim, bias=False)
+        head.unrolled = UnrolledEncoder(tuple(layers), decoder, softening)
     for router, place in zip(stock_modules(head), places, strict=True):
         path = folder / place / ROUTER_CONFIG
         if read_json(path, dict) != router_config(router):
@@ -224,8 +229,12 @@ def save_sparse_encoder(model: SentenceTransformer, folder: str | Path) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BSAError(f"{target} exists and is not empty; choose another folder")
     exported = export(encoder, head)
-    prompts = {name: prompt for name, prompt in exported.prompts.items() if prompt is not None}
-    sparse = SparseEncoder(modules=list(exported)[:-1], prompts=prompts, similarity_fn_name="dot", device="cpu")
+    sparse = SparseEncoder(
+        modules=list(exported)[:-1],
+        prompts={name: text for name, text in exported.prompts.items() if text is not None},
+        similarity_fn_name="dot",
+        device="cpu",
+    )
     try:
         sparse.save_pretrained(str(target), create_model_card=False)
         _finish_files(target, list(exported)[-STOCK_MODULES:-1])
@@ -247,6 +256,7 @@ def _write(encoder: SentenceTransformer, head: BinarySparsityAlignment, folder: 
         "format_version": FORMAT_VERSION,
         **head.get_config_dict(),
         "unrolled_steps": 0 if head.unrolled is None else len(head.unrolled.layers),
+        "unrolled_softening": 0.0 if head.unrolled is None else head.unrolled.softening,
         **{name: getattr(encoder.model_card_data, name) or None for name in CARD_KEYS},
     }
     (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n")

@@ -147,12 +147,17 @@ def _finish(
     measure_budgets(head, sample)
     documents = np.concatenate([held_out[FOUND_QUERIES:], sample[:FOUND_DOCUMENTS]])
     found = choose_softening(head, held_out[:FOUND_QUERIES], documents)
-    if settings.refit_rounds:
-        head.unrolled = fit_unrolled(head, sample, settings.unroll_trials, settings.seed)
+    fitted = (
+        fit_unrolled(head, sample, held_out[:FOUND_QUERIES], settings.unroll_trials, settings.seed)
+        if settings.refit_rounds
+        else None
+    )
     figures = code_statistics(head, held_out)
     rates = code_statistics(head, sample)
     figures.update({name: rates[name] for name in ("never_fired", "highest_rate")})
     figures["found_at_10"] = found
+    if fitted is not None:
+        head.unrolled, figures["found_at_10_unrolled"] = fitted
     head.report = {
         "settings": settings.to_dict(),
         "texts": len(embeddings),

@@ -1,8 +1,10 @@
 """Schedules for the unrolled encoder: the few steps that decode best, found by a random search.
 
 A schedule has ten numbers (:class:`~bsa_st.unrolled.StepSchedule`: each of its fields is linear between three knots), and what a schedule is worth is one pass over
-a few hundred texts; so they are searched without gradients, by a (1+1) evolution strategy: a random change is kept where the error that refinement minimises falls, and the changes' size follows
+a few hundred texts; so they are searched without gradients, by a (1+1) evolution strategy: a random change is kept where the mean cosine of ``x`` and ``x_hat`` rises, in the basis of refinement, and the changes' size follows
 how often that happens. The steps found like this grow far beyond what would be stable in the long run.
+
+Then the decoder is solved for once more, for exactly these codes and without an offset: a query's weights are then all there is to its scores.
 
 Source: the search is I. Rechenberg, "Evolutionsstrategie" (1973), with its rule of success.
 """
@@ -15,12 +17,17 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.refine import weigh_mean
-from bsa_st.unrolled import Steps, StepSchedule, UnrolledEncoder, steps_that_fit, unroll
+from bsa_st.training.statistics import best_softening
+from bsa_st.unrolled import Steps, StepSchedule, UnrolledEncoder, run_layers, steps_that_fit, unroll
 
-SAMPLE = 500
+SAMPLE = 800
+FITTED_ROWS = 20_000
+RIDGE = 1000.0
+"""The pull to the old decoder, in texts."""
 FIRST = ((1.0, 2.0, 2.5), (0.0, 0.4, 0.7), (0.0, 1.0, 3.0))
 """Logarithm of the step, push and logarithm of the damping to start from, at three knots."""
 
@@ -35,17 +42,20 @@ GROWTH, DECAY, LEAST_SIZE = 1.3, 0.94, 0.15
 
 
 @torch.no_grad()
-def fit_unrolled(head: BinarySparsityAlignment, rows: np.ndarray, trials: int, seed: int = 0) -> UnrolledEncoder | None:
+def fit_unrolled(
+    head: BinarySparsityAlignment, rows: np.ndarray, queries: np.ndarray, trials: int, seed: int = 0
+) -> tuple[UnrolledEncoder, float] | None:
     """The unrolled encoder of a fitted head; sparse heads get the threshold at which ``k`` features per text are active on average.
 
     Args:
         head: The layer; its decoder is used.
-        rows: Training embeddings, float (n, d), n > 0, of length 1; 500 are looked at.
+        rows: Training embeddings, float (n, d), n > 0, of length 1; the first 500 decide the steps, the first 20,000 the decoder.
+        queries: Held-out embeddings, float (m, d), m > 0, of length 1, whose neighbours among the rows decide how lengths are softened.
         trials: Changes tried.
         seed: Seed of the changes.
 
     Returns:
-        ``None`` where the code is too wide for two steps.
+        The encoder and its found@10 of those neighbours; ``None`` where the code is too wide for two steps.
     """
     count = steps_that_fit(head.input_dim, head.hidden_dim)
     if not count:
@@ -65,7 +75,22 @@ def fit_unrolled(head: BinarySparsityAlignment, rows: np.ndarray, trials: int, s
             best, schedule, numbers, size = value, tried, numbers + change, min(2.0, size * GROWTH)
         else:
             size = max(LEAST_SIZE, size * DECAY)
-    return unroll(steps, schedule)
+    layers = unroll(steps, schedule)
+    x = torch.from_numpy(np.array(rows[:FITTED_ROWS], dtype=np.float32)).to(head.weight.device)
+    codes = run_layers(layers, x).float()
+    decoder = _without_offset(codes, x, head.decoder_weight, head.decoder_bias)
+    asked = torch.from_numpy(np.array(queries, dtype=np.float32)).to(x.device)
+    softening, found = best_softening(asked, x, codes @ decoder)
+    return UnrolledEncoder(layers, decoder.cpu(), softening), found
+
+
+def _without_offset(codes: Tensor, x: Tensor, decoder: Tensor, offset: Tensor) -> Tensor:
+    """Ridge least squares for ``x = V^T h``, float32 (D, d), pulled to the old decoder, into which its offset is spread as well as can be."""
+    products = (codes.T @ codes).double()
+    one = torch.eye(len(products), dtype=torch.float64, device=codes.device)
+    constant = torch.linalg.solve(products + one, codes.double().sum(dim=0))  # h . constant is about 1
+    spread = decoder.double() + constant[:, None] * offset.double()
+    return torch.linalg.solve(products + RIDGE * one, (codes.T @ x).double() + RIDGE * spread).float()
 
 
 def _schedule(numbers: np.ndarray, count: int) -> StepSchedule:
@@ -88,5 +113,5 @@ def _try(head: BinarySparsityAlignment, steps: Steps, x: Tensor, schedule: StepS
         place = logits.numel() - len(x) * head.k
         threshold = float(logits.flatten().kthvalue(place).values) if place > 0 else -1.0
         schedule = replace(schedule, threshold=threshold)
-    error = weigh_mean(head.decode(logits > schedule.threshold) - x, head.mean)
-    return -float(error.square().sum(dim=1).mean()), schedule
+    decoded = head.decode(logits > schedule.threshold)
+    return float(F.cosine_similarity(weigh_mean(decoded, head.mean), weigh_mean(x, head.mean)).mean()), schedule
