@@ -27,6 +27,7 @@ def distill(
     teacher: SentenceTransformer | str | Path,
     texts: Texts | np.ndarray,
     *,
+    code_bytes: int | None = None,
     settings: DistillSettings | None = None,
     text_column: str = "text",
     prompt_name: str | None = None,
@@ -47,6 +48,8 @@ def distill(
         teacher: A model, its name on the Hub or its folder. It is not changed.
         texts: Texts in any form that :func:`bsa_st.texts.read_texts` takes; or their dense embeddings, as a float array (n, d) or
             the path of an .npy file or of a folder of such files, which are read in the order of their names.
+        code_bytes: Bytes of a code: a compact head of ``8 code_bytes`` features, half of them active. Default: a sparse head, whose sizes are
+            ``hidden_dim`` and ``k``.
         settings: Training settings; single ones can be given as keyword arguments instead, e.g. ``k=64``.
         text_column: Field that holds the text in .jsonl, .parquet and datasets.
         prompt_name: Name of one of the teacher's prompts, put before every text; default the one for documents, if it has one. It is
@@ -68,7 +71,12 @@ def distill(
 
     Source: "Sparsity beyond TopK: A Novel Cosine Loss for Sparse Binary Representations".
     """
-    settings = dataclasses.replace(settings or DistillSettings(), **overrides)
+    if code_bytes is not None and settings is not None:
+        raise BSAError("give settings or code_bytes, not both")
+    if code_bytes is not None:
+        settings = DistillSettings.of_bytes(code_bytes, **overrides)
+    else:
+        settings = dataclasses.replace(settings, **overrides) if settings else DistillSettings(**overrides)
     rank, _ = join()
     show_progress_bar = show_progress_bar and rank == 0
     model = load_teacher(teacher)

@@ -11,6 +11,7 @@ from sentence_transformers.base.modules import Module
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bsa_st.refine import weigh_mean
 from bsa_st.settings import Budgets, Selection, check_nested, check_sizes, is_compact
 
 RATE_CELLS = 1 << 24
@@ -77,8 +78,10 @@ class BinarySparsityAlignment(Module):
         self.register_buffer("firing_rate", torch.full((hidden_dim,), k / hidden_dim))
         self.export_threshold: Tensor
         self.register_buffer("export_threshold", torch.zeros(()))
-        self.decoded_length: Tensor
-        self.register_buffer("decoded_length", torch.ones(()))
+        self.decoded_share: Tensor
+        self.register_buffer("decoded_share", torch.ones(()))
+        self.length_softening: Tensor
+        self.register_buffer("length_softening", torch.zeros(()))
         self.input_bound: Tensor
         self.register_buffer("input_bound", torch.ones(()))
         widths = {hidden_dim, *(width for width, _ in self.nested)}
@@ -86,7 +89,7 @@ class BinarySparsityAlignment(Module):
         self.register_buffer("budgets", torch.ones(len(widths) * len(BUDGET_STEPS), 3))
         self.report: dict[str, Any] = {}
         self.labels: FeatureAtlas | None = None
-        self._gram: tuple[int, Tensor] | None = None
+        self._gram: tuple[tuple[int, int], Tensor] | None = None
 
     @torch.no_grad()
     def initialise(self, sample: Tensor) -> None:
@@ -203,10 +206,11 @@ class BinarySparsityAlignment(Module):
 
     @torch.no_grad()
     def gram(self) -> Tensor:
-        """Gram matrix ``V V^T`` of the decoder, float32 (D, D), kept until the decoder changes; it takes 4 D^2 bytes."""
-        version = self.decoder_weight._version
+        """Gram matrix of the decoder in the basis of :func:`bsa_st.refine.weigh_mean`, float32 (D, D), kept until it changes; it takes 4 D^2 bytes."""
+        version = (self.decoder_weight._version, self.mean._version)
         if self._gram is None or self._gram[0] != version or self._gram[1].device != self.decoder_weight.device:
-            self._gram = (version, self.decoder_weight @ self.decoder_weight.T)
+            weighed = weigh_mean(self.decoder_weight, self.mean)
+            self._gram = (version, weighed @ weighed.T)
         return self._gram[1]
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:

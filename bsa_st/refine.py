@@ -7,8 +7,11 @@ are active. It has two parts:
    (mean-field annealing of a binary quadratic problem); then every value is rounded.
 2. *Greedy moves*: single features switched on or off, else an active and an inactive one exchanged, as long as the exact error falls.
 
-For codes whose scores shall need no division by ``|x_hat|`` the moves can minimise ``|x - x_hat|^2 + mu (|x_hat|^2 - nu^2)^2`` instead, so that all decoded
-lengths come out about equal.
+The error along the direction of the mean embedding counts :data:`MEAN_WEIGHT` times: it is common to all scores of a text, and a query has more of this
+direction than of any other. That is a change of basis, which :func:`weigh_mean` makes in embeddings and decoder alike.
+
+For codes whose scores shall need no division by ``|x_hat|`` the moves can minimise ``|x - x_hat|^2 + mu (|x_hat|^2 - nu |x|^2)^2`` instead, so that all
+texts are shortened about equally.
 
 Products of matrices run in torch, on any device; inner loops in numba on a CPU.
 
@@ -36,6 +39,8 @@ STEP = 3.0
 PUSH = 0.7
 """The last step's push towards the corners, in units of a step times the mean squared length of the atoms."""
 
+MEAN_WEIGHT = 4.0
+
 LEAST_GAIN = 1e-6
 """What a move must gain at least, relative to embeddings of length 1: rounding must not make moves go in circles."""
 
@@ -54,7 +59,7 @@ class Problem:
         fewest: Least active features of a text.
         most: Most active features of a text.
         expected: Number of active features from which relaxed steps start, and which they keep where ``fewest`` or ``most`` say so.
-        length: Squared length that decoded codes shall have; ``None``: any.
+        length: Share of an embedding's squared length that its decoded code shall have; ``None``: any.
     """
 
     decoder: Tensor
@@ -64,6 +69,12 @@ class Problem:
     most: int
     expected: int
     length: float | None = None
+
+
+def weigh_mean(rows: Tensor, mean: Tensor) -> Tensor:
+    """Rows in the basis in which distances are measured: the part along ``mean`` (d,) is lengthened by the root of :data:`MEAN_WEIGHT`, float (n, d)."""
+    direction = mean / mean.norm().clamp_min(1e-12)
+    return rows + (MEAN_WEIGHT**0.5 - 1) * (rows @ direction)[..., None] * direction
 
 
 @torch.no_grad()
@@ -137,7 +148,7 @@ def _improve_numba(problem: Problem, x: Tensor, active: Tensor) -> Tensor:
         2 * problem.decoder.shape[0],
         np.float32(-LEAST_GAIN),
         np.float32(0 if problem.length is None else LENGTH_WEIGHT),
-        np.float32(problem.length or 0),
+        _goals(problem, x).numpy(),
     )
     return torch.from_numpy(on)
 
@@ -148,6 +159,11 @@ def _start(problem: Problem, x: Tensor, active: Tensor) -> tuple[Tensor, Tensor,
     return (x - decoded) @ problem.decoder.T, decoded @ problem.decoder.T, decoded.square().sum(dim=1)
 
 
+def _goals(problem: Problem, x: Tensor) -> Tensor:
+    """Squared lengths that decoded codes shall have, float32 (n,)."""
+    return x.square().sum(dim=1) * (problem.length or 0.0)
+
+
 def _improve_torch(problem: Problem, x: Tensor, active: Tensor) -> Tensor:
     """The moves of :func:`bsa_st.refine_kernel.improve_rows`, all texts at a time."""
     gram = problem.gram
@@ -155,11 +171,12 @@ def _improve_torch(problem: Problem, x: Tensor, active: Tensor) -> Tensor:
     active = active.clone()
     weight = 0.0 if problem.length is None else LENGTH_WEIGHT
     residual, toward, lengths = _start(problem, x, active)
+    goals = _goals(problem, x)
     counts = active.sum(dim=1)
     rows = torch.arange(len(x), device=x.device)
 
     def change(error: Tensor, length: Tensor) -> Tensor:
-        return error + weight * length * (2 * (lengths[:, None] - (problem.length or 0)) + length)
+        return error + weight * length * (2 * (lengths - goals)[:, None] + length)
 
     for _ in range(2 * gram.shape[0]):
         sign = 1.0 - 2.0 * active

@@ -67,12 +67,13 @@ def measure(cell: Cell, inputs: Inputs, work: Path) -> dict[str, Any]:
     method = cell.new()
     key = {"data": inputs.fingerprint, "settings": method.settings()}
     kept = json.loads(path.read_text()) if path.is_file() else {}
-    if kept.get("key") != json.loads(json.dumps(key)):
+    if kept.get("key") != json.loads(json.dumps(key)) or not set(method.estimates) <= kept["counts"].keys():
         kept = {}
     missing = [name for name in inputs.tasks if name not in kept.get("tasks", {})]
     if kept and not missing:
         return dict(kept)
     seconds = fit(method, inputs, folder / "fitted" / f"{cell.fit}.pickle")
+    method.softening = method.choose_softening(inputs.general.training)
     if not kept:
         kept = {"key": key, "fit_seconds": round(seconds, 1), **general_figures(method, inputs), "tasks": {}}
     for name in missing:

@@ -133,7 +133,7 @@ def bad(kind: str) -> np.ndarray:
 @pytest.mark.parametrize(
     ("texts", "settings", "message"),
     [
-        (bad("nan"), {}, "the embeddings hold NaN or infinite values, first in row 8"),
+        (bad("nan"), {}, "an embedding holds NaN or infinite values: row 8"),
         (bad("width"), {}, "the embeddings have width 100, the teacher gives 384"),
         (bad("empty"), {}, "embeddings must be a float array"),
         (bad("int"), {}, "embeddings must be a float array"),
@@ -144,10 +144,10 @@ def bad(kind: str) -> np.ndarray:
         (["only one"], {}, "training needs at least 2 texts"),
         (["a", "b"], {"k": 65, "hidden_dim": 64}, "k must lie between 1 and hidden_dim = 64, got 65"),
         (["a", "b"], {"hidden_dim": 0}, "hidden_dim must lie"),
-        (["a", "b"], {"steps": 0}, "steps must be at least 1"),
+        (["a", "b"], {"steps": -1}, "steps must be a whole number, at least 0, got -1"),
         (["a", "b"], {"held_out": 1.0}, "held_out must lie between 0 and 1"),
         (["a", "b"], {"learning_rate": 0.0}, "learning_rate must be positive"),
-        (["a", "b"], {"alignment_weight": -1.0}, "alignment_weight must not be negative"),
+        (["a", "b"], {"alignment_weight": -1.0}, "alignment_weight must be a number, at least 0, got -1.0"),
     ],
 )
 def test_bad_input_is_named(

@@ -100,6 +100,11 @@ def test_a_truncated_model_saves_and_encodes_like_the_budget(
     assert SentenceTransformer(str(tmp_path / "small")).encode(texts[:5]).shape == (5, 256)
 
 
+def test_a_compact_head_has_one_size(compact_model: SentenceTransformer) -> None:
+    with pytest.raises(BSAError, match="a compact head has one size, hidden_dim = 256"):
+        bsa_st.truncate(compact_model, max_active_dims=16)
+
+
 def test_the_whole_budget_is_the_model_itself(nested: BinarySparsityAlignment) -> None:
     assert truncate_head(nested) is nested
     assert truncate_head(nested, 1024, 48) is nested

@@ -7,7 +7,9 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 import bsa_st
-from bsa_st import BSAError, exhaustive, scoring
+from bsa_st import BSAError
+from bsa_st.codes import scoring
+from bsa_st.search import exhaustive
 
 QUERIES = ["seizures in infancy", "short stature"]
 

@@ -95,17 +95,22 @@ def idf_weights(documents: int, frequency: np.ndarray) -> np.ndarray:
     return np.log((documents + 1) / (frequency + 1)).astype(np.float32)
 
 
-def asymmetric_scores(queries: np.ndarray, documents: BinaryCodes, decoder: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Scores of float queries against binary documents: ``q . x_hat(h) / |x_hat(h)|``.
+def asymmetric_scores(
+    queries: np.ndarray, documents: BinaryCodes, decoder: np.ndarray, offset: np.ndarray, softening: float = 0.0
+) -> np.ndarray:
+    """Scores of float queries against binary documents: ``q . x_hat(h) / sqrt(|x_hat(h)|^2 + softening)``.
 
-    ``x_hat = h V + c``, so the score is a sum of ``(V q)_i`` over the active features, divided by the length of ``x_hat``: the cosine
-    of the query with what the document decodes to. Nothing but the bits and the decoder is needed for the length.
+    ``x_hat = h V + c``, so the score is a sum of ``(V q)_i`` over the active features, divided by the length of ``x_hat``: without softening the
+    cosine of the query with what the document decodes to. Nothing but the bits and the decoder is needed for the length. A decoded text is
+    the shorter, the less its code tells about it; dividing by its whole length then ranks it as if its direction were certain. How much to
+    soften is measured after training (``head.length_softening``).
 
     Args:
         queries: float (n, d), unit norm where scores shall be cosines.
         documents: m codes.
         decoder: V, float (D, d).
         offset: c, float (d,).
+        softening: Added to the squared lengths.
 
     Returns:
         float32 (n, m).
@@ -118,7 +123,7 @@ def asymmetric_scores(queries: np.ndarray, documents: BinaryCodes, decoder: np.n
         raise BSAError(
             f"queries {queries.shape} and decoder {decoder.shape} do not fit codes of {documents.hidden_dim} features"
         )
-    factor = inverse_norms(documents, decoder, offset)
+    factor = inverse_norms(documents, decoder, offset, softening)
     out = np.empty((len(queries), len(documents)), dtype=np.float32)
     for rows in _blocks(len(queries), max(len(documents), documents.hidden_dim)):
         block = queries[rows]
@@ -150,11 +155,11 @@ def products(codes: BinaryCodes, weights: np.ndarray) -> np.ndarray:
     return out
 
 
-def inverse_norms(codes: BinaryCodes, decoder: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """``1 / |x_hat|`` of each code: float32 (n,). Arguments as in :func:`decode`."""
+def inverse_norms(codes: BinaryCodes, decoder: np.ndarray, offset: np.ndarray, softening: float = 0.0) -> np.ndarray:
+    """``1 / sqrt(|x_hat|^2 + softening)`` of each code: float32 (n,). Arguments as in :func:`asymmetric_scores`."""
     norms = np.empty(len(codes), dtype=np.float32)
     for rows in _blocks(len(codes), decoder.shape[1]):
-        norms[rows] = np.linalg.norm(decode(codes[rows], decoder, offset), axis=1)
+        norms[rows] = np.sqrt(np.square(decode(codes[rows], decoder, offset)).sum(axis=1) + np.float32(softening))
     return 1 / np.maximum(norms, np.float32(1e-12))
 
 

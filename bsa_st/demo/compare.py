@@ -92,17 +92,18 @@ def _codes(
     query_codes = encode_embeddings(head, queries)
     weights = idf(plain)
     decoder, offset = head.decoder_weight.detach().cpu().numpy(), head.decoder_bias.detach().cpu().numpy()
+    softening = float(head.length_softening)
     decoded = decode(encode_embeddings(head, queries, refine=True), decoder, offset)
     return {
         ("bsa", "overlap"): (plain.nbytes / len(plain), lambda part: scores(query_codes[part], plain)),
         ("bsa", "idf"): (plain.nbytes / len(plain), lambda part: scores(query_codes[part], plain, weights=weights)),
         ("bsa", "decoded"): (
             refined.nbytes / len(refined),
-            lambda part: asymmetric_scores(decoded[part], refined, decoder, offset),
+            lambda part: asymmetric_scores(decoded[part], refined, decoder, offset, softening),
         ),
         ("bsa", "asymmetric"): (
             refined.nbytes / len(refined),
-            lambda part: asymmetric_scores(queries[part], refined, decoder, offset),
+            lambda part: asymmetric_scores(queries[part], refined, decoder, offset, softening),
         ),
     }
 

@@ -27,7 +27,6 @@ from bsa_st.atomic import atomic_file
 from bsa_st.budgets import measure_budgets
 from bsa_st.cachedrows import CachedRows, Student
 from bsa_st.distributed import PATIENCE, is_first, join, share
-from bsa_st.encoding import encode_embeddings
 from bsa_st.errors import BSAError
 from bsa_st.hardware import hardware_name
 from bsa_st.losses import BSALoss
@@ -40,15 +39,13 @@ from bsa_st.precision import has_fast_bfloat16
 from bsa_st.rowshards import Embeddings
 from bsa_st.settings import DistillSettings
 from bsa_st.training.refit import refit
-from bsa_st.training.statistics import found_at_10
+from bsa_st.training.statistics import FOUND_DOCUMENTS, FOUND_QUERIES, choose_softening
 from bsa_st.unitrows import unit_rows
 
 INITIAL_SAMPLE = 8192
 FIRING_SAMPLE = 20_000
 FINAL_SAMPLE = 100_000
 REFIT_ROWS = 50_000
-FOUND_QUERIES = 300
-FOUND_DOCUMENTS = 10_000
 FINITE_ROWS = 1 << 16
 REFIT_BYTES = 40
 """Memory of a refit per squared feature: products of codes in single and double precision, their factor and the decoder's Gram matrix."""
@@ -147,17 +144,12 @@ def _finish(
         history = refit(head, sample[:REFIT_ROWS], held_out, rounds=settings.refit_rounds, show_progress_bar=bar)
     head.calibrate(torch.from_numpy(sample).to(head.weight.device), keep_decoder=bool(settings.refit_rounds))
     measure_budgets(head, sample)
-    if settings.refit_rounds:
-        codes = encode_embeddings(head, held_out, refine=True).to_dense()
-        with torch.no_grad():
-            decoded = head.decode(torch.from_numpy(codes).to(head.weight.device))
-            head.decoded_length.copy_(decoded.square().sum(dim=1).mean())
+    documents = np.concatenate([held_out[FOUND_QUERIES:], sample[:FOUND_DOCUMENTS]])
+    found = choose_softening(head, held_out[:FOUND_QUERIES], documents)
     figures = code_statistics(head, held_out)
     rates = code_statistics(head, sample)
     figures.update({name: rates[name] for name in ("never_fired", "highest_rate")})
-    figures["found_at_10"] = found_at_10(
-        head, held_out[:FOUND_QUERIES], np.concatenate([held_out[FOUND_QUERIES:], sample[:FOUND_DOCUMENTS]])
-    )
+    figures["found_at_10"] = found
     head.report = {
         "settings": settings.to_dict(),
         "texts": len(embeddings),

@@ -19,6 +19,7 @@ class Head(Method):
     """A trained head, documents refined."""
 
     source = "this package"
+    estimate = "softened"
     encoding: ClassVar[dict[str, bool]] = {"refine": True}
     """Keyword arguments of :func:`bsa_st.encode_embeddings` for documents."""
 
@@ -36,6 +37,9 @@ class Head(Method):
         self.head = train_head(training, self.distill_settings(), show_progress_bar=False)
         self.decoder = self.head.decoder_weight.detach().cpu().numpy()
         self.offset = self.head.decoder_bias.detach().cpu().numpy()
+
+    def choose_softening(self, training: np.ndarray) -> float:
+        return float(self.head.length_softening)
 
     def encode(self, dense: np.ndarray) -> BinaryCodes:
         return encode_embeddings(self.head, dense, **self.encoding)
@@ -65,7 +69,7 @@ class PlainCompact(Compact):
 class EqualLengths(Compact):
     """Documents refined towards decoded texts of one length, scored by the features alone: ``w . h``, nothing divided."""
 
-    name, fit_name, estimates = "compact w.h", "compact", ("dot",)
+    name, fit_name, estimates, estimate = "compact w.h", "compact", ("dot",), "dot"
     encoding: ClassVar[dict[str, bool]] = {"refine": True, "equal_lengths": True}
 
 
