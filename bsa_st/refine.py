@@ -22,12 +22,14 @@ relaxed part is a box-constrained descent as in P. H. Tan, L. K. Rasmussen and T
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bsa_st.refine_kernel import improve_rows, step_rows
+if TYPE_CHECKING:
+    from types import ModuleType
 
 RELAXED_STEPS = 32
 """More find better codes: evaluation/NOTES.md has the figures."""
@@ -113,7 +115,7 @@ def relaxed(problem: Problem, x: Tensor, steps: int) -> Tensor:
         pull = (state @ decoder) @ decoder.T if features > 2 * width else state @ gram
         if x.device.type == "cpu":
             numbers = (np.float32(value) for value in (step, pushed, MOMENTUM, total))
-            step_rows(pull.numpy(), state.numpy(), before.numpy(), linear.numpy(), *numbers)
+            _kernel().step_rows(pull.numpy(), state.numpy(), before.numpy(), linear.numpy(), *numbers)
         else:
             before, state = state, _step(pull, state, before, linear, step, pushed, total)
     return state
@@ -129,6 +131,13 @@ def _step(pull: Tensor, state: Tensor, before: Tensor, linear: Tensor, step: flo
     return after.clamp_(0, 1)
 
 
+def _kernel() -> ModuleType:
+    """numba is imported when something is refined: it takes half a second."""
+    from bsa_st import refine_kernel
+
+    return refine_kernel
+
+
 def largest_eigenvalue(decoder: Tensor) -> Tensor:
     """Largest eigenvalue of ``V V^T``, V float (D, d)."""
     return torch.linalg.eigvalsh(decoder.T @ decoder)[-1].clamp_min(1e-12)
@@ -137,7 +146,7 @@ def largest_eigenvalue(decoder: Tensor) -> Tensor:
 def _improve_numba(problem: Problem, x: Tensor, active: Tensor) -> Tensor:
     residual, toward, lengths = _start(problem, x, active)
     on = active.numpy().copy()
-    improve_rows(
+    _kernel().improve_rows(
         on,
         residual.numpy(),
         toward.numpy(),

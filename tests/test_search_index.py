@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bsa_st import BinaryCodes, BSAError, Index
 from bsa_st.codes import scoring
-from bsa_st.search import Ranking, rescoring, segment, sums
+from bsa_st.search import Ranking, rescoring, segment
 from bsa_st.search import index as index_module
 
 WIDTH = 12
@@ -43,13 +43,11 @@ def check(found: list[Ranking], expected: np.ndarray, names: np.ndarray, top_k: 
         np.testing.assert_allclose(ranking.scores, own, rtol=tolerance, atol=tolerance)
 
 
-@pytest.fixture(params=["bits", "ids", "ids without numba"])
+@pytest.fixture(params=["bits", "ids"])
 def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Codes held as bits, or as ids whatever their width."""
     if request.param != "bits":
         monkeypatch.setattr(segment, "held", lambda codes: BinaryCodes(codes.ids, codes.indptr, codes.hidden_dim))
-        if request.param == "ids without numba":
-            monkeypatch.setattr(sums, "HAS_NUMBA", False)
     return str(request.param)
 
 
@@ -87,7 +85,7 @@ def test_every_scoring_is_brute_force_where_every_document_is_a_candidate(form: 
         shared = scoring.scores(asked, documents, kind)  # type: ignore[arg-type]
         expected = np.where(shared > 0, shared, -np.inf)
         check(index.search(asked, scoring=kind, **options), expected, names, top_k)  # type: ignore[arg-type]
-    decoded = scoring.asymmetric_scores(scoring.decode(asked, decoder.weight, decoder.offset), documents, *decoder)
+    decoded = scoring.asymmetric_scores(scoring.decode(asked, *decoder), documents, *decoder)
     check(index.search(asked, scoring="decoded", probes=ALL, **options), decoded, names, top_k, 1e-3)  # type: ignore[arg-type]
 
 

@@ -371,7 +371,7 @@ class Index:
     def stats(self) -> IndexStats:
         """Numbers of documents and lists, and bytes of every part."""
         segments, centroids, _ = self._state
-        arrays = [*(self.decoder or ()), *(() if centroids is None else (centroids,))]
+        arrays = [*(self.decoder or ())[:2], *(() if centroids is None else (centroids,))]
         sizes = {
             "code_bytes": sum(one.codes.nbytes_as("memory") for one in segments),
             "id_bytes": sum(

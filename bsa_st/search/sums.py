@@ -1,29 +1,20 @@
-"""Sums of weights over lists of feature ids: a lookup per id, compiled by numba where it is installed."""
+"""Sums of weights over lists of feature ids: a lookup per id, compiled by numba."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-
-HAS_NUMBA = find_spec("numba") is not None
 
 
 def sums(ids: np.ndarray, indptr: np.ndarray, rows: np.ndarray | None, weights: np.ndarray) -> np.ndarray:
     """Sum of ``weights``, float32 (D,), over the ids of each row (None: of all): float32 (m,)."""
     rows = np.arange(len(indptr) - 1) if rows is None else rows
-    if HAS_NUMBA:
-        out = np.empty(len(rows), np.float32)
-        _compiled()(ids, indptr, rows, weights, out)
-        return out
-    starts, counts = indptr[rows], indptr[rows + 1] - indptr[rows]
-    ends = np.cumsum(counts)
-    picked = weights[ids[np.repeat(starts - ends + counts, counts) + np.arange(ends[-1] if len(ends) else 0)]]
-    total = np.concatenate([[0.0], np.cumsum(picked, dtype=np.float64)])
-    return (total[ends] - total[ends - counts]).astype(np.float32)
+    out = np.empty(len(rows), np.float32)
+    _compiled()(ids, indptr, rows, weights, out)
+    return out
 
 
 def _kernel(ids: np.ndarray, indptr: np.ndarray, rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
 
-from evaluation.search.data import Data
+from bsa_st import BinaryCodes, Index
+from evaluation.search.data import Data, Head
 
 Search = Callable[[np.ndarray], np.ndarray]
 """From queries, float32 (q, d), to the ten documents found for each, int64 (q, 10)."""
@@ -31,10 +35,11 @@ def lists_for(count: int) -> int:
 
 def _ours(lists: int | None, settings: list[tuple[int, int]]) -> Callable[[Data], dict[str, Search]]:
     def build(data: Data) -> dict[str, Search]:
-        from bsa_st import BinaryCodes, Index
-
-        codes = BinaryCodes.from_packed(data.codes)
-        index = Index.build(codes, decoder=tuple(data.head), lists=lists_for(data.size) if lists is None else lists)
+        path = data.folder / f"{'lists' if lists is None else 'flat'}-{data.size}.index"
+        count = lists_for(data.size) if lists is None else lists
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:  # its memory goes with it
+            pool.submit(_write_index, data.folder / f"codes-{data.size}.npy", data.head, count, path).result()
+        index = Index.open(path)
 
         def search(probes: int, candidates: int) -> Search:
             def ask(queries: np.ndarray) -> np.ndarray:
@@ -45,6 +50,10 @@ def _ours(lists: int | None, settings: list[tuple[int, int]]) -> Callable[[Data]
         return {f"{probes} probes, {candidates} candidates": search(probes, candidates) for probes, candidates in settings}
 
     return build
+
+
+def _write_index(codes: Path, head: Head, lists: int, path: Path) -> None:
+    Index.build(BinaryCodes.from_packed(np.load(codes, mmap_mode="r")), decoder=tuple(head), lists=lists).save(path)
 
 
 def _fast_scan(data: Data) -> dict[str, Search]:
@@ -61,6 +70,7 @@ def _fast_scan(data: Data) -> dict[str, Search]:
     plain.ntotal = data.size
     scanner: Any = faiss.IndexAdditiveQuantizerFastScan
     index = scanner(plain)
+    index.kept = plain  # it owns the codebooks
     return {"": lambda queries: index.search(queries, BEST)[1]}
 
 

@@ -35,6 +35,7 @@ class Data(NamedTuple):
         nearest: The ten nearest documents of each query by the floats, int64 (500, 10).
         codes: Packed codes of the documents, uint8 (n, D / 8), memory-mapped.
         head: Their decoder.
+        folder: Where they are kept.
     """
 
     real: np.ndarray
@@ -43,6 +44,7 @@ class Data(NamedTuple):
     nearest: np.ndarray
     codes: np.ndarray
     head: Head
+    folder: Path
 
     def chunks(self) -> Iterator[np.ndarray]:
         """The documents' embeddings, float32, 10,000 at a time."""
@@ -84,7 +86,9 @@ def prepare(queries: np.ndarray, real: np.ndarray, head: Head, count: int, folde
             start += len(rows)
         codes.flush()
         np.save(nearest_file, nearest)
-    return Data(real, count, queries, np.load(nearest_file), np.load(codes_file, mmap_mode="r"), head)
+    codes = np.load(codes_file, mmap_mode="r")
+    assert isinstance(codes, np.memmap)
+    return Data(real, count, queries, np.load(nearest_file), codes, head, folder)
 
 
 class Relaxed:
