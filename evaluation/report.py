@@ -25,9 +25,8 @@ prints what it leaves out: each estimate, cosines, seconds to fit, milliseconds 
 """
 READING = """## How to read it
 
-- **Gained**: at equal bytes the code finds more of the neighbours than product, residual and additive quantisers do, most where bytes are
-  few; it needs no codebook lookups, and every engine with bit vectors can hold the compact form. *Lead* says by how much, and says so
-  with a minus sign where a rival leads.
+- **Gained**: where *lead* is above its interval, the code finds more of the neighbours than product, residual and additive quantisers of as
+  many bytes; where it is not, it does not. The compact form needs no codebooks: every engine with bit vectors can hold it.
 - **Lost**: documents must be refined when they are stored, which takes longer than assigning them to codebooks at the same bytes
   (`encode_ms` in the full tables); scores need float queries; sparse codes at the same bytes on disk take more in memory as bit vectors.
 - nDCG@10 and Spearman hardly tell methods apart from 1/24 of float32 on: small judged sets move by a point or two by chance. found@10 does.
