@@ -54,7 +54,7 @@ class Compact(Head):
     name = "compact"
 
     def distill_settings(self) -> DistillSettings:
-        return DistillSettings.of_bytes(self.n_bytes, seed=self.seed)
+        return DistillSettings.of_bytes(self.n_bytes, seed=self.seed, unroll_trials=0)
 
     def stored_bytes(self, codes: BinaryCodes) -> float:
         return codes.nbytes_as("packed") / len(codes)
@@ -85,7 +85,7 @@ class Sparse(Head):
 
     def distill_settings(self) -> DistillSettings:
         k = active_features(self.hidden_dim, self.n_bytes)
-        return DistillSettings(hidden_dim=self.hidden_dim, k=k, seed=self.seed)
+        return DistillSettings(hidden_dim=self.hidden_dim, k=k, seed=self.seed, unroll_trials=0)
 
 
 class WideSparse(Sparse):
