@@ -22,6 +22,7 @@ relaxed part is a box-constrained descent as in P. H. Tan, L. K. Rasmussen and T
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,6 +73,11 @@ class Problem:
     expected: int
     length: float | None = None
 
+    @cached_property
+    def largest(self) -> float:
+        """Largest eigenvalue of ``V V^T``."""
+        return float(torch.linalg.eigvalsh(self.decoder.T @ self.decoder)[-1].clamp_min(1e-12))
+
 
 def weigh_mean(rows: Tensor, mean: Tensor) -> Tensor:
     """Rows in the basis in which distances are measured: the part along ``mean`` (d,) is lengthened by the root of :data:`MEAN_WEIGHT`, float (n, d)."""
@@ -102,7 +108,7 @@ def relaxed(problem: Problem, x: Tensor, steps: int) -> Tensor:
     """The relaxed codes after so many steps, float32 (n, D) in [0, 1]; see :func:`refine`."""
     decoder, gram = problem.decoder, problem.gram
     features, width = decoder.shape
-    step = STEP / float(largest_eigenvalue(decoder))
+    step = STEP / problem.largest
     push = PUSH * step * float(gram.diagonal().mean())
     linear = step * ((x - problem.offset) @ decoder.T)
     if problem.expected == 0:
@@ -136,11 +142,6 @@ def _kernel() -> ModuleType:
     from bsa_st import refine_kernel
 
     return refine_kernel
-
-
-def largest_eigenvalue(decoder: Tensor) -> Tensor:
-    """Largest eigenvalue of ``V V^T``, V float (D, d)."""
-    return torch.linalg.eigvalsh(decoder.T @ decoder)[-1].clamp_min(1e-12)
 
 
 def _improve_numba(problem: Problem, x: Tensor, active: Tensor) -> Tensor:
