@@ -19,14 +19,13 @@ if TYPE_CHECKING:
     from bsa_st.codes import BinaryCodes
     from bsa_st.distill import distill
     from bsa_st.encoding import encode, encode_embeddings
-    from bsa_st.exhaustive import search
     from bsa_st.explain import Explanation, explain
     from bsa_st.explain.labels import label_features
     from bsa_st.hub import load, save, save_sparse_encoder
     from bsa_st.hub.remote import push_to_hub
-    from bsa_st.index import Index
     from bsa_st.losses import BSALoss, CosineReconstructionLoss, SoftTopKCosineLoss
     from bsa_st.module import BinarySparsityAlignment
+    from bsa_st.search import Index, search
     from bsa_st.settings import DistillSettings
     from bsa_st.shards.reader import ShardedCodes
     from bsa_st.shards.run import encode_to_shards
@@ -40,7 +39,7 @@ _HOMES = {
     "CosineReconstructionLoss": "losses",
     "DistillSettings": "settings",
     "Explanation": "explain",
-    "Index": "index",
+    "Index": "search.index",
     "ShardedCodes": "shards.reader",
     "SoftTopKCosineLoss": "losses",
     "align": "align",
@@ -54,7 +53,7 @@ _HOMES = {
     "push_to_hub": "hub.remote",
     "save": "hub",
     "save_sparse_encoder": "hub",
-    "search": "exhaustive",
+    "search": "search",
     "truncate": "budgets",
 }
 

@@ -12,7 +12,7 @@ from bsa_st.module import BUDGET_STEPS, BinarySparsityAlignment
 from bsa_st.monitor import batches
 
 SAMPLE = 4096
-AMPLITUDE_TEXTS = 1024
+AMPLITUDE_TEXTS = 512
 AMPLITUDE_ROUNDS = 3
 
 
@@ -36,6 +36,8 @@ def truncate(
 @torch.no_grad()
 def measure_budgets(head: BinarySparsityAlignment, sample: np.ndarray) -> None:
     """Fill ``head.budgets`` (rows of k, amplitude, threshold) from dense embeddings, float (n, d), n > 0."""
+    if head.compact:  # any number of features may be active: there is no smaller k to prepare for
+        return
     sample = sample[:SAMPLE]
     rows = []
     for width, top in largest_budgets(head).items():

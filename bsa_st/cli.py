@@ -10,11 +10,10 @@ from typing import Annotated
 
 import typer
 
-from bsa_st import __version__
+from bsa_st import __version__, search_commands
 from bsa_st.engines import cli as engines_cli
 from bsa_st.errors import BSAError
 from bsa_st.feature_commands import explain, explore
-from bsa_st.index import cli as index_cli
 from bsa_st.settings import DistillSettings, help_texts, parse_nested
 
 app = typer.Typer(
@@ -52,11 +51,11 @@ Texts = Annotated[Path, typer.Argument(help="Texts: .txt, .txt.gz (one a line), 
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where to save the model.")] = Path("demo-model"),
-    hidden_dim: HiddenDim = 4096,
-    k: K = 42,
-    selection: Selection = "threshold",
-    steps: Steps = 2000,
-    seed: Seed = 0,
+    hidden_dim: HiddenDim = DEFAULT.hidden_dim,
+    k: K = 72,
+    selection: Selection = DEFAULT.selection,
+    steps: Steps = DEFAULT.steps,
+    seed: Seed = DEFAULT.seed,
     concepts: Annotated[int | None, typer.Option(help="Use only the first so many concepts.  [default: all]")] = None,
     cache_dir: CacheDir = None,
     json: Json = None,
@@ -91,7 +90,7 @@ def distill(
     nested: Nested = None,
     objective: ObjectiveName = DEFAULT.objective,
     alignment_weight: AlignmentWeight = DEFAULT.alignment_weight,
-    steps: Steps = -1,
+    steps: Steps = DEFAULT.steps,
     batch_size: BatchSize = DEFAULT.batch_size,
     learning_rate: LearningRate = DEFAULT.learning_rate,
     noise: Noise = DEFAULT.noise,
@@ -244,8 +243,8 @@ def push(
 
 app.command()(explain)
 app.command()(explore)
-app.add_typer(index_cli.app, name="index")
-app.command()(index_cli.search)
+app.add_typer(search_commands.app, name="index")
+app.command()(search_commands.search)
 app.add_typer(engines_cli.app, name="engine")
 
 

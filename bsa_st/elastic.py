@@ -32,6 +32,8 @@ def truncate_head(
     check_sizes(head.input_dim, width, k, head.selection)
     if (width, k) == (head.hidden_dim, head.k):
         return head
+    if head.compact:
+        raise BSAError(f"a compact head has one size, hidden_dim = {head.hidden_dim}; train another one for other bytes")
     ks, amplitudes, thresholds = _table(head, width)
     amplitude = float(np.exp(_interpolate(np.log(k), np.log(ks), np.log(amplitudes))))
     threshold = float(_interpolate(np.log(k), np.log(ks), thresholds))
@@ -57,7 +59,7 @@ def prefix_head(head: BinarySparsityAlignment, hidden_dim: int, k: int) -> Binar
         small = BinarySparsityAlignment(head.input_dim, hidden_dim, k, "topk")
     for name in ("weight", "bias", "decoder_weight", "firing_rate"):
         getattr(small, name).copy_(getattr(head, name)[:hidden_dim])
-    for name in ("mean", "log_scale", "decoder_bias", "decoded_length", "length_softening", "input_bound"):
+    for name in ("mean", "log_scale", "decoder_bias", "decoded_share", "length_softening", "input_bound"):
         getattr(small, name).copy_(getattr(head, name))
     return small.eval()
 

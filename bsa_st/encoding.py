@@ -22,6 +22,9 @@ from bsa_st.refine import refine as refine_batch
 from bsa_st.texts import read_texts
 
 CHUNK_TEXTS = 4096
+WIDE = 5
+"""Features per dimension above which relaxed steps cost more than they find."""
+
 BLOCK_CELLS = 1 << 18
 """Cells of a state that is refined at a time on a CPU: 1 MB, which stays in its cache."""
 
@@ -62,7 +65,7 @@ def encode(
     batch_size: int = 32,
     prompt_name: str | None = None,
     refine: bool = False,
-    relaxed_steps: int = RELAXED_STEPS,
+    relaxed_steps: int | None = None,
     equal_lengths: bool = False,
     hidden_dim: int | None = None,
     max_active_dims: int | None = None,
@@ -113,7 +116,7 @@ def encode_embeddings(
     embeddings: np.ndarray,
     *,
     refine: bool = False,
-    relaxed_steps: int = RELAXED_STEPS,
+    relaxed_steps: int | None = None,
     equal_lengths: bool = False,
 ) -> BinaryCodes:
     """Codes of dense embeddings.
@@ -122,7 +125,8 @@ def encode_embeddings(
         head: The trained layer.
         embeddings: float (n, d) with n > 0; only their directions count.
         refine: As in :func:`encode`.
-        relaxed_steps: Gradient steps of the refinement before its greedy moves; more find better codes, in proportional time.
+        relaxed_steps: Gradient steps of the refinement before its greedy moves; more find better codes, in proportional time. Default: 32, and none for
+            wide heads, whose few active features moves alone find as well.
         equal_lengths: Refine towards decoded texts of one length, so that ``w . h`` alone ranks nearly as well as when it is divided by ``|x_hat|``.
 
     Raises:
@@ -133,7 +137,7 @@ def encode_embeddings(
         raise BSAError(f"embeddings must have shape (n, {head.input_dim}) with n > 0, got {embeddings.shape}")
     if embeddings.dtype.kind not in "fiu":
         raise BSAError(f"embeddings must be numbers, got {embeddings.dtype}")
-    if type(relaxed_steps) is not int or relaxed_steps < 0:
+    if relaxed_steps is not None and (type(relaxed_steps) is not int or relaxed_steps < 0):
         raise BSAError(f"relaxed_steps must be a whole number, at least 0, got {relaxed_steps!r}")
     parts = []
     for x in batches(embeddings, head.hidden_dim, head.weight.device):
@@ -146,11 +150,13 @@ def encode_embeddings(
 
 @torch.no_grad()
 def refined_codes(
-    head: BinarySparsityAlignment, x: torch.Tensor, relaxed_steps: int = RELAXED_STEPS, equal_lengths: bool = False
+    head: BinarySparsityAlignment, x: torch.Tensor, relaxed_steps: int | None = None, equal_lengths: bool = False
 ) -> torch.Tensor:
     """Refined codes of unit embeddings, float32 (n, d), as bool (n, D). Compact codes may have any number of active features, sparse ones at most k,
     in ``topk`` mode exactly k."""
     compact = head.compact
+    if relaxed_steps is None:
+        relaxed_steps = RELAXED_STEPS if head.hidden_dim <= WIDE * head.input_dim else 0
     problem = Problem(
         weigh_mean(head.decoder_weight, head.mean),
         weigh_mean(head.decoder_bias, head.mean),
@@ -158,7 +164,7 @@ def refined_codes(
         fewest=head.k if head.selection == "topk" else 0,
         most=head.hidden_dim if compact else head.k,
         expected=head.hidden_dim // 2 if compact else head.k,
-        length=float(head.decoded_length) if equal_lengths else None,
+        length=float(head.decoded_share) if equal_lengths else None,
     )
     rows = max(1, (BLOCK_CELLS if x.device.type == "cpu" else 64 * BLOCK_CELLS) // head.hidden_dim)
     parts = []

@@ -79,8 +79,8 @@ class BinarySparsityAlignment(Module):
         self.register_buffer("firing_rate", torch.full((hidden_dim,), k / hidden_dim))
         self.export_threshold: Tensor
         self.register_buffer("export_threshold", torch.zeros(()))
-        self.decoded_length: Tensor
-        self.register_buffer("decoded_length", torch.ones(()))
+        self.decoded_share: Tensor
+        self.register_buffer("decoded_share", torch.ones(()))
         self.length_softening: Tensor
         self.register_buffer("length_softening", torch.zeros(()))
         self.input_bound: Tensor

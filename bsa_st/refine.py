@@ -10,8 +10,8 @@ are active. It has two parts:
 The error along the direction of the mean embedding counts :data:`MEAN_WEIGHT` times: it is common to all scores of a text, and a query has more of this
 direction than of any other. That is a change of basis, which :func:`weigh_mean` makes in embeddings and decoder alike.
 
-For codes whose scores shall need no division by ``|x_hat|`` the moves can minimise ``|x - x_hat|^2 + mu (|x_hat|^2 - nu^2)^2`` instead, so that all decoded
-lengths come out about equal.
+For codes whose scores shall need no division by ``|x_hat|`` the moves can minimise ``|x - x_hat|^2 + mu (|x_hat|^2 - nu |x|^2)^2`` instead, so that all
+texts are shortened about equally.
 
 Products of matrices run in torch, on any device; inner loops in numba on a CPU.
 
@@ -22,12 +22,15 @@ relaxed part is a box-constrained descent as in P. H. Tan, L. K. Rasmussen and T
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bsa_st.refine_kernel import improve_rows, step_rows
+if TYPE_CHECKING:
+    from types import ModuleType
 
 RELAXED_STEPS = 32
 """More find better codes: evaluation/NOTES.md has the figures."""
@@ -59,7 +62,7 @@ class Problem:
         fewest: Least active features of a text.
         most: Most active features of a text.
         expected: Number of active features from which relaxed steps start, and which they keep where ``fewest`` or ``most`` say so.
-        length: Squared length that decoded codes shall have; ``None``: any.
+        length: Share of an embedding's squared length that its decoded code shall have; ``None``: any.
     """
 
     decoder: Tensor
@@ -69,6 +72,11 @@ class Problem:
     most: int
     expected: int
     length: float | None = None
+
+    @cached_property
+    def largest(self) -> float:
+        """Largest eigenvalue of ``V V^T``."""
+        return float(torch.linalg.eigvalsh(self.decoder.T @ self.decoder)[-1].clamp_min(1e-12))
 
 
 def weigh_mean(rows: Tensor, mean: Tensor) -> Tensor:
@@ -100,7 +108,7 @@ def relaxed(problem: Problem, x: Tensor, steps: int) -> Tensor:
     """The relaxed codes after so many steps, float32 (n, D) in [0, 1]; see :func:`refine`."""
     decoder, gram = problem.decoder, problem.gram
     features, width = decoder.shape
-    step = STEP / float(largest_eigenvalue(decoder))
+    step = STEP / problem.largest
     push = PUSH * step * float(gram.diagonal().mean())
     linear = step * ((x - problem.offset) @ decoder.T)
     if problem.expected == 0:
@@ -113,7 +121,7 @@ def relaxed(problem: Problem, x: Tensor, steps: int) -> Tensor:
         pull = (state @ decoder) @ decoder.T if features > 2 * width else state @ gram
         if x.device.type == "cpu":
             numbers = (np.float32(value) for value in (step, pushed, MOMENTUM, total))
-            step_rows(pull.numpy(), state.numpy(), before.numpy(), linear.numpy(), *numbers)
+            _kernel().step_rows(pull.numpy(), state.numpy(), before.numpy(), linear.numpy(), *numbers)
         else:
             before, state = state, _step(pull, state, before, linear, step, pushed, total)
     return state
@@ -129,15 +137,17 @@ def _step(pull: Tensor, state: Tensor, before: Tensor, linear: Tensor, step: flo
     return after.clamp_(0, 1)
 
 
-def largest_eigenvalue(decoder: Tensor) -> Tensor:
-    """Largest eigenvalue of ``V V^T``, V float (D, d)."""
-    return torch.linalg.eigvalsh(decoder.T @ decoder)[-1].clamp_min(1e-12)
+def _kernel() -> ModuleType:
+    """numba is imported when something is refined: it takes half a second."""
+    from bsa_st import refine_kernel
+
+    return refine_kernel
 
 
 def _improve_numba(problem: Problem, x: Tensor, active: Tensor) -> Tensor:
     residual, toward, lengths = _start(problem, x, active)
     on = active.numpy().copy()
-    improve_rows(
+    _kernel().improve_rows(
         on,
         residual.numpy(),
         toward.numpy(),
@@ -148,7 +158,7 @@ def _improve_numba(problem: Problem, x: Tensor, active: Tensor) -> Tensor:
         2 * problem.decoder.shape[0],
         np.float32(-LEAST_GAIN),
         np.float32(0 if problem.length is None else LENGTH_WEIGHT),
-        np.float32(problem.length or 0),
+        _goals(problem, x).numpy(),
     )
     return torch.from_numpy(on)
 
@@ -159,6 +169,11 @@ def _start(problem: Problem, x: Tensor, active: Tensor) -> tuple[Tensor, Tensor,
     return (x - decoded) @ problem.decoder.T, decoded @ problem.decoder.T, decoded.square().sum(dim=1)
 
 
+def _goals(problem: Problem, x: Tensor) -> Tensor:
+    """Squared lengths that decoded codes shall have, float32 (n,)."""
+    return x.square().sum(dim=1) * (problem.length or 0.0)
+
+
 def _improve_torch(problem: Problem, x: Tensor, active: Tensor) -> Tensor:
     """The moves of :func:`bsa_st.refine_kernel.improve_rows`, all texts at a time."""
     gram = problem.gram
@@ -166,11 +181,12 @@ def _improve_torch(problem: Problem, x: Tensor, active: Tensor) -> Tensor:
     active = active.clone()
     weight = 0.0 if problem.length is None else LENGTH_WEIGHT
     residual, toward, lengths = _start(problem, x, active)
+    goals = _goals(problem, x)
     counts = active.sum(dim=1)
     rows = torch.arange(len(x), device=x.device)
 
     def change(error: Tensor, length: Tensor) -> Tensor:
-        return error + weight * length * (2 * (lengths[:, None] - (problem.length or 0)) + length)
+        return error + weight * length * (2 * (lengths - goals)[:, None] + length)
 
     for _ in range(2 * gram.shape[0]):
         sign = 1.0 - 2.0 * active

@@ -68,7 +68,7 @@ def improve_rows(
     max_moves: int,
     threshold: np.float32,
     weight: np.float32,
-    goal: np.float32,
+    goals: np.ndarray,
 ) -> None:
     """Improve every code in place until no move lowers the objective.
 
@@ -83,7 +83,7 @@ def improve_rows(
         max_moves: Most moves per text.
         threshold: A move must change the objective by less than this, which is negative.
         weight: Weight of the term for equal lengths.
-        goal: Squared length wanted.
+        goals: Squared lengths wanted, float32 (n,).
     """
     features = residuals.shape[1]
     norms = np.empty(features, dtype=np.float32)  # the diagonal, side by side in cache
@@ -92,7 +92,7 @@ def improve_rows(
     nowhere = np.float32(np.inf)
     for t in numba.prange(len(residuals)):
         on, residual, toward = active[t], residuals[t], towards[t]
-        now = lengths[t]
+        now, goal = lengths[t], goals[t]
         count = 0
         for i in range(features):
             count += on[i]

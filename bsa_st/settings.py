@@ -28,10 +28,6 @@ OBJECTIVES = (
 )
 """Names of the training objectives; see :mod:`bsa_st.objectives`."""
 
-COMPACT_STEPS = 0
-SPARSE_STEPS = 300
-"""What the losses are worth before the refit: evaluation/NOTES.md."""
-
 MAX_DIM = 1 << 22
 """Largest width accepted, so that a damaged or hostile config cannot ask for absurd memory."""
 
@@ -50,7 +46,9 @@ class DistillSettings:
     nested: Budgets = _setting((), "Smaller budgets of a sparse head trained along, HIDDEN_DIM:K, on prefixes of the features.")
     objective: str = _setting("bsa", f"What is minimised: {', '.join(OBJECTIVES)}.")
     alignment_weight: float = _setting(1.0, "Weight of the soft top-k cosine loss beside the reconstruction.")
-    steps: int = _setting(-1, "Training steps of the losses before the refit; -1: 0 for compact heads, 300 for sparse ones.")
+    steps: int = _setting(
+        0, "Training steps of the two losses before the refit; the published training takes 2,000, and no refit."
+    )
     batch_size: int = _setting(512, "Texts per training step and device.")
     learning_rate: float = _setting(1e-3, "Peak learning rate of AdamW; it rises over 5 % of the steps, then falls to 0.")
     noise: float = _setting(0.3, "Length of the Gaussian noise added to a training embedding, relative to its own length.")
@@ -75,8 +73,6 @@ class DistillSettings:
             raise BSAError(
                 f"nested budgets need a sparse head, k below half of hidden_dim = {self.hidden_dim}; got k = {self.k}"
             )
-        if self.steps == -1:
-            object.__setattr__(self, "steps", COMPACT_STEPS if self.compact else SPARSE_STEPS)
         for name, least in (
             ("steps", 0),
             ("refit_rounds", 0),

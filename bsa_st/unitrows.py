@@ -15,6 +15,7 @@ TOLERANCE = 0.01
 
 
 SMALLEST = 1e-15
+"""Rows of smaller values, or of larger ones than one over this, are brought near 1 first: their squares do not fit float32."""
 
 
 def unit_rows(rows: Tensor) -> Tensor:
@@ -27,12 +28,10 @@ def unit_rows(rows: Tensor) -> Tensor:
         float (n, d), of the same dtype.
     """
     length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    if ((length - 1).abs() <= TOLERANCE).all():
-        return rows
+    largest = rows.abs().amax(dim=1, keepdim=True)
+    extreme = (largest != 0) & ((largest < SMALLEST) | (largest > 1 / SMALLEST))
+    if extreme.any():
+        rows = rows / torch.where(extreme, largest, torch.ones_like(largest))
+        length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     stays = ((length - 1).abs() <= TOLERANCE) | (length == 0)
-    largest = rows.abs().amax(dim=1, keepdim=True)  # squares of 1e30 or 1e-30 do not fit float32
-    stays &= (largest > SMALLEST) & (largest < 1 / SMALLEST) | (largest == 0)
-    scaled = rows / torch.where(stays | (largest == 0), torch.ones_like(largest), largest)
-    return scaled / torch.where(
-        stays, torch.ones_like(length), torch.linalg.vector_norm(scaled, dim=1, keepdim=True).clamp_min(SMALLEST)
-    )
+    return rows / torch.where(stays, torch.ones_like(length), length)

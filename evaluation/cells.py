@@ -9,7 +9,7 @@ import json
 import logging
 import pickle
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,11 @@ class Cell:
     def new(self) -> Method:
         """The method, not fitted."""
         return METHODS[self.method](self.n_bytes, self.seed)
+
+    @property
+    def fit(self) -> Cell:
+        """The cell whose fit this one uses."""
+        return replace(self, method=METHODS[self.method].fit_name or self.method)
 
     def __str__(self) -> str:
         return "-".join([self.method.replace(" ", "-"), str(self.n_bytes), str(self.seed)])
@@ -62,12 +67,13 @@ def measure(cell: Cell, inputs: Inputs, work: Path) -> dict[str, Any]:
     method = cell.new()
     key = {"data": inputs.fingerprint, "settings": method.settings()}
     kept = json.loads(path.read_text()) if path.is_file() else {}
-    if kept.get("key") != json.loads(json.dumps(key)):
+    if kept.get("key") != json.loads(json.dumps(key)) or not set(method.estimates) <= kept["counts"].keys():
         kept = {}
     missing = [name for name in inputs.tasks if name not in kept.get("tasks", {})]
     if kept and not missing:
         return dict(kept)
-    seconds, method = fitted(method, inputs, folder / "fitted" / f"{cell}.pickle")
+    seconds = fit(method, inputs, folder / "fitted" / f"{cell.fit}.pickle")
+    method.softening = method.choose_softening(inputs.general.training)
     if not kept:
         kept = {"key": key, "fit_seconds": round(seconds, 1), **general_figures(method, inputs), "tasks": {}}
     for name in missing:
@@ -80,18 +86,19 @@ def measure(cell: Cell, inputs: Inputs, work: Path) -> dict[str, Any]:
     return kept
 
 
-def fitted(method: Method, inputs: Inputs, path: Path) -> tuple[float, Method]:
-    """Processor seconds of the fit and the fitted method, from its file where data and settings are the same."""
-    key = {"data": inputs.fingerprint, "settings": method.settings()}
+def fit(method: Method, inputs: Inputs, path: Path) -> float:
+    """Fit a method, or take the fit from its file where data and settings are the same; processor seconds that the fit took."""
+    key = {"data": inputs.fingerprint, "settings": method.fit_settings()}
     if path.is_file():
         kept = pickle.loads(path.read_bytes())
         if kept["key"] == key:
-            return kept["seconds"], kept["method"]
+            vars(method).update(vars(kept["method"]))
+            return float(kept["seconds"])
     began = time.process_time()
     method.fit(inputs.general.training)
     seconds = time.process_time() - began
     write(path, pickle.dumps({"key": key, "seconds": seconds, "method": method}))
-    return seconds, method
+    return seconds
 
 
 def general_figures(method: Method, inputs: Inputs) -> dict[str, Any]:

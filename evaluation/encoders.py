@@ -82,11 +82,6 @@ def _participation(variances: np.ndarray) -> float:
     return float(variances.sum() ** 2 / (variances**2).sum())
 
 
-def short_name(name: str) -> str:
-    """The last part of a model's name or path, as it stands in tables and file names."""
-    return name.rstrip("/").split("/")[-1]
-
-
 def _wordllama() -> SentenceTransformer:
     """The 256-d static token embeddings of the package ``wordllama`` behind sentence-transformers' own module."""
     try:

@@ -1,6 +1,6 @@
 """``python -m evaluation.engines``: codes loaded into Qdrant's engine and into PostgreSQL, and searched there beside ``bsa_st.Index``.
 
-The codes are real ones, grown by resampling with noise as in :mod:`evaluation.bench_search`. They are written to a codes file, loaded by
+The codes are real ones, grown by resampling with noise (:mod:`evaluation.search_data`). They are written to a codes file, loaded by
 :func:`bsa_st.engines.load.load_codes`, and searched one query at a time, in rounds that take turns with the index. Times are those that pass on
 the clock, since a server's work is not in this process's CPU time. Results of an engine replace its earlier ones in engines.json.
 """
@@ -25,6 +25,7 @@ from bsa_st.codes.scoring import Hits
 from bsa_st.distill import ready_embeddings
 from bsa_st.engines import Engine, connect
 from bsa_st.engines.load import load_codes
+from bsa_st.search import Ranking
 from evaluation.cli import HERE
 from evaluation.console import run_command
 from evaluation.embeddings import EmbeddingStore
@@ -117,7 +118,7 @@ def measure(name: str, codes: BinaryCodes, data: Sample, scratch: Path) -> dict[
     kind, layout = CONTENDERS[name]
     path = scratch / "documents.codes"
     codes.save(path)
-    index = Index.build(codes, decoder=data.decoder).prepare()
+    index = Index.build(codes, decoder=data.decoder)
     with opened(kind, scratch) as engine:
         LOG.info("loading %d documents into %s", len(codes), name)
         started = time.perf_counter()
@@ -139,6 +140,10 @@ def measure(name: str, codes: BinaryCodes, data: Sample, scratch: Path) -> dict[
     }
 
 
+def _as_hits(rankings: list[Ranking]) -> Hits:
+    return Hits(np.stack([one.ids for one in rankings]), np.stack([one.scores for one in rankings]))
+
+
 def calls_of(engine: Engine, index: Index, data: Sample, asymmetric: bool) -> list[Call]:
     """The kinds of query that the collection knows."""
 
@@ -146,7 +151,7 @@ def calls_of(engine: Engine, index: Index, data: Sample, asymmetric: bool) -> li
         return engine.search(data.queries[first:last], TOP_K, scoring="overlap")
 
     def index_overlap(first: int, last: int) -> Hits:
-        return index.search(data.queries[first:last], TOP_K, scoring="overlap", break_ties=False)
+        return _as_hits(index.search(data.queries[first:last], TOP_K, scoring="overlap"))
 
     calls = [Call("overlap", overlap, index_overlap, True)]
     if not asymmetric:
@@ -156,7 +161,7 @@ def calls_of(engine: Engine, index: Index, data: Sample, asymmetric: bool) -> li
         return engine.search(data.dense[first:last], TOP_K, decoder=data.decoder)
 
     def index_floats(first: int, last: int) -> Hits:
-        return index.search(data.dense[first:last], TOP_K, scoring="asymmetric")
+        return _as_hits(index.search(data.dense[first:last], TOP_K, candidates=len(index)))
 
     calls.append(Call("asymmetric", floats, index_floats, True))
 

@@ -21,7 +21,7 @@ def plot_found(found: list[Results], path: Path) -> None:
     figure, panels = plt.subplots(1, max(1, len(found)), figsize=(4.5 * max(1, len(found)), 4), squeeze=False, sharey=True)
     for panel, results in zip(panels[0], found, strict=False):
         largest = max(results.budgets, default=0)
-        for name in [*RIVALS, "limit", *OURS]:
+        for number, name in enumerate([*RIVALS, "limit", *OURS]):
             points = sorted(
                 (results.figure(name, budget, "stored") or 0.0, 100 * value.mean)
                 for method, budget in results.cells
@@ -39,7 +39,8 @@ def plot_found(found: list[Results], path: Path) -> None:
             panel.plot(
                 *zip(*points, strict=True), marker="o" if name in OURS or not METHODS[name].sized else ".", label=name, **style
             )
-            panel.annotate(name, points[-1], fontsize=6, xytext=(3, 0), textcoords="offset points", color=style["color"])
+            lift = 0 if name in OURS or METHODS[name].sized else 8 * (number % 3 - 1)  # methods of one size lie close together
+            panel.annotate(name, points[-1], fontsize=6, xytext=(3, lift), textcoords="offset points", color=style["color"])
         panel.set_title(results.content["encoder"], fontsize=9)
         panel.set_xlabel("bytes per text")
         panel.set_ylim(40, 100)

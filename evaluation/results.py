@@ -124,7 +124,7 @@ def merge(path: Path, inputs: Inputs, measured: Iterable[tuple[Cell, dict[str, A
             estimate: float(np.mean([shares(figures["counts"][estimate]).mean() for _, figures in group]))
             for estimate in METHODS[method].estimates
         }
-        chosen = max(found, key=lambda estimate: found[estimate])
+        chosen = METHODS[method].estimate or max(found, key=lambda estimate: found[estimate])
         for cell, figures in group:
             kept[cell.method, cell.n_bytes, cell.seed] = {
                 "method": cell.method,

@@ -1,4 +1,4 @@
-"""Codes and embeddings for the search benchmark: real ones, and larger sets grown from them by resampling with noise."""
+"""Codes and embeddings for the benchmark of engines: real ones, and larger sets grown from them by resampling with noise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from safetensors.numpy import load_file, save
 
-from bsa_st import BinaryCodes, DistillSettings, Index, encode_embeddings
+from bsa_st import BinaryCodes, DistillSettings, encode_embeddings
 from bsa_st.atomic import atomic_file
 from bsa_st.training import train_head
 from evaluation.embeddings import unit_rows
@@ -21,14 +21,13 @@ REPLACED = 0.15
 NOISE = 0.3
 """Length of the noise added to a copied document's embedding."""
 TRAINING = 100_000
-QUALITY_DOCUMENTS = 20_000
 
 
 class Sample(NamedTuple):
     """One configuration's data.
 
     Attributes:
-        documents: Refined codes with scale.
+        documents: Refined codes.
         queries: Plain codes.
         dense: Query embeddings, float32 (n, d).
         decoder: V and c.
@@ -104,25 +103,6 @@ def sample(embeddings: np.ndarray, configuration: Configuration, work: Path) -> 
     return Sample(BinaryCodes.load(paths[0]), BinaryCodes.load(paths[1]), dense, (arrays["weight"], arrays["offset"]))
 
 
-def quality(data: Sample, embeddings: np.ndarray, real: int, top_k: int = 10, queries: int = 100) -> float:
-    """Share of the floats' own best ten, among the same 20,000 real documents for every configuration, that asymmetric scores find too.
-
-    Args:
-        data: Codes of the real documents.
-        embeddings: Of everything, float (n, d).
-        real: Real documents.
-        top_k: Ten.
-        queries: Queries asked.
-    """
-    few = min(real, QUALITY_DOCUMENTS)
-    floats, _ = held_out(embeddings, few)
-    own = np.searchsorted(_drawn(len(embeddings), real)[1], _drawn(len(embeddings), few)[1])
-    found = Index.build(data.documents[own], decoder=data.decoder).search(data.dense[:queries], top_k, scoring="asymmetric").ids
-    scores = data.dense[:queries] @ floats.T
-    best = np.argpartition(-scores, top_k - 1, axis=1)[:, :top_k]
-    return float(np.mean([len(set(a) & set(b)) / top_k for a, b in zip(found.tolist(), best.tolist(), strict=True)]))
-
-
 def grow_codes(codes: BinaryCodes, count: int, seed: int = 0) -> BinaryCodes:
     """``count`` codes: the given ones, then copies of random ones in which 15 % of the active features come from another document."""
     if count <= len(codes):
@@ -140,18 +120,3 @@ def grow_codes(codes: BinaryCodes, count: int, seed: int = 0) -> BinaryCodes:
         indptr = np.concatenate([[0], np.cumsum(first.sum(axis=1))])
         parts.append(BinaryCodes(mixed[first], indptr, codes.hidden_dim))
     return BinaryCodes.concatenate(parts)
-
-
-def grow_embeddings(embeddings: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """``count`` unit rows, float32: the given ones, then copies of random ones with noise of length 0.3."""
-    rows = unit_rows(embeddings[: min(count, len(embeddings))])
-    if count <= len(rows):
-        return rows
-    rng = np.random.default_rng(seed)
-    out = np.empty((count, rows.shape[1]), np.float32)
-    out[: len(rows)] = rows
-    for start in range(len(rows), count, 1 << 16):
-        part = rows[rng.integers(0, len(rows), min(1 << 16, count - start))]
-        noise = rng.standard_normal(part.shape, dtype=np.float32) * np.float32(NOISE / np.sqrt(part.shape[1]))
-        out[start : start + len(part)] = unit_rows(part + noise)
-    return out

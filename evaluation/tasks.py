@@ -27,7 +27,6 @@ from evaluation.folders import (
 HPO = "hpo"
 DEFAULT_TASKS = ("time", "med", "cranfield", "cisi", "lisa", "scifact", HPO, "stsbenchmark", "sts12", "sts13", "sts14")
 PREFIXES = ("retrieval_", "sts_")
-QUICK_CONCEPTS = 500
 HPO_QUERIES = 1000
 
 

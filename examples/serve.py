@@ -1,8 +1,8 @@
-"""Search over HTTP with the standard library: ``python examples/serve.py MODEL INDEX TEXTS``, then
+"""Search over HTTP with the standard library: ``python examples/serve.py MODEL INDEX``, then
 
     curl 'http://127.0.0.1:8000/search?q=height+below+average&top_k=3'
 
-MODEL is a folder or a name on the Hub, INDEX a file written by ``bsa-st index build MODEL TEXTS INDEX``. For a few users on one machine; put a real
+MODEL is a folder or a name on the Hub, INDEX a file written by ``bsa-st index build MODEL TEXTS INDEX``, which keeps the texts. For a few users on one machine; put a real
 server in front of anything that faces the internet.
 """
 
@@ -17,29 +17,25 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import bsa_st
-from bsa_st.texts import read_texts
 
 MOST_HITS = 100
 
 
 class Searcher:
-    """An index and the texts in it."""
+    """An index that was built from texts, and its model."""
 
-    def __init__(self, model: str, index: Path, texts: Path) -> None:
-        self.index = bsa_st.Index.open(index, model=bsa_st.load(model)).prepare()
-        self.texts = read_texts(texts)
-        if self.index.ids.tolist() != list(range(len(self.texts))):
-            raise bsa_st.BSAError(f"{index} was not built from the {len(self.texts)} texts in {texts}")
+    def __init__(self, model: str, index: Path) -> None:
+        self.index = bsa_st.Index.open(index, model=bsa_st.load(model))
         self.lock = threading.Lock()  # tokenizers are not safe to share between threads
 
     def __call__(self, query: str, top_k: int) -> list[dict[str, object]]:
         """The best texts with their scores."""
         with self.lock:
-            hits = self.index.search(query, top_k)
+            (found,) = self.index.search(query, top_k)
+        texts = self.index.texts(found.ids)
         return [
-            {"id": int(place), "score": round(float(score), 4), "text": self.texts[place]}
-            for place, score in zip(hits.ids[0], hits.scores[0], strict=True)
-            if place >= 0
+            {"id": name, "score": round(score, 4), "text": text}
+            for name, score, text in zip(found.ids.tolist(), found.scores.tolist(), texts, strict=True)
         ]
 
 
@@ -76,12 +72,11 @@ def make_server(searcher: Searcher, port: int) -> ThreadingHTTPServer:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Serve search over an index of a text file.")
     parser.add_argument("model", help="folder or name on the Hub of a BSA model")
-    parser.add_argument("index", type=Path, help="index of the texts")
-    parser.add_argument("texts", type=Path, help="the texts: .txt, .jsonl or .parquet")
+    parser.add_argument("index", type=Path, help="index, built from texts")
     parser.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1; 0 takes a free one (default: 8000)")
     arguments = parser.parse_args()
     try:
-        searcher = Searcher(arguments.model, arguments.index, arguments.texts)
+        searcher = Searcher(arguments.model, arguments.index)
     except bsa_st.BSAError as error:
         sys.exit(f"serve: {error}")
     server = make_server(searcher, arguments.port)

@@ -18,12 +18,12 @@ from sentence_transformers import SentenceTransformer
 
 import bsa_st
 from bsa_st.cache import cached_embeddings
+from bsa_st.codes.decoder import as_decoder
 from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
 from bsa_st.demo.run import packaged_teacher
 from bsa_st.explain.atlas import FeatureAtlas
 from bsa_st.explain.labels import label_features
 from bsa_st.explain.store import write_features
-from bsa_st.index.models import as_decoder
 from bsa_st.monitor import head_of
 from tests.engine_server import EngineSample, running_postgres
 
@@ -57,13 +57,23 @@ def embeddings(teacher: SentenceTransformer, texts: list[str], cache_dir: Path) 
 
 @pytest.fixture(scope="session")
 def threshold_model(teacher: SentenceTransformer, embeddings: np.ndarray) -> SentenceTransformer:
-    return bsa_st.distill(teacher, embeddings, hidden_dim=1024, k=32, steps=60, unroll_trials=5, show_progress_bar=False)
+    return bsa_st.distill(
+        teacher, embeddings, hidden_dim=1024, k=32, steps=60, refit_rounds=1, unroll_trials=5, show_progress_bar=False
+    )
 
 
 @pytest.fixture(scope="session")
 def topk_model(teacher: SentenceTransformer, embeddings: np.ndarray) -> SentenceTransformer:
     return bsa_st.distill(
-        teacher, embeddings, hidden_dim=1024, k=32, steps=60, unroll_trials=5, selection="topk", show_progress_bar=False
+        teacher,
+        embeddings,
+        hidden_dim=1024,
+        k=32,
+        steps=60,
+        refit_rounds=1,
+        unroll_trials=5,
+        selection="topk",
+        show_progress_bar=False,
     )
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from bsa_st import BinaryCodes
+from bsa_st.codes.decoder import Decoder
 from bsa_st.codes.scoring import inverse_norms
-from bsa_st.index.counting import Decoder
 
 
 class EngineSample(NamedTuple):

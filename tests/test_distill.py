@@ -40,7 +40,7 @@ class Log(TrainerCallback):
 
 def test_real_text_trains_to_a_faithful_code_without_dead_features(embeddings: np.ndarray) -> None:
     log = Log()
-    settings = DistillSettings(hidden_dim=2048, k=32, steps=300, batch_size=256, held_out=0.1, eval_steps=150)
+    settings = DistillSettings(hidden_dim=2048, k=32, steps=300, refit_rounds=1, batch_size=256, held_out=0.1, eval_steps=150)
     head = train_head(embeddings, settings, callbacks=[log], training_args={"logging_steps": 30}, show_progress_bar=False)
     losses = [entry for entry in log.entries if "alignment_loss" in entry]
     assert losses[-1]["alignment_loss"] < 0.9 * losses[0]["alignment_loss"]
@@ -61,15 +61,19 @@ def same(left: BinarySparsityAlignment, right: BinarySparsityAlignment) -> bool:
 
 
 def test_the_same_seed_gives_the_same_weights(embeddings: np.ndarray) -> None:
-    settings = DistillSettings(hidden_dim=256, k=16, steps=20)
+    settings = DistillSettings(hidden_dim=256, k=16, refit_rounds=1, unroll_trials=5, steps=20)
     first, second = (train_head(embeddings, settings, show_progress_bar=False) for _ in range(2))
-    other = train_head(embeddings, DistillSettings(hidden_dim=256, k=16, steps=20, seed=1), show_progress_bar=False)
+    other = train_head(
+        embeddings,
+        DistillSettings(hidden_dim=256, k=16, refit_rounds=1, unroll_trials=5, steps=20, seed=1),
+        show_progress_bar=False,
+    )
     assert same(first, second)
     assert not same(first, other)
 
 
 def test_an_interrupted_training_resumes_to_the_same_weights(embeddings: np.ndarray, tmp_path: Path) -> None:
-    settings = DistillSettings(hidden_dim=256, k=16, steps=30, eval_steps=10)
+    settings = DistillSettings(hidden_dim=256, k=16, refit_rounds=1, unroll_trials=5, steps=30, eval_steps=10)
     with pytest.raises(KeyboardInterrupt):
         train_head(embeddings, settings, checkpoint_dir=tmp_path, callbacks=[Log(stop_at=25)], show_progress_bar=False)
     assert (tmp_path / "checkpoint-20").is_dir()
@@ -82,10 +86,18 @@ def test_an_interrupted_training_resumes_to_the_same_weights(embeddings: np.ndar
 
 
 def test_checkpoints_of_other_settings_are_not_mixed(embeddings: np.ndarray, tmp_path: Path) -> None:
-    train_head(embeddings, DistillSettings(hidden_dim=64, k=4, steps=2), checkpoint_dir=tmp_path / "c", show_progress_bar=False)
+    train_head(
+        embeddings,
+        DistillSettings(hidden_dim=64, k=4, refit_rounds=1, unroll_trials=5, steps=2),
+        checkpoint_dir=tmp_path / "c",
+        show_progress_bar=False,
+    )
     with pytest.raises(BSAError, match="holds checkpoints of other settings"):
         train_head(
-            embeddings, DistillSettings(hidden_dim=64, k=5, steps=2), checkpoint_dir=tmp_path / "c", show_progress_bar=False
+            embeddings,
+            DistillSettings(hidden_dim=64, k=5, refit_rounds=1, unroll_trials=5, steps=2),
+            checkpoint_dir=tmp_path / "c",
+            show_progress_bar=False,
         )
 
 
@@ -94,7 +106,11 @@ def test_any_width_and_unnormalised_embeddings_can_be_learnt(width: int) -> None
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(30, width))
     data = 20 * (centres[rng.integers(0, 30, 3000)] + 0.1 * rng.normal(size=(3000, width)) + 0.5)
-    head = train_head(data.astype(np.float32), DistillSettings(hidden_dim=128, k=8, steps=150), show_progress_bar=False)
+    head = train_head(
+        data.astype(np.float32),
+        DistillSettings(hidden_dim=128, k=8, refit_rounds=1, unroll_trials=5, steps=150),
+        show_progress_bar=False,
+    )
     assert head.report["figures"]["reconstruction_cosine"] > 0.9
 
 
@@ -102,7 +118,17 @@ def test_distill_from_texts_puts_the_head_behind_an_unchanged_teacher(
     teacher: SentenceTransformer, texts: list[str], cache_dir: Path
 ) -> None:
     before = teacher.encode(texts[:5])
-    model = bsa_st.distill(teacher, texts[:400], hidden_dim=128, k=8, steps=5, cache_dir=cache_dir, show_progress_bar=False)
+    model = bsa_st.distill(
+        teacher,
+        texts[:400],
+        hidden_dim=128,
+        k=8,
+        steps=5,
+        refit_rounds=1,
+        unroll_trials=5,
+        cache_dir=cache_dir,
+        show_progress_bar=False,
+    )
     codes = model.encode(texts[:5])
     assert codes.shape == (5, 128)
     assert np.array_equal(teacher.encode(texts[:5]), before)
@@ -133,7 +159,7 @@ def bad(kind: str) -> np.ndarray:
 @pytest.mark.parametrize(
     ("texts", "settings", "message"),
     [
-        (bad("nan"), {}, "the embeddings hold NaN or infinite values, first in row 8"),
+        (bad("nan"), {}, "an embedding holds NaN or infinite values: row 8"),
         (bad("width"), {}, "the embeddings have width 100, the teacher gives 384"),
         (bad("empty"), {}, "embeddings must be a float array"),
         (bad("int"), {}, "embeddings must be a float array"),
@@ -144,10 +170,10 @@ def bad(kind: str) -> np.ndarray:
         (["only one"], {}, "training needs at least 2 texts"),
         (["a", "b"], {"k": 65, "hidden_dim": 64}, "k must lie between 1 and hidden_dim = 64, got 65"),
         (["a", "b"], {"hidden_dim": 0}, "hidden_dim must lie"),
-        (["a", "b"], {"steps": 0}, "steps must be at least 1"),
+        (["a", "b"], {"steps": -1}, "steps must be a whole number, at least 0, got -1"),
         (["a", "b"], {"held_out": 1.0}, "held_out must lie between 0 and 1"),
         (["a", "b"], {"learning_rate": 0.0}, "learning_rate must be positive"),
-        (["a", "b"], {"alignment_weight": -1.0}, "alignment_weight must not be negative"),
+        (["a", "b"], {"alignment_weight": -1.0}, "alignment_weight must be a number, at least 0, got -1.0"),
     ],
 )
 def test_bad_input_is_named(

@@ -19,7 +19,15 @@ from bsa_st.training import train_head
 from bsa_st.training.refit import refined_cosine
 
 SETTINGS = DistillSettings(
-    hidden_dim=1024, k=48, selection="topk", nested=((512, 40), (256, 32)), steps=150, batch_size=256, held_out=0.1
+    hidden_dim=1024,
+    k=48,
+    selection="topk",
+    nested=((512, 40), (256, 32)),
+    steps=150,
+    refit_rounds=2,
+    unroll_trials=5,
+    batch_size=256,
+    held_out=0.1,
 )
 
 
@@ -34,7 +42,9 @@ def model(teacher: SentenceTransformer, nested: BinarySparsityAlignment) -> Sent
 
 
 def test_a_nested_budget_comes_close_to_a_head_of_its_own(nested: BinarySparsityAlignment, embeddings: np.ndarray) -> None:
-    alone = DistillSettings(hidden_dim=256, k=32, selection="topk", steps=150, batch_size=256, held_out=0.1)
+    alone = DistillSettings(
+        hidden_dim=256, k=32, selection="topk", steps=150, refit_rounds=2, unroll_trials=5, batch_size=256, held_out=0.1
+    )
     own = train_head(embeddings[:5000], alone, show_progress_bar=False)
     rows = embeddings[5000:]
     assert refined_cosine(truncate_head(nested, 256, 32), rows) > refined_cosine(own, rows) - 0.02
@@ -98,6 +108,11 @@ def test_a_truncated_model_saves_and_encodes_like_the_budget(
     there = bsa_st.encode(whole, texts[:50], refine=True, hidden_dim=256, max_active_dims=16)
     assert np.array_equal(here.ids, there.ids)
     assert SentenceTransformer(str(tmp_path / "small")).encode(texts[:5]).shape == (5, 256)
+
+
+def test_a_compact_head_has_one_size(compact_model: SentenceTransformer) -> None:
+    with pytest.raises(BSAError, match="a compact head has one size, hidden_dim = 256"):
+        bsa_st.truncate(compact_model, max_active_dims=16)
 
 
 def test_the_whole_budget_is_the_model_itself(nested: BinarySparsityAlignment) -> None:

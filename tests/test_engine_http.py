@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from bsa_st import BSAError, Index
+from bsa_st import BSAError
 from bsa_st.cli import app
-from bsa_st.codes.scoring import idf
+from bsa_st.codes.scoring import asymmetric_scores, idf, scores, top_k
 from bsa_st.engines import Engine, Layout, Unavailable, connect
 from bsa_st.engines.load import load_codes
 from tests.engine_server import EngineSample
@@ -58,16 +58,16 @@ def features_of(sample: EngineSample) -> list[list[int]]:
 @pytest.mark.parametrize("server", REST, indirect=True)
 def test_searches_over_rest_score_as_the_index(server: StubServer, engine_sample: EngineSample) -> None:
     codes, queries, dense, decoder, payloads = engine_sample
-    index, weights = Index.build(codes, decoder=decoder), idf(codes)
+    weights = idf(codes)
     with opened(server) as engine:
         engine.create(Layout(1024, True))
         engine.create(Layout(1024, True))
         engine.upsert(range(400), codes, payloads, factors=engine_sample.factors(slice(None)))
         overlap = engine.search(queries, 20)
-        assert np.array_equal(overlap.scores, index.search(queries, 20, scoring="overlap", break_ties=False).scores)
+        assert np.array_equal(overlap.scores, top_k(scores(queries, codes), 20).scores)
         rare = engine.search(queries, 20, scoring="idf", weights=weights)
-        np.testing.assert_allclose(rare.scores, index.search(queries, 20, scoring="idf", break_ties=False).scores, atol=1e-4)
-        truth = index.search(dense, 20, scoring="asymmetric")
+        np.testing.assert_allclose(rare.scores, top_k(scores(queries, codes, weights=weights), 20).scores, atol=1e-4)
+        truth = top_k(asymmetric_scores(dense, codes, *decoder), 20)
         for options in ({}, {"probes": 1024, "candidates": 400}):
             floats = engine.search(dense, 20, decoder=decoder, **options)
             np.testing.assert_allclose(floats.scores, truth.scores, atol=1e-5)
@@ -95,8 +95,8 @@ def test_shards_and_replicas_are_asked_for(server: StubServer) -> None:
 
 def test_a_load_arrives_whole_and_once(server: StubServer, engine_sample: EngineSample, codes_file: Path) -> None:
     with opened(server) as engine:
-        assert load_codes(engine, codes_file, batch_size=64).sent == 400
-        assert load_codes(engine, codes_file, batch_size=64).sent == 0
+        assert load_codes(engine, codes_file, decoder=engine_sample.decoder, batch_size=64).sent == 400
+        assert load_codes(engine, codes_file, decoder=engine_sample.decoder, batch_size=64).sent == 0
     assert features_stored(server) == features_of(engine_sample)
     assert server.writes == 400
 
@@ -108,7 +108,7 @@ def test_a_load_arrives_whole_and_once(server: StubServer, engine_sample: Engine
 def test_what_passes_is_tried_again(server: StubServer, engine_sample: EngineSample, codes_file: Path, status: int) -> None:
     server.faults = [Fault(WRITE[server.flavour], status, times=2, after=1, applied=status == 0)]
     with opened(server) as engine:
-        assert load_codes(engine, codes_file, batch_size=100, wait=0.001).sent == 400
+        assert load_codes(engine, codes_file, decoder=engine_sample.decoder, batch_size=100, wait=0.001).sent == 400
     assert features_stored(server) == features_of(engine_sample)
 
 
@@ -119,13 +119,13 @@ def test_a_server_that_dies_midway_is_named_and_the_next_load_goes_on(
     with pytest.raises(
         BSAError, match=r"does not answer.*; the first \d+ of 400 documents are loaded, the same command"
     ) as caught:
-        load_codes(opened(server), codes_file, batch_size=50, attempts=2, wait=0.001)
+        load_codes(opened(server), codes_file, decoder=engine_sample.decoder, batch_size=50, attempts=2, wait=0.001)
     assert not isinstance(caught.value, Unavailable)
     assert "\n" not in str(caught.value)
     there = len(server.documents)
     assert 0 < there < 400
     server.faults = []
-    done = load_codes(opened(server), codes_file, batch_size=50)
+    done = load_codes(opened(server), codes_file, decoder=engine_sample.decoder, batch_size=50)
     assert (done.found, done.sent) == (there, 400 - there)
     assert features_stored(server) == features_of(engine_sample)
 

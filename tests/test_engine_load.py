@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from bsa_st import BinaryCodes, BSAError, Index
 from bsa_st.cli import app
 from bsa_st.codes.file import BLOCK_TEXTS
+from bsa_st.codes.scoring import asymmetric_scores, scores, top_k
 from bsa_st.codestream import stream_codes
 from bsa_st.engines import connect
 from bsa_st.engines.documents import Documents
@@ -138,7 +139,7 @@ def test_a_load_goes_on_where_it_was_interrupted(
     engine.delete([0, 399])
     assert load_codes(engine, codes_file, batch_size=100).sent == 200
     assert engine.count() == 400
-    truth = Index.build(engine_sample.codes).search(engine_sample.queries, 10, scoring="overlap")
+    truth = top_k(scores(engine_sample.queries, engine_sample.codes), 10)
     assert np.array_equal(engine.search(engine_sample.queries, 10).scores, truth.scores)
     engine.close()
 
@@ -194,8 +195,7 @@ def test_float_queries_need_the_model(engine_sample: EngineSample, tmp_path: Pat
     with pytest.raises(BSAError, match="need the model that made the codes"):
         load_codes(engine, tmp_path / "a.codes", asymmetric=True)
     load_codes(engine, tmp_path / "a.codes", decoder=engine_sample.decoder, batch_size=100)
-    index = Index.build(plain, decoder=engine_sample.decoder)
-    truth = index.search(engine_sample.dense[:1], 5, scoring="asymmetric")
+    truth = top_k(asymmetric_scores(engine_sample.dense[:1], plain, *engine_sample.decoder), 5)
     found = engine.search(engine_sample.dense[:1], 5, decoder=engine_sample.decoder)
     np.testing.assert_allclose(found.scores, truth.scores, atol=1e-5)
     engine.close()
@@ -223,7 +223,7 @@ def assert_whole(url: str, codes: BinaryCodes, queries: BinaryCodes) -> None:
         found = connection.execute("SELECT count(*), count(DISTINCT id), min(id), max(id), count(DISTINCT source) FROM papers")
         assert found.fetchone() == (len(codes), len(codes), 0, len(codes) - 1, 1)
     with connect("postgres", url, "papers") as engine:
-        truth = Index.build(codes).search(queries, 50, scoring="overlap", break_ties=False)
+        truth = top_k(scores(queries, codes), 50)
         hits = engine.search(queries, 50)
         assert np.array_equal(hits.scores, truth.scores)
         assert np.array_equal(hits.ids, truth.ids)
@@ -346,8 +346,6 @@ def test_versions_that_do_not_fit_are_told(
 
 
 def test_bits_in_postgres_score_exactly(codes_file: Path, postgres: str, engine_sample: EngineSample) -> None:
-    from bsa_st.codes.scoring import scores
-
     with connect("postgres", postgres, "bits") as engine:
         load_codes(engine, codes_file, asymmetric=False, form="bit")
         for scoring in ("overlap", "jaccard", "hamming"):
@@ -358,7 +356,7 @@ def test_bits_in_postgres_score_exactly(codes_file: Path, postgres: str, engine_
             engine.search(engine_sample.queries, scoring="idf", weights=np.ones(1024))
         engine.drop()
         with pytest.raises(BSAError, match="form='sparsevec'"):
-            load_codes(engine, codes_file, asymmetric=True, form="bit")
+            load_codes(engine, codes_file, decoder=engine_sample.decoder, form="bit")
 
 
 # -- the command --------------------------------------------------------------------------------------------------------
@@ -380,15 +378,15 @@ def test_load_and_search_from_the_command_line(threshold_folder: Path, texts: li
     rows = [json.dumps({"text": text[:30], "part": place % 3}) for place, text in enumerate(texts[:60])]
     (tmp_path / "a.jsonl").write_text("\n".join(rows), encoding="utf-8")
     place = ("--url", tmp_path / "edge", "--engine", "qdrant-edge", "--collection", "papers")
-    load_it = ("load", tmp_path / "a.codes", *place, "--payload", tmp_path / "a.jsonl")
+    load_it = ("load", tmp_path / "a.codes", *place, "--payload", tmp_path / "a.jsonl", "--model", threshold_folder)
     assert "60 documents in papers: 60 sent, 0 were there" in run(*load_it)
     assert "60 documents in papers: 0 sent, 60 were there" in run(*load_it)
     truth = Index.build(codes, decoder=model)
     truth.model = model
     for scoring in ("asymmetric", "overlap"):
         shown = run("search", threshold_folder, texts[7], *place, "--top-k", 3, "--scoring", scoring).splitlines()
-        expected = truth.search(texts[7], 3, scoring=scoring)  # type: ignore[arg-type]
-        assert [float(line.split()[0]) for line in shown] == pytest.approx(expected.scores[0].tolist(), abs=1e-3)
+        (expected,) = truth.search(texts[7], 3, scoring=scoring)  # type: ignore[arg-type]
+        assert [float(line.split()[0]) for line in shown] == pytest.approx(expected.scores.tolist(), abs=1e-3)
         assert json.loads(shown[0].split(maxsplit=2)[2])["text"] == texts[7][:30]
     shown = run(
         "search", threshold_folder, texts[7], *place, "--filter", "part=2", "--probes", 50, "--candidates", 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 import bsa_st
-from bsa_st import BSAError
 from tests.smallmodel import WORDS, small_model
 
 SERVE = Path(__file__).parent.parent / "examples" / "serve.py"
@@ -39,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
-    command = [sys.executable, str(SERVE), "model", "texts.index", "texts.txt", "--port", "0"]
+    command = [sys.executable, str(SERVE), "model", "texts.index", "--port", "0"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         try:
@@ -82,13 +80,6 @@ def test_the_server_finds_what_search_finds(address: str, folder: Path) -> None:
 def test_bad_requests_are_answered(address: str, path: str, status: int, message: str) -> None:
     assert ask(address, path)[0] == status
     assert message in str(ask(address, path)[1]["error"])
-
-
-def test_an_index_and_texts_that_do_not_belong_together_are_refused(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "other.txt").write_text("one\n")
-    searcher = runpy.run_path(str(SERVE))["Searcher"]
-    with pytest.raises(BSAError, match=r"texts\.index was not built from the 1 texts in .*other\.txt"):
-        searcher(str(folder / "model"), folder / "texts.index", tmp_path / "other.txt")
 
 
 def test_plain_search_needs_neither_bsa_st_nor_more_than_the_packed_codes(folder: Path, tmp_path: Path) -> None:

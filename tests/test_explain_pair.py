@@ -22,7 +22,7 @@ from bsa_st.explain.wording import describe, explain_hit, match_line
 from bsa_st.explain.words import responsible_words
 from bsa_st.monitor import head_of
 
-SCORINGS = ("overlap", "idf", "decoded", "asymmetric")
+SCORINGS = ("overlap", "cosine", "idf", "decoded", "asymmetric")
 PAIR = ("Short stature and small hands", "Abnormally small hand")
 
 
@@ -74,7 +74,7 @@ def test_shared_and_own_features_are_those_of_the_codes(scoring: str, threshold_
 
 
 def test_a_text_explains_its_own_match_with_shared_features_alone(threshold_model: SentenceTransformer) -> None:
-    result = bsa_st.explain(threshold_model, PAIR[0], PAIR[0], scoring="idf", words=0)
+    result = bsa_st.explain(threshold_model, PAIR[0], PAIR[0], scoring="cosine", words=0)
     assert result.score == pytest.approx(1)
     assert not result.only_a
     assert not result.only_b
@@ -86,11 +86,13 @@ def test_a_text_explains_its_own_match_with_shared_features_alone(threshold_mode
     st.sets(st.integers(0, 19)),
     st.lists(st.just(0.0) | st.floats(1e-3, 10), min_size=20, max_size=20),
 )
-def test_overlap_parts_are_the_weighted_cosine_for_any_codes(a: set[int], b: set[int], weights: list[float]) -> None:
+def test_overlap_and_cosine_parts_add_up_for_any_codes(a: set[int], b: set[int], weights: list[float]) -> None:
     left = bsa_st.BinaryCodes(np.array(sorted(a), dtype=int), [0, len(a)], 20)
     right = bsa_st.BinaryCodes(np.array(sorted(b), dtype=int), [0, len(b)], 20)
-    parts = _by_overlap(left, right, np.array(weights))
-    assert math.fsum(parts.values) == pytest.approx(float(scores(left, right, "cosine", np.array(weights))[0, 0]), abs=1e-5)
+    parts = _by_overlap(left, right, np.array(weights), divided=False)
+    assert math.fsum(parts.values) == pytest.approx(float(scores(left, right, "overlap", np.array(weights))[0, 0]), rel=1e-5)
+    divided = _by_overlap(left, right, np.ones(20), divided=True)
+    assert math.fsum(divided.values) == pytest.approx(float(scores(left, right, "cosine")[0, 0]), abs=1e-5)
     assert set(np.flatnonzero(parts.values).tolist()) <= a & b
 
 
@@ -133,7 +135,7 @@ def test_two_texts_without_anything_in_common_are_said_to_have_nothing() -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"scoring": "cosine"}, "scoring must be one of"),
+        ({"scoring": "jaccard"}, "scoring must be one of"),
         ({"a": "  "}, "text 1 is empty"),
         ({"document": bsa_st.BinaryCodes([1], [0, 1], 7)}, "document must be one code of 1024 features"),
         ({"scoring": "idf", "idf": np.ones(3)}, "idf must hold 1024 finite weights"),

@@ -325,7 +325,6 @@ def test_positions_across_shards_and_the_index_are_those_of_all_codes(
     assert sharded[4000:4200] == whole[4000:4200]
     assert sharded[-1] == whole[-1]
     assert len(sharded[:0]) == 0
-    monkeypatch.setattr("bsa_st.shards.reader.GROUP_TEXTS", 4096)
     ids = np.arange(COUNT) * 3
     built, expected = sharded.index(ids=ids, decoder=model), Index.build(whole, ids=ids, decoder=model)
     assert np.array_equal(built.ids, expected.ids)

@@ -87,15 +87,17 @@ def encode(codes: BinaryCodes) -> bytes:
 
 def encode_parts(codes: BinaryCodes) -> tuple[bytes, list[Any]]:
     """A code file's header and blocks: bytes, or views of packed codes."""
-    entries, bodies = [], []
-    for start in range(0, len(codes), BLOCK_TEXTS):
-        entry, body = encode_block(codes[start : start + BLOCK_TEXTS])
-        entries.append(entry)
-        bodies.append(body)
+    entries, bodies = encode_block_parts(codes)
     header = {"hidden_dim": codes.hidden_dim, "texts": len(codes), "blocks": entries}
     text = json.dumps(header, separators=(",", ":")).encode()
     head = MAGIC + struct.pack("<II", VERSION, len(text)) + text
     return head + struct.pack("<I", zlib.crc32(head)), bodies
+
+
+def encode_block_parts(codes: BinaryCodes, mappable: bool = False) -> tuple[list[dict[str, int]], list[Any]]:
+    """The blocks of codes: their header entries, and their bytes or views of packed codes. ``mappable``: packed codes stay so."""
+    blocks = [encode_block(codes[start : start + BLOCK_TEXTS], mappable) for start in range(0, len(codes), BLOCK_TEXTS)]
+    return [entry for entry, _ in blocks], [body for _, body in blocks]
 
 
 def decode(data: Any) -> BinaryCodes:
@@ -124,10 +126,10 @@ def decode(data: Any) -> BinaryCodes:
     return BinaryCodes.concatenate(parts)
 
 
-def encode_block(codes: BinaryCodes) -> tuple[dict[str, int], Any]:
-    """The header entry and the bytes of at most 65,536 texts, in the smaller form."""
+def encode_block(codes: BinaryCodes, mappable: bool = False) -> tuple[dict[str, int], Any]:
+    """The header entry and the bytes of at most 65,536 texts, in the smaller form; packed codes as they are, if ``mappable``."""
     size = codes.nbytes_as("packed")
-    if codes.counts.sum() < DENSE * len(codes) * codes.hidden_dim:
+    if not (mappable and codes.is_packed) and codes.counts.sum() < DENSE * len(codes) * codes.hidden_dim:
         entry, body = encode_gaps(codes.ids, codes.counts)
         if len(body) < size:
             return {**entry, "bytes": len(body), "crc32": zlib.crc32(body)}, body

@@ -27,6 +27,9 @@ BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 LICENSE, LANGUAGE = "apache-2.0", "en"
 """What its own card says."""
 
+TRAINING_TEXTS = 30_000
+"""Names, synonyms and definitions that a head learns from: more find hardly more."""
+
 EXAMPLES = 3
 PAGE = "features.html"
 """The page about the features, in the model's folder."""
@@ -70,10 +73,12 @@ def run_demo(
     teacher = packaged_teacher()
     task = synonym_task(load_concepts()[:texts])
     started = time.perf_counter()
-    everything = list(dict.fromkeys([*task.training, *task.documents, *task.queries]))
+    chosen = np.sort(np.random.default_rng(settings.seed).permutation(len(task.training))[:TRAINING_TEXTS])
+    training = [task.training[place] for place in chosen]
+    everything = list(dict.fromkeys([*training, *task.documents, *task.queries]))
     embeddings = cached_embeddings(teacher, everything, cache_dir=cache_dir, show_progress_bar=show_progress_bar)
     seconds_encoding = time.perf_counter() - started
-    head = train_head(embeddings[: len(task.training)], settings, device=teacher.device, show_progress_bar=show_progress_bar)
+    head = train_head(embeddings[: len(training)], settings, device=teacher.device, show_progress_bar=show_progress_bar)
     head.report["seconds_encoding"] = round(seconds_encoding, 1)
     place = {text: number for number, text in enumerate(everything)}
     documents = _unit_rows(embeddings, [place[text] for text in task.documents])
@@ -81,9 +86,7 @@ def run_demo(
     rows, ranked = compare(head, documents, queries, np.array(task.relevant))
     model = put_behind(teacher, head)
     labelled = time.perf_counter()
-    head.labels = label_features(
-        model, task.training, embeddings=embeddings[: len(task.training)], show_progress_bar=show_progress_bar
-    )
+    head.labels = label_features(model, training, embeddings=embeddings[: len(training)], show_progress_bar=show_progress_bar)
     save(model, folder)
     page = folder / PAGE
     page_bytes = write_page(head.labels, page, "Features of the Human Phenotype Ontology")

@@ -15,8 +15,7 @@ from bsa_st.codes.scoring import Hits
 from bsa_st.engines.documents import Documents, Filter, Layout, Payload, described
 from bsa_st.engines.queries import SparseQuery, sparse_queries
 from bsa_st.errors import BSAError
-from bsa_st.index.documentids import check_ids
-from bsa_st.index.ranking import no_hits
+from bsa_st.search.ids import check_ids
 
 CANDIDATES = 500
 
@@ -193,7 +192,8 @@ class Engine(abc.ABC):
             raise BSAError(f"{self.name} knows the scorings {', '.join(self.scorings)}, not {prepared[0].scoring}")
         if prepared and prepared[0].scoring == "asymmetric" and not layout.asymmetric:
             raise BSAError("the collection was created without factors: it cannot answer asymmetric queries")
-        hits = no_hits(len(prepared), int(top_k))
+        shape = len(prepared), int(top_k)
+        hits = Hits(np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))
         for row, query in enumerate(prepared):
             found = self._search(query, int(top_k), filter)
             hits.ids[row, : len(found)] = [name for name, _ in found]

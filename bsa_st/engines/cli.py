@@ -98,8 +98,9 @@ def search(
     api_key: ApiKey = None,
 ) -> None:
     """Search a collection for texts; shows score, id and payload."""
+    from bsa_st.codes.decoder import as_decoder
     from bsa_st.engines.retry import with_retries
-    from bsa_st.index.models import as_decoder, encode_queries
+    from bsa_st.search.queries import prepared
 
     wanted = _filter(filter or [])
     loaded = _model(model)
@@ -108,10 +109,12 @@ def search(
         if layout is None:
             raise BSAError(f"there is no collection {collection} at {url}; load it first")
         decoder = as_decoder(loaded, layout.hidden_dim)
-        kind, prepared = encode_queries(queries, scoring, loaded, decoder, layout.hidden_dim, prompt_name)
+        kind = "asymmetric" if scoring is None else scoring
+        form = "asymmetric" if kind == "asymmetric" else "overlap"  # floats, or codes whatever they are scored by
+        _, asked = prepared(queries, form, loaded, decoder, layout.hidden_dim, prompt_name)
         hits = with_retries(
             lambda: opened.search(
-                prepared, top_k, scoring=kind, decoder=decoder, filter=wanted, probes=probes, candidates=candidates
+                asked, top_k, scoring=kind, decoder=decoder, filter=wanted, probes=probes, candidates=candidates
             ),
             retries + 1,
         )

@@ -13,13 +13,13 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from bsa_st.codes.decoder import as_decoder
 from bsa_st.codes.scoring import inverse_norms
 from bsa_st.codestream import stream_codes
 from bsa_st.engines.base import Engine
 from bsa_st.engines.documents import Layout, Unavailable
 from bsa_st.engines.retry import FIRST_WAIT, with_retries
 from bsa_st.errors import BSAError
-from bsa_st.index.models import as_decoder
 
 
 class Loaded(NamedTuple):

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bsa_st.codes import BinaryCodes
+from bsa_st.codes.decoder import as_decoder
 from bsa_st.errors import BSAError
-from bsa_st.index.models import as_decoder
 
 COUNTED = ("overlap", "cosine", "jaccard", "hamming")
 

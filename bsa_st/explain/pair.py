@@ -14,11 +14,11 @@ from bsa_st.codes import BinaryCodes
 from bsa_st.codes.scoring import decode
 from bsa_st.encoding import encode_embeddings, split_model
 from bsa_st.errors import BSAError
-from bsa_st.exhaustive import Scoring
 from bsa_st.explain.atlas import FeatureAtlas
 from bsa_st.explain.words import responsible_words
 from bsa_st.module import BinarySparsityAlignment
 from bsa_st.prompts import document_prompt, query_prompt
+from bsa_st.search.exhaustive import Scoring
 from bsa_st.texts import read_texts
 
 UNKNOWN_CORPUS = 100_000

@@ -11,10 +11,10 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.exhaustive import Scoring
 from bsa_st.explain.atlas import RELIABLE_AUC
 from bsa_st.explain.collect import clip
 from bsa_st.explain.pair import Contribution, Explanation, explain
+from bsa_st.search.exhaustive import Scoring
 
 QUOTED = 100
 

@@ -15,10 +15,7 @@ from bsa_st.errors import BSAError
 from bsa_st.shards.manifest import FILE, Manifest, check_size, read_manifest, read_shard
 
 if TYPE_CHECKING:
-    from bsa_st.index import Index
-
-GROUP_TEXTS = 1 << 20
-"""Texts added to an index at a time: adding copies what is there."""
+    from bsa_st.search.index import Index
 
 
 class ShardedCodes:
@@ -121,32 +118,10 @@ class ShardedCodes:
         return BinaryCodes.concatenate(self)
 
     def index(self, *, ids: npt.ArrayLike | None = None, decoder: Any = None) -> Index:
-        """An index of all codes, built shard by shard; arguments and errors as in :meth:`bsa_st.Index.build`."""
-        from bsa_st.index import Index
+        """An index of all codes; arguments and errors as in :meth:`bsa_st.Index.build`."""
+        from bsa_st.search.index import Index
 
-        names = np.arange(len(self)) if ids is None else np.asarray(ids)
-        if names.shape != (len(self),):
-            raise BSAError(f"{len(self)} documents need {len(self)} ids, got shape {names.shape}")
-        index, start = None, 0
-        for codes in self._groups():
-            part = names[start : start + len(codes)]
-            if index is None:
-                index = Index.build(codes, ids=part, decoder=decoder)
-            else:
-                index.add(codes, ids=part)
-            start += len(codes)
-        assert index is not None, "a complete manifest lists at least one shard"
-        return index
-
-    def _groups(self) -> Iterator[BinaryCodes]:
-        parts: list[BinaryCodes] = []
-        for codes in self:
-            parts.append(codes)
-            if sum(map(len, parts)) >= GROUP_TEXTS:
-                yield BinaryCodes.concatenate(parts)
-                parts = []
-        if parts:
-            yield BinaryCodes.concatenate(parts)
+        return Index.build(self.load(), ids=ids, decoder=decoder)
 
     def __repr__(self) -> str:
         return f"ShardedCodes({len(self)} texts in {len(self._shards)} shards, hidden_dim={self.hidden_dim})"

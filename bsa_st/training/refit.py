@@ -31,6 +31,7 @@ from bsa_st.monitor import batches
 logger = logging.getLogger(__name__)
 
 RIDGES = (1.0, 10.0, 100.0, 1000.0, 3000.0)
+"""The first round tries all, later ones the last winner and its neighbours."""
 CHUNK_TEXTS = 2048
 """Rows refined at a time. Memory is one chunk and a few (D, D) matrices, whatever the number of texts."""
 
@@ -89,7 +90,8 @@ def refit(
             break
         whole = whole or (number > 0 and cosine - before < LEAST_GAIN)
         before = cosine
-        ridge = _solve(head, _Equations(head, rows, refine, amplitudes), held_codes, held_out)
+        ridges = _near(history[-1]["ridge"]) if history else RIDGES
+        ridge = _solve(head, _Equations(head, rows, refine, amplitudes), ridges, held_codes, held_out)
         history.append(
             {"rows": len(rows), "ridge": ridge, "cosine": round(cosine, 5), "seconds": round(time.perf_counter() - started, 2)}
         )
@@ -141,13 +143,20 @@ def _add(products: Tensor, sums: Tensor, codes: Tensor, x: Tensor, amplitude: fl
         sums[index] += design.T @ x
 
 
-def _solve(head: BinarySparsityAlignment, equations: _Equations, held_codes: Tensor, held_out: np.ndarray) -> float:
+def _near(ridge: float) -> tuple[float, ...]:
+    place = RIDGES.index(ridge)
+    return RIDGES[max(0, place - 1) : place + 2]
+
+
+def _solve(
+    head: BinarySparsityAlignment, equations: _Equations, ridges: tuple[float, ...], held_codes: Tensor, held_out: np.ndarray
+) -> float:
     """Put the solution of the best ridge into the head; returns that ridge."""
     old = torch.cat([head.decoder_weight, head.decoder_bias[None]]).double()
     pull = torch.ones(len(old), dtype=torch.float64, device=old.device)
     pull[-1] = 0  # the offset is free
     best: tuple[float, float, Tensor] | None = None
-    for ridge in RIDGES:
+    for ridge in ridges:
         factor, failed = torch.linalg.cholesky_ex(equations.products + torch.diag(ridge * pull + 1e-6))
         if failed:
             continue
@@ -214,7 +223,7 @@ def fit_encoder(head: BinarySparsityAlignment, rows: np.ndarray, held_out: np.nd
         fired += codes.sum(dim=0)
     old = {name: getattr(head, name).clone() for name in ("weight", "bias", "log_scale")}
     before = _cosine(head, _codes(head, held_out, refine=False), held_out)
-    ridge = covariance.diagonal().mean() * 0.01
+    ridge = (covariance.diagonal().mean() * 0.01).clamp_min(1e-6)
     solution = torch.linalg.solve(covariance + ridge * torch.eye(width, device=covariance.device), agreement.T).T
     head.weight.copy_(F.normalize(solution, dim=1))
     head.set_rates(next(batches(rows[:8192], 1, head.weight.device)), fired / len(rows))

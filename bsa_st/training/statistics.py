@@ -8,16 +8,19 @@ from torch import Tensor
 
 from bsa_st.encoding import encode_embeddings
 from bsa_st.module import BinarySparsityAlignment
+from bsa_st.refine import weigh_mean
 
 DIVISIONS = (1.0, 0.875, 0.75, 0.625, 0.5, 0.25)
 """How much of a decoded length is divided away, to first order, by the softenings that are tried."""
 
 FIRST = 10
+FOUND_QUERIES = 500
+FOUND_DOCUMENTS = 10_000
 
 
 @torch.no_grad()
 def choose_softening(head: BinarySparsityAlignment, queries: np.ndarray, documents: np.ndarray) -> float:
-    """Set ``head.length_softening`` to what finds most of the true neighbours, and ``head.decoded_length`` to the mean of ``|x_hat|^2``.
+    """Set ``head.length_softening`` to what finds most of the true neighbours, and ``head.decoded_share`` to the mean of ``|x_hat|^2 / |x|^2``.
 
     Args:
         head: The trained layer; changed.
@@ -30,25 +33,25 @@ def choose_softening(head: BinarySparsityAlignment, queries: np.ndarray, documen
     codes = torch.from_numpy(encode_embeddings(head, documents, refine=True).to_dense()).to(head.weight.device)
     asked, there = (torch.from_numpy(np.array(rows, dtype=np.float32)).to(codes.device) for rows in (queries, documents))
     decoded = head.decode(codes)
-    squares = decoded.square().sum(dim=1)
-    head.decoded_length.copy_(squares.mean())
     softening, found = best_softening(asked, there, decoded)
     head.length_softening.fill_(softening)
+    weighed, whole = (weigh_mean(rows, head.mean).square().sum(dim=1) for rows in (decoded, there))
+    head.decoded_share.copy_((weighed / whole).mean())
     return found
 
 
-def best_softening(asked: Tensor, there: Tensor, decoded: Tensor) -> tuple[float, float]:
-    """The softening of decoded lengths that finds most of the true neighbours, and found@10 with it.
+def best_softening(queries: Tensor, documents: Tensor, decoded: Tensor) -> tuple[float, float]:
+    """The softening of ``q . x_hat / sqrt(|x_hat|^2 + softening)`` by which most true neighbours are found, and the share that it finds.
 
     Args:
-        asked: Queries, float32 (n, d), unit norm.
-        there: Documents, float32 (m, d), unit norm.
-        decoded: What their codes decode to, float32 (m, d).
+        queries: float32 (n, d), unit norm.
+        documents: float32 (m, d), unit norm.
+        decoded: What the documents' codes decode to, float32 (m, d).
     """
-    true = _best(asked @ there.T)
-    products, squares = asked @ decoded.T, decoded.square().sum(dim=1)
+    true = _best(queries @ documents.T)
+    products, squares = queries @ decoded.T, decoded.square().sum(dim=1)
     softenings = [float(squares.mean()) * (1 / division - 1) for division in DIVISIONS]
-    found = [_shared(_best(products / (squares + softening).sqrt()), true) for softening in softenings]
+    found = [_shared(_best(products / (squares + softening).clamp_min(1e-12).sqrt()), true) for softening in softenings]
     best = int(np.argmax(found))
     return softenings[best], found[best]
 

@@ -39,7 +39,7 @@ from bsa_st.precision import has_fast_bfloat16
 from bsa_st.rowshards import Embeddings
 from bsa_st.settings import DistillSettings
 from bsa_st.training.refit import refit
-from bsa_st.training.statistics import choose_softening
+from bsa_st.training.statistics import FOUND_DOCUMENTS, FOUND_QUERIES, choose_softening
 from bsa_st.training.unroll import fit_unrolled
 from bsa_st.unitrows import unit_rows
 
@@ -47,8 +47,6 @@ INITIAL_SAMPLE = 8192
 FIRING_SAMPLE = 20_000
 FINAL_SAMPLE = 100_000
 REFIT_ROWS = 50_000
-FOUND_QUERIES = 500
-FOUND_DOCUMENTS = 10_000
 FINITE_ROWS = 1 << 16
 REFIT_BYTES = 40
 """Memory of a refit per squared feature: products of codes in single and double precision, their factor and the decoder's Gram matrix."""

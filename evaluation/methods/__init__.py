@@ -16,6 +16,7 @@ METHODS: dict[str, type[Method]] = {
         bsa.Compact,
         bsa.Sparse,
         bsa.WideSparse,
+        bsa.EqualLengths,
         bsa.PlainCompact,
         codebooks.OPQ,
         codebooks.PRQ,

@@ -6,10 +6,14 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
-ESTIMATES = ("cosine", "dot", "centred", "sphere")
+from bsa_st.training.statistics import FOUND_DOCUMENTS, FOUND_QUERIES, best_softening
+
+ESTIMATES = ("softened", "cosine", "dot", "centred", "sphere")
 """How ``q . x`` is estimated from the decoded ``x_hat`` (the training mean ``m`` added back):
 
+- ``softened``: ``q . x_hat / sqrt(|x_hat|^2 + s)``, ``s`` chosen by what it finds on training rows.
 - ``cosine``: ``q . x_hat / |x_hat|``.
 - ``dot``: ``q . x_hat``, undivided.
 - ``centred``: ``q . (x_hat - m) / |x_hat - m|``.
@@ -30,7 +34,9 @@ class Method(ABC):
         name: Name in tables and on the command line.
         sized: Whether it is fitted to a budget of bytes.
         seeds: Seeds that are run at most: one for what has nothing random, and for what takes long to fit.
+        estimate: The one of the estimates that is reported; empty: that which finds most.
         estimates: How float queries may be scored, see :data:`ESTIMATES`.
+        fit_name: Name of the method whose fit it uses, where that is another one's.
         source: Where it was published, and by which code it runs here.
     """
 
@@ -39,11 +45,14 @@ class Method(ABC):
     sized: ClassVar[bool] = True
     seeds: ClassVar[int] = 3
     estimates: ClassVar[tuple[str, ...]] = ESTIMATES
+    estimate: ClassVar[str] = ""
+    fit_name: ClassVar[str] = ""
 
     def __init__(self, n_bytes: int = 0, seed: int = 0) -> None:
         self.n_bytes = n_bytes
         self.seed = seed
         self.mean = np.zeros(0, dtype=np.float32)
+        self.softening = 0.0
 
     @classmethod
     def fits(cls, n_bytes: int, width: int) -> bool:
@@ -54,6 +63,10 @@ class Method(ABC):
         """Everything that decides the result beside bytes and seed; a change makes kept results void."""
         return {}
 
+    def fit_settings(self) -> dict[str, Any]:
+        """The part of :meth:`settings` that decides the fit; methods of the same :attr:`fit_name` share one."""
+        return self.settings()
+
     def fit(self, training: np.ndarray) -> None:
         """Learn from training embeddings, float32 (n, d) of unit norm; the seed orders them."""
         self.mean = training.mean(axis=0)
@@ -62,6 +75,15 @@ class Method(ABC):
     @abstractmethod
     def learn(self, training: np.ndarray) -> None:
         """Learn from shuffled rows, float32 (n, d); :attr:`mean` is set."""
+
+    def choose_softening(self, training: np.ndarray) -> float:
+        """``s`` of the softened estimate, as :func:`bsa_st.training.statistics.choose_softening` finds it for a head."""
+        if "softened" not in self.estimates:
+            return 0.0
+        rows = training[np.random.default_rng(self.seed).permutation(len(training))[: FOUND_QUERIES + FOUND_DOCUMENTS]]
+        queries, documents = (torch.from_numpy(part) for part in np.split(rows, [FOUND_QUERIES]))
+        decoded = torch.from_numpy(np.ascontiguousarray(self.decode(self.encode(documents.numpy())), dtype=np.float32))
+        return best_softening(queries, documents, decoded)[0]
 
     @abstractmethod
     def encode(self, dense: np.ndarray) -> Any:
@@ -85,7 +107,11 @@ class Method(ABC):
 
     def vectors(self, codes: Any, estimate: str) -> np.ndarray:
         """What queries are multiplied with, float32 (n, d)."""
-        return estimated(self.decode(codes), self.mean, estimate)
+        decoded = self.decode(codes)
+        if estimate == "softened":
+            squares = np.einsum("nd,nd->n", decoded, decoded)[:, None]
+            return np.asarray(decoded / np.sqrt(np.maximum(squares + self.softening, TINY)), dtype=np.float32)
+        return estimated(decoded, self.mean, estimate)
 
 
 def estimated(decoded: np.ndarray, mean: np.ndarray, estimate: str) -> np.ndarray:

@@ -19,22 +19,30 @@ class Head(Method):
     """A trained head, documents refined."""
 
     source = "this package"
-    refine: ClassVar[bool] = True
+    estimate = "softened"
+    encoding: ClassVar[dict[str, bool]] = {"refine": True}
+    """Keyword arguments of :func:`bsa_st.encode_embeddings` for documents."""
 
     def distill_settings(self) -> DistillSettings:
         """How the head is trained."""
         raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
-        return {"refine": self.refine, **self.distill_settings().to_dict()}
+        return self.encoding | self.fit_settings()
+
+    def fit_settings(self) -> dict[str, Any]:
+        return self.distill_settings().to_dict()
 
     def learn(self, training: np.ndarray) -> None:
         self.head = train_head(training, self.distill_settings(), show_progress_bar=False)
         self.decoder = self.head.decoder_weight.detach().cpu().numpy()
         self.offset = self.head.decoder_bias.detach().cpu().numpy()
 
+    def choose_softening(self, training: np.ndarray) -> float:
+        return float(self.head.length_softening)
+
     def encode(self, dense: np.ndarray) -> BinaryCodes:
-        return encode_embeddings(self.head, dense, refine=self.refine)
+        return encode_embeddings(self.head, dense, **self.encoding)
 
     def decode(self, codes: BinaryCodes) -> np.ndarray:
         return np.asarray(codes.to_scipy() @ self.decoder + self.offset, dtype=np.float32)
@@ -46,7 +54,7 @@ class Compact(Head):
     name = "compact"
 
     def distill_settings(self) -> DistillSettings:
-        return DistillSettings(hidden_dim=8 * self.n_bytes, k=4 * self.n_bytes, seed=self.seed)
+        return DistillSettings.of_bytes(self.n_bytes, seed=self.seed, unroll_trials=0)
 
     def stored_bytes(self, codes: BinaryCodes) -> float:
         return codes.nbytes_as("packed") / len(codes)
@@ -55,7 +63,14 @@ class Compact(Head):
 class PlainCompact(Compact):
     """The same head without refinement: one linear layer and a threshold."""
 
-    name, refine = "compact plain", False
+    name, fit_name, encoding = "compact plain", "compact", {"refine": False}
+
+
+class EqualLengths(Compact):
+    """Documents refined towards decoded texts of one length, scored by the features alone: ``w . h``, nothing divided."""
+
+    name, fit_name, estimates, estimate = "compact w.h", "compact", ("dot",), "dot"
+    encoding: ClassVar[dict[str, bool]] = {"refine": True, "equal_lengths": True}
 
 
 class Sparse(Head):
@@ -70,7 +85,7 @@ class Sparse(Head):
 
     def distill_settings(self) -> DistillSettings:
         k = active_features(self.hidden_dim, self.n_bytes)
-        return DistillSettings(hidden_dim=self.hidden_dim, k=k, seed=self.seed)
+        return DistillSettings(hidden_dim=self.hidden_dim, k=k, seed=self.seed, unroll_trials=0)
 
 
 class WideSparse(Sparse):

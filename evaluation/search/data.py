@@ -1,0 +1,117 @@
+"""Documents for the search benchmark: real embeddings, and more grown from them by adding noise, made again chunk by chunk."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+LOG = logging.getLogger(__name__)
+CHUNK = 10_000
+NOISE = 0.35
+"""Length of the noise added to a copy of a unit embedding."""
+STEPS = 8
+QUERIES = 500
+BEST = 10
+
+
+class Head(NamedTuple):
+    """A decoder: V, float32 (D, d), and c, float32 (d,)."""
+
+    weight: np.ndarray
+    offset: np.ndarray
+
+
+class Data(NamedTuple):
+    """What is searched.
+
+    Attributes:
+        real: Real embeddings, float32 (r, d), unit norm.
+        size: Documents, n: the real ones, then grown ones.
+        queries: Real embeddings of other texts, float32 (500, d).
+        nearest: The ten nearest documents of each query by the floats, int64 (500, 10).
+        codes: Packed codes of the documents, uint8 (n, D / 8), memory-mapped.
+        head: Their decoder.
+        folder: Where they are kept.
+    """
+
+    real: np.ndarray
+    size: int
+    queries: np.ndarray
+    nearest: np.ndarray
+    codes: np.ndarray
+    head: Head
+    folder: Path
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """The documents' embeddings, float32, 10,000 at a time."""
+        return grown(self.real, self.size)
+
+
+def grown(real: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    """``count`` unit rows: the real ones, then copies of random ones with noise; the same for the same arguments."""
+    for start in range(0, count, CHUNK):
+        if start + CHUNK <= len(real):
+            rows = real[start : start + CHUNK]
+        else:
+            rng = np.random.default_rng(start)
+            noise = rng.standard_normal((CHUNK, real.shape[1]), dtype=np.float32)
+            rows = unit(real[rng.integers(0, len(real), CHUNK)] + NOISE * unit(noise))
+        yield rows[: count - start]
+
+
+def prepare(queries: np.ndarray, real: np.ndarray, head: Head, count: int, folder: Path) -> Data:
+    """Codes of the documents and the queries' nearest ones, made once and kept in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    queries, real = unit(queries[:QUERIES]), unit(real[: len(real) // CHUNK * CHUNK])
+    codes_file, nearest_file = folder / f"codes-{count}.npy", folder / f"nearest-{count}.npy"
+    if not nearest_file.is_file():
+        LOG.info("growing %d documents", count)
+        shape = (count, -(-len(head.weight) // 8))
+        codes = np.lib.format.open_memmap(codes_file, "w+", np.uint8, shape)
+        scores = np.full((len(queries), BEST), -np.inf, np.float32)
+        nearest = np.zeros((len(queries), BEST), np.int64)
+        relaxed, start = Relaxed(head), 0
+        for rows in grown(real, count):
+            codes[start : start + len(rows)] = relaxed.encode(rows)
+            found = np.concatenate([scores, queries @ rows.T], axis=1)
+            names = np.concatenate(
+                [nearest, np.broadcast_to(np.arange(start, start + len(rows)), (len(queries), len(rows)))], axis=1
+            )
+            best = np.argpartition(-found, BEST - 1, axis=1)[:, :BEST]
+            scores, nearest = np.take_along_axis(found, best, 1), np.take_along_axis(names, best, 1)
+            start += len(rows)
+        codes.flush()
+        np.save(nearest_file, nearest)
+    codes = np.load(codes_file, mmap_mode="r")
+    assert isinstance(codes, np.memmap)
+    return Data(real, count, queries, np.load(nearest_file), codes, head, folder)
+
+
+class Relaxed:
+    """Codes by relaxed steps with momentum: from s = 0 towards the corners of the box (DESIGN of the method: README)."""
+
+    def __init__(self, head: Head) -> None:
+        half = head.weight / 2
+        gram = half @ half.T
+        rate = 2 / float(np.linalg.eigvalsh(gram)[-1])
+        self.offset = head.offset + head.weight.sum(axis=0) / 2
+        self.outer, self.gram = np.ascontiguousarray((rate * half).T), rate * gram
+        self.push = rate * float(np.mean(np.diag(gram)))
+
+    def encode(self, rows: np.ndarray) -> np.ndarray:
+        """Packed codes of unit rows: uint8 (n, D / 8)."""
+        target = (rows - self.offset) @ self.outer
+        state = before = np.zeros_like(target)
+        for step in range(STEPS):
+            moved = target - state @ self.gram + (1.7 + self.push * step / (STEPS - 1)) * state - 0.7 * before
+            before, state = state, np.clip(moved, -1, 1, out=moved)
+        return np.packbits(state > 0, axis=1)
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows of length 1, float32."""
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
