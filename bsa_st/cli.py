@@ -39,6 +39,7 @@ BatchSize = Annotated[int, typer.Option(help=HELP["batch_size"])]
 LearningRate = Annotated[float, typer.Option(help=HELP["learning_rate"])]
 Noise = Annotated[float, typer.Option(help=HELP["noise"])]
 RefitRounds = Annotated[int, typer.Option(help=HELP["refit_rounds"])]
+UnrollTrials = Annotated[int, typer.Option(help=HELP["unroll_trials"])]
 HeldOut = Annotated[float, typer.Option(help=HELP["held_out"])]
 EvalSteps = Annotated[int, typer.Option(help=HELP["eval_steps"])]
 Seed = Annotated[int, typer.Option(help=HELP["seed"])]
@@ -95,6 +96,7 @@ def distill(
     learning_rate: LearningRate = DEFAULT.learning_rate,
     noise: Noise = DEFAULT.noise,
     refit_rounds: RefitRounds = DEFAULT.refit_rounds,
+    unroll_trials: UnrollTrials = DEFAULT.unroll_trials,
     held_out: HeldOut = DEFAULT.held_out,
     eval_steps: EvalSteps = DEFAULT.eval_steps,
     seed: Seed = DEFAULT.seed,
