@@ -114,15 +114,15 @@ def load(
             str(name_or_folder), revision=revision, cache_folder=cache_folder, local_files_only=local_files_only, token=token
         )
     head = check_folder(folder)
+    config = read_json(folder / FOLDER / "config.json", dict)
     try:
         options = {"local_files_only": not kwargs.get("trust_remote_code"), "token": token, **kwargs}
         stock = SentenceTransformer(str(folder), device=device, **options)
+        for name in CARD_KEYS:
+            setattr(stock.model_card_data, name, config.get(name))
+        return rebuild(stock, [*list(stock)[:-STOCK_MODULES], head.to(stock.device)])
     except Exception as error:  # a damaged or hostile encoder can fail in any way
         raise BSAError(f"{folder}: sentence-transformers cannot load the encoder ({_first_line(error)})") from error
-    config = read_json(folder / FOLDER / "config.json", dict)
-    for name in CARD_KEYS:
-        setattr(stock.model_card_data, name, config.get(name))
-    return rebuild(stock, [*list(stock)[:-STOCK_MODULES], head.to(stock.device)])
 
 
 def check_folder(folder: Path) -> BinarySparsityAlignment:
