@@ -79,7 +79,7 @@ def topk_model(teacher: SentenceTransformer, embeddings: np.ndarray) -> Sentence
 
 @pytest.fixture(scope="session")
 def compact_model(teacher: SentenceTransformer, embeddings: np.ndarray) -> SentenceTransformer:
-    return bsa_st.distill(teacher, embeddings, code_bytes=32, refit_rounds=4, unroll_trials=20, show_progress_bar=False)
+    return bsa_st.distill(teacher, embeddings, code_bytes=32, refit_rounds=4, unroll_trials=60, show_progress_bar=False)
 
 
 @pytest.fixture(scope="session")

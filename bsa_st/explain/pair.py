@@ -11,7 +11,7 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.codes.scoring import decode
+from bsa_st.codes.scoring import inverse_norms
 from bsa_st.encoding import encode_embeddings, split_model
 from bsa_st.errors import BSAError
 from bsa_st.explain.atlas import FeatureAtlas
@@ -149,10 +149,10 @@ def _by_overlap(a: BinaryCodes, b: BinaryCodes, weights: np.ndarray, divided: bo
 
 
 def _by_decoder(head: BinarySparsityAlignment, query: np.ndarray, a: BinaryCodes, b: BinaryCodes, scoring: str) -> Parts:
-    """The dot product of the query, dense or decoded, with the decoded document, divided by the length of the latter."""
+    """The dot product of the query, dense or decoded, with the decoded document, divided by the softened length of the latter."""
     decoder = head.decoder_weight.detach().cpu().numpy().astype(np.float64)
     offset = head.decoder_bias.detach().cpu().numpy().astype(np.float64)
-    factor = 1 / max(float(np.linalg.norm(decode(b, decoder, offset))), 1e-12)
+    factor = float(inverse_norms(b, decoder, offset, float(head.length_softening))[0])
     values = np.zeros(a.hidden_dim)
     if scoring == "asymmetric":
         values[b.ids] = factor * (decoder[b.ids] @ query)
