@@ -115,10 +115,10 @@ def test_two_processes_end_with_one_head_as_good_as_that_of_one(place: Path) -> 
 
 
 def test_too_few_texts_for_the_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bsa_st.training.join", lambda: (0, 2))
+    monkeypatch.setattr("bsa_st.training.trainer.join", lambda: (0, 2))
     rows = np.random.default_rng(0).normal(size=(2000, 8)).astype(np.float32)
     with pytest.raises(BSAError, match="1960 texts cannot fill a batch of 1000 in each of 2 processes"):
-        train_head(rows, DistillSettings(hidden_dim=16, k=2, batch_size=1000), show_progress_bar=False)
+        train_head(rows, DistillSettings(hidden_dim=16, k=2, batch_size=1000, steps=10), show_progress_bar=False)
 
 
 def test_row_shards_are_one_matrix(tmp_path: Path) -> None:

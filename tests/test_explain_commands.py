@@ -56,7 +56,10 @@ def test_explore_then_explain_from_the_shell(place: Path) -> None:
     [
         (("explain", "./nowhere", "a", "b"), "model folder not found: ./nowhere"),
         (("explain", "model", "a", " "), "text 2 is empty"),
-        (("explain", "model", "a", "b", "--scoring", "magic"), "scoring must be one of overlap, idf, decoded, asymmetric"),
+        (
+            ("explain", "model", "a", "b", "--scoring", "magic"),
+            "scoring must be one of overlap, cosine, idf, decoded, asymmetric",
+        ),
         (("explain", "model", "a"), "Missing argument"),
         (("explore", "plain"), "plain carries no labels yet; name a file of texts"),
         (("explore", "plain", "missing.txt"), "text file not found: missing.txt"),

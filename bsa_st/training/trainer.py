@@ -83,7 +83,7 @@ def train_head(
         raise BSAError(f"several processes train the objective bsa only, not {type(objective).__name__}: start one process")
     set_seed(settings.seed)
     train_rows, held_out_rows = _split(len(embeddings), settings)
-    if processes > 1 and len(train_rows) < processes * settings.batch_size:
+    if processes > 1 and settings.steps and len(train_rows) < processes * settings.batch_size:
         raise BSAError(f"{len(train_rows)} texts cannot fill a batch of {settings.batch_size} in each of {processes} processes")
     if len(train_rows) < settings.hidden_dim:
         logger.warning("%d texts for %d features: a useful head wants tens of thousands", len(train_rows), settings.hidden_dim)
