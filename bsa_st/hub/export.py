@@ -74,7 +74,7 @@ def stock_modules(head: BinarySparsityAlignment) -> tuple[Router, Router]:
 
 
 def router_config(router: Router) -> dict[str, Any]:
-    """``router_config.json`` of a router, with names and parameters that releases of sentence-transformers from 5.0 on know."""
+    """``router_config.json`` of a router, with names and parameters that earlier releases of sentence-transformers know."""
     names: dict[int, str] = {}
     structure: dict[str, list[str]] = {}
     types: dict[str, str] = {}
