@@ -21,9 +21,9 @@ from mteb.models import SentenceTransformerEncoderWrapper
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import InputModule
 
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.settings import DistillSettings
 from bsa_st.hub.export import stock_modules
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.settings import DistillSettings
 from bsa_st.training import train_head
 from evaluation.console import run_command
 from evaluation.embeddings import EmbeddingStore

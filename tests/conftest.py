@@ -17,14 +17,14 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 import bsa_st
-from bsa_st.cache import cached_embeddings
 from bsa_st.codes.decoder import as_decoder
 from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
 from bsa_st.demo.run import packaged_teacher
 from bsa_st.explain.atlas import FeatureAtlas
 from bsa_st.explain.labels import label_features
 from bsa_st.explain.store import write_features
-from bsa_st.monitor import head_of
+from bsa_st.head.layer import head_of
+from bsa_st.inputs.embeddings import cached_embeddings
 from tests.engine_server import EngineSample, running_postgres
 
 

@@ -14,7 +14,7 @@ from scipy import sparse
 from bsa_st import BinaryCodes
 from bsa_st.demo.run import packaged_teacher
 
-COMMAND = [sys.executable, "-m", "bsa_st.cli"]
+COMMAND = [sys.executable, "-m", "bsa_st.cli.main"]
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

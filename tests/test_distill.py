@@ -13,9 +13,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 import bsa_st
 from bsa_st import BSAError
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.monitor import head_of
-from bsa_st.settings import DistillSettings
+from bsa_st.head.layer import BinarySparsityAlignment, head_of
+from bsa_st.head.settings import DistillSettings
 from bsa_st.training import train_head
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-COMMAND = [sys.executable, "-m", "bsa_st.cli"]
+COMMAND = [sys.executable, "-m", "bsa_st.cli.main"]
 
 
 def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:

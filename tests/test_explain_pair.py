@@ -20,7 +20,7 @@ from bsa_st.codes.scoring import idf, scores
 from bsa_st.explain.pair import Contribution, Explanation, _by_overlap
 from bsa_st.explain.wording import describe, explain_hit, match_line
 from bsa_st.explain.words import responsible_words
-from bsa_st.monitor import head_of
+from bsa_st.head.layer import head_of
 
 SCORINGS = ("overlap", "cosine", "idf", "decoded", "asymmetric")
 PAIR = ("Short stature and small hands", "Abnormally small hand")

@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 
 import bsa_st
 from bsa_st import BSAError, DistillSettings
-from bsa_st.cli import app
-from bsa_st.encoding import encode_embeddings
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.objectives import OBJECTIVES, make_objective
-from bsa_st.objectives.base import Objective, decode, keep_largest, squared_error
-from bsa_st.objectives.batch_topk import keep_largest_of_batch
-from bsa_st.settings import OBJECTIVES as NAMES
+from bsa_st.cli.main import app
+from bsa_st.encoding.encode import encode_embeddings
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.objectives import OBJECTIVES, make_objective
+from bsa_st.head.objectives.base import Objective, decode, keep_largest, squared_error
+from bsa_st.head.objectives.batch_topk import keep_largest_of_batch
+from bsa_st.head.settings import OBJECTIVES as NAMES
 from bsa_st.training import train_head
 
 D, K, WIDTH = 128, 8, 24

@@ -13,7 +13,7 @@ import pytest
 from datasets import Dataset
 
 from bsa_st import BSAError
-from bsa_st.texts import read_texts
+from bsa_st.inputs.texts import read_texts
 
 TEXTS = ["one", "zwei, très", "三"]
 

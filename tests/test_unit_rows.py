@@ -17,9 +17,9 @@ from torch import nn
 
 import bsa_st
 from bsa_st.codes.scoring import decode
-from bsa_st.encoding import rebuild, split_model
-from bsa_st.monitor import head_of
-from bsa_st.unitrows import TOLERANCE, unit_rows
+from bsa_st.encoding.encode import rebuild, split_model
+from bsa_st.head.layer import head_of
+from bsa_st.inputs.unit_rows import TOLERANCE, unit_rows
 from tests.smallmodel import WIDTH, WORDS, small_encoder
 
 TEXTS = [f"{first} {second}" for first in WORDS for second in WORDS]

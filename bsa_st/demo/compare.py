@@ -12,8 +12,8 @@ from sentence_transformers.util import quantize_embeddings
 from sklearn.metrics import ndcg_score
 
 from bsa_st.codes.scoring import asymmetric_scores, decode, idf, scores, top_k
-from bsa_st.encoding import encode_embeddings
-from bsa_st.module import BinarySparsityAlignment
+from bsa_st.encoding.encode import encode_embeddings
+from bsa_st.head.layer import BinarySparsityAlignment
 
 QUERIES_AT_ONCE = 500
 TIMED_ROUNDS = 3

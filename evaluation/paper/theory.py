@@ -11,8 +11,8 @@ from scipy.stats import norm
 from tqdm.auto import tqdm
 
 from bsa_st.codes.scoring import asymmetric_scores, decode, pairwise_scores
-from bsa_st.encoding import encode_embeddings
-from bsa_st.module import BinarySparsityAlignment
+from bsa_st.encoding.encode import encode_embeddings
+from bsa_st.head.layer import BinarySparsityAlignment
 from evaluation.paper import theorypage
 from evaluation.paper.cells import Cell, Results
 from evaluation.paper.contrastive import LOSSES, gradients, trained_with

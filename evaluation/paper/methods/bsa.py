@@ -11,10 +11,10 @@ from scipy import sparse
 
 from bsa_st import BinaryCodes, BSAError, DistillSettings, encode_embeddings
 from bsa_st.codes.scoring import asymmetric_scores, decode, idf, inverse_norms, scores
-from bsa_st.elastic import truncate_head
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.monitor import code_statistics
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.nested import truncate_head
 from bsa_st.training import train_head
+from bsa_st.training.monitor import code_statistics
 from evaluation.paper.methods.base import Encoded, Method, rescore, sample_rows
 
 PROBE_FEATURES = 128
