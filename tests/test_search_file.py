@@ -78,7 +78,7 @@ def test_sparse_codes_come_back(tmp_path: Path) -> None:
 
 def test_compact_codes_stay_in_the_file(tmp_path: Path) -> None:
     example(5000).save(tmp_path / "a.index")
-    packed = Index.open(tmp_path / "a.index")._state.segments[0].codes.to_packed()
+    packed = Index.open(tmp_path / "a.index")._segment.codes.to_packed()
     assert not packed.flags.owndata
     assert not packed.flags.writeable
 
@@ -140,9 +140,9 @@ def test_other_versions_and_impossible_headers_are_refused(tmp_path: Path) -> No
             Index.open(path)
 
     refused(file.VERSION + 1, {}, "newer than this bsa_st reads")
-    refused(file.VERSION - 1, {}, "of an earlier bsa_st; encode the texts again")
-    refused(file.VERSION, {"texts": 51}, "promises 51 texts, blocks hold 50")
-    refused(file.VERSION, {"texts": "x"}, "lacks a field")
+    refused(file.VERSION - 1, {}, r"of an earlier bsa_st; build the index again \(bsa-st index build\)")
+    refused(file.VERSION, {"hidden_dim": 65}, "do not fit")
+    refused(file.VERSION, {"hidden_dim": "x"}, "lacks a field")
     refused(file.VERSION, {"arrays": header["arrays"][:-1]}, "cut short|bytes after|do not fit")
     for number in range(len(header["arrays"])):
         for change in ({"shape": [1 << 60]}, {"shape": [-1]}, {"dtype": "|O"}, {"name": "other"}, {"shape": []}):
