@@ -158,6 +158,45 @@ def test_an_index_that_was_built_again_shows_no_earlier_texts(tmp_path: Path) ->
     assert Index.open(tmp_path / "a.index").texts([3]) == [""]
 
 
+RESIDENT = """
+import ctypes, gc, sys
+from pathlib import Path
+import numpy as np
+from bsa_st import Index
+
+def resident():
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return 1024 * int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0])
+
+def ask(index):
+    for start in range(8):
+        index.search(np.random.default_rng(start).standard_normal((16, 12)), probes=10**6, threads=1)
+
+ask(Index.open(sys.argv[1]))  # the libraries' own memory comes before
+before = resident()
+index = Index.open(sys.argv[2])
+opened = resident() - before
+ask(index)
+print(opened, resident() - before, index.stats().memory_bytes)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("lists", [0, 64])
+def test_memory_is_what_stats_say(lists: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    codes = BinaryCodes.from_packed(rng.integers(0, 256, (400_000, 64), dtype=np.uint8))
+    decoder = rng.standard_normal((512, 12)).astype(np.float32), np.zeros(12, np.float32)
+    Index.build(codes, decoder=decoder, lists=lists).save(tmp_path / "a.index")
+    Index.build(codes[:5000], decoder=decoder, lists=lists and 8).save(tmp_path / "small.index")
+    command = [sys.executable, "-c", RESIDENT, str(tmp_path / "small.index"), str(tmp_path / "a.index")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    opened, resident, told = map(int, done.stdout.split())
+    assert opened < 0.1 * told, "opening reads the file beside the map"
+    assert 0.85 * told < resident < 1.15 * told
+
+
 # -- several processes --------------------------------------------------------------------------------------------------
 
 ADD = """

@@ -450,11 +450,12 @@ def _allowed(segment: Segment, filter: npt.ArrayLike | None) -> np.ndarray | Non
 
 
 def _probed(segment: Segment, dense: np.ndarray, probes: int) -> np.ndarray | None:
-    """The nearest lists of each query and the last, int64 (q, probes + 1); None where there are no lists or all are looked at."""
+    """The nearest lists of each query, and the last, unless it is empty: int64 (q, probes or one more); None where all are looked at."""
     centroids = segment.centroids
     if centroids is None or probes >= len(centroids):
         return None
     # of one query a matrix times a vector: several times as fast as a product of matrices
     scores = (centroids @ dense[0])[None] if len(dense) == 1 else dense @ centroids.T
     nearest = np.argpartition(scores, len(centroids) - probes, axis=1)[:, len(centroids) - probes :]
-    return np.insert(nearest, probes, len(centroids), axis=1)
+    last = np.full((len(dense), 1 if segment.recent else 0), len(centroids))
+    return np.concatenate([nearest, last], axis=1)

@@ -111,7 +111,9 @@ class Segment:
         """Row of each id, int64; -1 where it is not there."""
         if self.live is None:
             return rows_of(self.ids, ids)
-        rows = rows_of(self.ids[self.live], ids)  # an id can be there twice: of a document that was replaced, and of the new one
+        rows = rows_of(
+            self.ids[self.live], ids
+        )  # an id can be there twice: of a document that was replaced, and of the new one
         return np.where(rows >= 0, self.rows[rows] if len(self.rows) else -1, -1)
 
     def rows_of(self, ids: np.ndarray) -> np.ndarray:
@@ -124,10 +126,11 @@ class Segment:
     def inverse(self, rows: np.ndarray, decoder: Decoder) -> np.ndarray:
         """``1 / |x_hat|`` of some documents, float32."""
         known = rows < len(self.lengths.steps)
+        if known.all():
+            return self.lengths.take(rows)
         out = np.empty(len(rows), np.float32)
         out[known] = self.lengths.take(rows[known])
-        if not known.all():
-            out[~known] = inverse_norms(self.codes[rows[~known]], *decoder)
+        out[~known] = inverse_norms(self.codes[rows[~known]], *decoder)
         return out
 
     def with_added(self, new: Segment) -> Segment:
