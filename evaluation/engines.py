@@ -22,10 +22,10 @@ import typer
 from bsa_st import BinaryCodes, BSAError, Index
 from bsa_st.atomic import atomic_file
 from bsa_st.codes.scoring import Hits
-from bsa_st.distill import ready_embeddings
 from bsa_st.engines import Engine, connect
 from bsa_st.engines.load import load_codes
 from bsa_st.search import Ranking
+from bsa_st.training.distill import ready_embeddings
 from evaluation.cli import HERE
 from evaluation.console import run_command
 from evaluation.embeddings import EmbeddingStore

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bsa_st import BSAError
-from bsa_st.cli import app
+from bsa_st.cli.main import app
 from bsa_st.codes.scoring import asymmetric_scores, idf, scores, top_k
 from bsa_st.engines import Engine, Layout, Unavailable, connect
 from bsa_st.engines.load import load_codes

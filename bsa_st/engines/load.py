@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from bsa_st.codes.decoder import as_decoder
 from bsa_st.codes.scoring import inverse_norms
-from bsa_st.codestream import stream_codes
+from bsa_st.codes.stream import stream_codes
 from bsa_st.engines.base import Engine
 from bsa_st.engines.documents import Layout, Unavailable
 from bsa_st.engines.retry import FIRST_WAIT, with_retries

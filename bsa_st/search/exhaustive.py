@@ -12,8 +12,8 @@ from bsa_st.codes.decoder import as_decoder
 from bsa_st.codes.scoring import BLOCK_CELLS, Hits, asymmetric_scores, idf, scores
 from bsa_st.codes.scoring import top_k as best_of
 from bsa_st.errors import BSAError
+from bsa_st.inputs.texts import read_texts
 from bsa_st.search.queries import prepared
-from bsa_st.texts import read_texts
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -128,7 +128,7 @@ def _parse(file: IO[bytes], path: Path) -> Stored:
     hidden_dim, entries = header.get("hidden_dim"), header.get("arrays")
     if type(hidden_dim) is not int or hidden_dim < 1 or not isinstance(entries, list):
         raise BSAError("the header lacks a field or has one of the wrong kind")
-    raw = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
+    raw = np.memmap(file, dtype=np.uint8, mode="r").view(np.ndarray)
     arrays = {}
     for entry in entries:
         if not isinstance(entry, dict) or entry.keys() != {"name", "dtype", "shape", "crc32"} or entry["dtype"] not in DTYPES:
