@@ -171,7 +171,8 @@ def test_what_was_added_since_is_found_whatever_is_probed() -> None:
     assert index._segment.recent == 0
 
 
-def test_a_filter_of_far_documents_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("count", [600, 2000])
+def test_a_filter_of_far_documents_is_answered(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rescoring, "FEW", 10)
     rng = np.random.default_rng(1)
     decoder = random_decoder(rng, 64)
@@ -179,8 +180,8 @@ def test_a_filter_of_far_documents_is_answered(monkeypatch: pytest.MonkeyPatch) 
     index = Index.build(codes, decoder=decoder, lists=16)
     query = rng.standard_normal((1, WIDTH)).astype(np.float32)
     exact = scoring.asymmetric_scores(query, codes, *decoder)[0]
-    worst = np.argsort(exact)[:600]
-    (found,) = index.search(query, 20, filter=worst, candidates=600, probes=16)
+    worst = np.argsort(exact)[:count]
+    (found,) = index.search(query, 20, filter=worst, candidates=count, probes=16)
     assert found.ids.tolist() == sorted(worst.tolist(), key=lambda name: -exact[name])[:20]
 
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 LISTS_FROM = 200_000
 """Documents from which an index has lists, where it has a decoder."""
-PROBES = 96
-CANDIDATES = 300
+PROBES = 128
+CANDIDATES = 200
 RECENT = 4096
 """Documents that may lie unsorted beside the others, or an eighth of these, before they are merged."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +17,8 @@ Scoring = Literal["asymmetric", "decoded", "overlap", "cosine"]
 
 DIVIDED = 4
 """Where lengths are not known, one candidate in so many, those with the largest sums of weights, is decoded for its length."""
+OFTEN = 0.25
+"""Share of documents that a filter lets through from which candidates are found first and filtered then."""
 FEW = 50_000
 """Documents of a filter that are compared one and all, whatever their lists."""
 BLOCK = 1 << 14
@@ -88,24 +90,33 @@ def _candidates(
     segment: Segment, weights: np.ndarray, probed: np.ndarray | None, allowed: np.ndarray | None, count: int
 ) -> Iterable[np.ndarray]:
     """Rows of each query: of packed codes the nearest by Hamming distance, of others all that may be found."""
-    count, bits = min(count, len(segment)), np.packbits(weights > 0, axis=1)
-    if allowed is None and segment.codes.is_packed:
-        every = np.arange(len(segment.starts) - 1)[None]
-        return segment.hamming.candidates(bits, every.repeat(len(bits), axis=0) if probed is None else probed, count)
-    if probed is not None and (allowed is None or np.count_nonzero(allowed) > FEW):
-        ranges = [[np.arange(*segment.starts[one : one + 2]) for one in lists] for lists in probed]
-        inside = (np.concatenate(each) for each in ranges)
-        return (
-            _nearest(segment.codes, rows if allowed is None else rows[allowed[rows]], own[None], count)[0]
-            for rows, own in zip(inside, bits, strict=True)
-        )
-    return _nearest(segment.codes, np.arange(len(segment)) if allowed is None else np.flatnonzero(allowed), bits, count)
+    codes, count, bits = segment.codes, min(count, len(segment)), np.packbits(weights > 0, axis=1)
+    allowed_count = len(segment) if allowed is None else int(np.count_nonzero(allowed))
+    lists = np.arange(len(segment.starts) - 1)[None].repeat(len(bits), axis=0) if probed is None else probed
+
+    def inside(number: int) -> np.ndarray:
+        rows = np.concatenate([np.arange(*segment.starts[one : one + 2]) for one in lists[number]])
+        return _nearest(codes, rows if allowed is None else rows[allowed[rows]], bits[number : number + 1], count)[0]
+
+    if codes.is_packed and allowed_count > OFTEN * len(segment):
+        if allowed is None:
+            return segment.hamming.candidates(bits, lists, count)
+        wanted = min(len(segment), int(1.5 * count * len(segment) / allowed_count))
+        found = segment.hamming.candidates(bits, lists, wanted)
+        kept = [rows[allowed[rows]] for rows in found]
+        short = [
+            len(few) < count and len(rows) == wanted for few, rows in zip(kept, found, strict=True)
+        ]  # the filter's lie further away
+        return (inside(number) if short[number] else rows for number, rows in enumerate(kept))
+    if probed is not None and (allowed is None or allowed_count > FEW):
+        return map(inside, range(len(bits)))
+    return _nearest(codes, np.arange(len(segment)) if allowed is None else np.flatnonzero(allowed), bits, count)
 
 
-def _nearest(codes: BinaryCodes, rows: np.ndarray, bits: np.ndarray, count: int) -> Iterable[np.ndarray]:
+def _nearest(codes: BinaryCodes, rows: np.ndarray, bits: np.ndarray, count: int) -> Sequence[np.ndarray]:
     if not codes.is_packed or len(rows) <= count:
         return [rows] * len(bits)
-    return rows[faiss.knn_hamming(bits, np.ascontiguousarray(codes.to_packed()[rows]), count)[1]]
+    return list(rows[faiss.knn_hamming(bits, np.ascontiguousarray(codes.to_packed()[rows]), count)[1]])
 
 
 def _sums(codes: BinaryCodes, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """``python -m evaluation.search``: memory, milliseconds and found@10 of our index and others, each built in a process of its own, and opened and
 asked in another, on one thread.
 
-Times are CPU times, which on one thread are the times that pass on an idle machine; the smallest of three rounds. Memory is what the process has
+Times are CPU times, which on one thread are the times that pass on an idle machine; the smallest of ten rounds. Memory is what the process has
 resident after opening and answering, less what it had before. Whoever is stopped goes on with the cell after the last: built indexes and measured
 rows are kept.
 """
@@ -38,8 +38,8 @@ from evaluation.search.report import write_report
 
 LOG = logging.getLogger("evaluation.search")
 RESULTS = HERE / "search.json"
-ROUNDS = 3
-SECONDS = 1.0
+ROUNDS = 10
+SECONDS = 1.5
 BATCH = 64
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)

@@ -166,7 +166,7 @@ def _turbovec(bits: int, most: int) -> Contender:
     return Contender(build, opened, most)
 
 
-LISTS = [(16, 300), (32, 300), (64, 300), (96, 200), (96, 300), (128, 300), (256, 300)]
+LISTS = [(16, 200), (32, 200), (64, 200), (96, 200), (128, 200), (256, 300)]
 CONTENDERS: dict[str, Contender] = {
     "bsa_st flat": _ours(0, [(1, 100), (1, 300)], 10_000_000),
     "bsa_st lists": _ours(None, LISTS, 10_000_000),
