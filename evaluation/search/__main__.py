@@ -39,7 +39,7 @@ from evaluation.search.report import write_report
 LOG = logging.getLogger("evaluation.search")
 RESULTS = HERE / "search.json"
 ROUNDS = 10
-SECONDS = 1.5
+SECONDS = 0.5
 BATCH = 64
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
