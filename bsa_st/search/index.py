@@ -44,28 +44,16 @@ PARTS = {
 
 
 class IndexStats(NamedTuple):
-    """Counts and bytes of an index, memory-mapped ones included.
-
-    Attributes:
-        documents: Documents that can be found.
-        deleted: Documents whose room the next merge frees.
-        hidden_dim: Number D of features.
-        lists: Inverted lists; 0 where every document is looked at.
-        code_bytes: The codes.
-        id_bytes: Ids, marks of deleted documents, places of lists, and lengths of the documents in lists.
-        text_bytes: The texts.
-        model_bytes: Decoder and centroids.
-        memory_bytes: All of these.
-    """
+    """Counts of an index, and the bytes of its parts, memory-mapped ones included; ``memory_bytes`` is their sum."""
 
     documents: int
-    deleted: int
+    deleted: int  # their room is freed by the next merge
     hidden_dim: int
-    lists: int
+    lists: int  # 0 where every document is looked at
     code_bytes: int
-    id_bytes: int
+    id_bytes: int  # ids, marks of deleted documents, places of lists, and lengths of the documents in lists
     text_bytes: int
-    model_bytes: int
+    model_bytes: int  # decoder and centroids
     memory_bytes: int
 
 
