@@ -13,7 +13,7 @@ PLOTTED = 1_000_000
 PLOT = HERE / "plots" / "search.png"
 TITLE = """# Search
 
-Written by `python -m evaluation.search` from `search.json`; `--report-only` writes it again.
+Written by `python -m evaluation.search` from `search.json`; `--only report` writes it again.
 
 Documents: 50,000 real embeddings of all-MiniLM-L6-v2 (general sentences), and copies of random ones with noise of length 0.35, back on the unit sphere; 500 real
 queries. Grown documents are closer to each other than real ones of that number, for every contender alike. Our codes: one compact head of 512 bits
@@ -23,8 +23,8 @@ defaults of its makers.
 *found*: share of the float embeddings' own ten nearest documents among the ten found. *ms*: CPU milliseconds per query on one thread, asked one by one and in
 batches of 64, the smallest of several rounds; compare within a table, roughly: the machine was shared, and its other work shows in them. *bytes*: what the process has
 resident per document, codes, ids, lists and all, after opening and answering (not shown below a million documents, where the libraries' own pages
-count for more). *build*: CPU seconds from the documents' codes (ours) or embeddings (others). A star marks what an earlier version of the command measured in another,
-quieter run, building and asking in one process: compare its times with each other only; its bytes count what building left behind.
+count for more). *build*: CPU seconds from the documents' codes (ours) or embeddings (others). A star marks what an earlier version of the command and of the index
+measured in another run, the others' indexes built and asked in one process: compare its times with each other only; their bytes count what building left behind.
 """
 
 
