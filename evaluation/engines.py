@@ -81,7 +81,13 @@ def bench(
 
 @app.command(hidden=True)
 def one(
-    texts: Path, head: Path, documents: int, name: str, work: Path, scratch: Path, index: Annotated[bool, typer.Option("--index/--no-index")]
+    texts: Path,
+    head: Path,
+    documents: int,
+    name: str,
+    work: Path,
+    scratch: Path,
+    index: Annotated[bool, typer.Option("--index/--no-index")],
 ) -> None:
     """Load and ask one engine in this process; prints its row as JSON."""
     data = load_documents(texts, head, documents, work)
@@ -153,7 +159,9 @@ def scored_best(data: Data) -> np.ndarray:
         for start in range(0, data.size, BLOCK):
             block = BinaryCodes.from_packed(np.ascontiguousarray(data.codes[start : start + BLOCK]))
             both = np.concatenate([scores, asymmetric_scores(data.queries, block, *data.head)], axis=1)
-            ids = np.concatenate([names, np.broadcast_to(np.arange(start, start + len(block)), (len(names), len(block)))], axis=1)
+            ids = np.concatenate(
+                [names, np.broadcast_to(np.arange(start, start + len(block)), (len(names), len(block)))], axis=1
+            )
             best = np.argpartition(-both, BEST - 1, axis=1)[:, :BEST]
             scores, names = np.take_along_axis(both, best, 1), np.take_along_axis(ids, best, 1)
         np.save(path, names)
@@ -162,7 +170,9 @@ def scored_best(data: Data) -> np.ndarray:
 
 def shared(found: Any, nearest: np.ndarray) -> float:
     """Share of the float embeddings' own ten nearest among those found."""
-    return float(np.mean([len(set(one.tolist()) & set(truth.tolist())) / BEST for one, truth in zip(found, nearest, strict=False)]))
+    return float(
+        np.mean([len(set(one.tolist()) & set(truth.tolist())) / BEST for one, truth in zip(found, nearest, strict=False)])
+    )
 
 
 def anonymous_bytes() -> int:

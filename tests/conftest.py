@@ -23,7 +23,6 @@ from bsa_st.demo.run import packaged_teacher
 from bsa_st.explain.atlas import FeatureAtlas
 from bsa_st.explain.labels import label_features
 from bsa_st.explain.store import write_features
-from bsa_st.monitor import head_of
 from tests.engine_server import EngineSample, running_postgres, sample_documents
 
 

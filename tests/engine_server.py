@@ -35,7 +35,13 @@ def sample_documents() -> EngineSample:
     weight = frame / 100
     decoder = Decoder(weight, -weight.sum(axis=0) / 2, 0.1)
     payloads: list[dict[str, Any]] = [
-        {"text": f"text {place}", "part": place % 4, "kind": "even" if place % 2 == 0 else "odd", "first": place < 10, "weight": 0.5}
+        {
+            "text": f"text {place}",
+            "part": place % 4,
+            "kind": "even" if place % 2 == 0 else "odd",
+            "first": place < 10,
+            "weight": 0.5,
+        }
         for place in range(400)
     ]
     for place, fields in enumerate(payloads):

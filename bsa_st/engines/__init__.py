@@ -27,8 +27,8 @@ ENGINES = {
     "postgresql": ("postgres", "PostgresEngine", "postgres"),
     "qdrant": ("qdrant", "QdrantEngine", "qdrant"),
     "qdrant-edge": ("qdrant_edge", "QdrantEdgeEngine", "qdrant-edge"),
-    "elasticsearch": ("elasticsearch", "ElasticsearchEngine", None),
-    "opensearch": ("opensearch", "OpenSearchEngine", None),
+    "elasticsearch": ("elasticsearch", "ElasticsearchEngine", "elasticsearch"),
+    "opensearch": ("opensearch", "OpenSearchEngine", "opensearch"),
     "duckdb": ("duckdb", "DuckDBEngine", "duckdb"),
 }
 """Engines by the scheme of their addresses: module, class and extra. A transport follows a plus sign: ``qdrant+https://``, ``lancedb+s3://``."""

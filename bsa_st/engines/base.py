@@ -79,7 +79,9 @@ class Engine(abc.ABC):
 
     def __init__(self, collection: str, *, index: bool | None = None) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,47}", collection):
-            raise BSAError(f"a collection's name has small letters, digits and _, a letter first, at most 48; got {collection!r}")
+            raise BSAError(
+                f"a collection's name has small letters, digits and _, a letter first, at most 48; got {collection!r}"
+            )
         self.collection = collection
         self.index = index
         self._width: int | None = None
@@ -158,7 +160,9 @@ class Engine(abc.ABC):
         """
         width = self._existing()
         if codes.hidden_dim != width:
-            raise BSAError(f"{self.collection} holds codes of {width} bits, not of {codes.hidden_dim}; choose another collection")
+            raise BSAError(
+                f"{self.collection} holds codes of {width} bits, not of {codes.hidden_dim}; choose another collection"
+            )
         checked = check_ids(np.asarray(ids), len(codes))
         fields: Sequence[Payload] = [{}] * len(codes) if payloads is None else payloads
         if len(fields) != len(codes):

@@ -41,7 +41,9 @@ def load(
     batch_size: Annotated[int | None, typer.Option(help="Documents per request.  [default: the engine's]", min=1)] = None,
     index: Annotated[
         bool | None,
-        typer.Option("--index/--no-index", help="Build the engine's index over the bits.  [default: from 100,000 documents on]"),
+        typer.Option(
+            "--index/--no-index", help="Build the engine's index over the bits.  [default: from 100,000 documents on]"
+        ),
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace other documents that have the same ids.")] = False,
     shards: Annotated[int | None, typer.Option(help="Shards of a new collection.  [default: the server's]", min=1)] = None,

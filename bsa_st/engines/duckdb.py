@@ -58,11 +58,16 @@ class DuckDBEngine(Engine):
         if columns and columns != COLUMNS:
             raise BSAError(f"table {self.collection} was not made by bsa_st; choose another collection")
         # BIT has no width of its own: it is in the constraint
-        check = self._run("SELECT constraint_text FROM duckdb_constraints() WHERE table_name = ? AND constraint_type = 'CHECK'", [self.collection])
+        check = self._run(
+            "SELECT constraint_text FROM duckdb_constraints() WHERE table_name = ? AND constraint_type = 'CHECK'",
+            [self.collection],
+        )
         return int("".join(letter for letter in check[0][0] if letter.isdigit())) if check else None
 
     def _create(self, hidden_dim: int) -> None:
-        columns = f"id BIGINT PRIMARY KEY, bits BIT NOT NULL CHECK (bit_length(bits) = {hidden_dim}), tags VARCHAR[], payload JSON"
+        columns = (
+            f"id BIGINT PRIMARY KEY, bits BIT NOT NULL CHECK (bit_length(bits) = {hidden_dim}), tags VARCHAR[], payload JSON"
+        )
         self._run(f"CREATE TABLE {self.collection} ({columns})")
 
     def _upsert(self, documents: Documents) -> None:
@@ -75,7 +80,9 @@ class DuckDBEngine(Engine):
 
     def _candidates(self, bits: np.ndarray, count: int, groups: list[list[str]]) -> Found:
         where, values = _condition(groups)
-        query = f"SELECT id, bits::BLOB FROM {self.collection} {where} ORDER BY bit_count(xor(bits, ?::BLOB::BIT)) LIMIT {count}"
+        query = (
+            f"SELECT id, bits::BLOB FROM {self.collection} {where} ORDER BY bit_count(xor(bits, ?::BLOB::BIT)) LIMIT {count}"
+        )
         return _found(self._run(query, [*values, bits.tobytes()]), len(bits))
 
     def _fetch(self, ids: list[int]) -> tuple[Found, list[dict[str, Any]]]:

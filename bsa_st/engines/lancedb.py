@@ -140,7 +140,10 @@ def _rows(documents: Documents, hidden_dim: int) -> pa.Table:
     bits = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(documents.bits).reshape(-1)), hidden_dim // 8)
     payloads = [json.dumps(payload, ensure_ascii=False) if payload else None for payload in documents.payloads]
     tags = [names or None for names in documents.keywords]
-    return pa.table([pa.array(documents.ids), bits, pa.array(tags, pa.list_(pa.string())), pa.array(payloads, pa.string())], schema=_schema(hidden_dim))
+    return pa.table(
+        [pa.array(documents.ids), bits, pa.array(tags, pa.list_(pa.string())), pa.array(payloads, pa.string())],
+        schema=_schema(hidden_dim),
+    )
 
 
 def _found(rows: pa.Table) -> Found:

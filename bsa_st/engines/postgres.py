@@ -129,7 +129,9 @@ class PostgresEngine(Engine):
 
     def _has_tags(self) -> bool:
         with self._transaction() as cursor:
-            return bool(cursor.execute(sql.SQL("SELECT 1 FROM {} WHERE tags IS NOT NULL LIMIT 1").format(self._table)).fetchone())
+            return bool(
+                cursor.execute(sql.SQL("SELECT 1 FROM {} WHERE tags IS NOT NULL LIMIT 1").format(self._table)).fetchone()
+            )
 
     def disk_bytes(self) -> dict[str, int]:
         """Bytes of the table with its primary key, and of the other indexes."""

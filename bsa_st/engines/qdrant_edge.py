@@ -46,7 +46,9 @@ class QdrantEdgeEngine(Engine):
         try:
             return int(json.loads(path.read_text())["vectors"][VECTOR]["size"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BSAError(f"{self.folder} was not made by bsa_st or is damaged ({error!r}); choose another collection") from error
+            raise BSAError(
+                f"{self.folder} was not made by bsa_st or is damaged ({error!r}); choose another collection"
+            ) from error
 
     def _create(self, hidden_dim: int) -> None:
         with self._translated():
