@@ -1,7 +1,8 @@
 """``python -m evaluation.engines``: bytes, load rates, milliseconds and found@10 of codes in engines, each in a process of its own.
 
-The documents are those of ``python -m evaluation.search``. Times are those on the clock, so run it on a machine that does nothing else. A collection that is
-there already is not loaded again, so that an interrupted run goes on; its scratch folder is kept until it is removed.
+The documents are those of ``python -m evaluation.search``; beyond a million they are copies of these codes with flipped bits. Times are those on the clock, so run
+it on a machine that does nothing else. A collection that is there already is not loaded again, so that an interrupted run goes on; the scratch folder is kept until it
+is removed.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ ENGINES = ("lancedb", "postgresql", "qdrant-edge", "duckdb")
 MOST_SECONDS = 30.0
 """Of queries for one measurement, where the slow ones are asked fewer times."""
 BLOCK = 10_000
+GROWN = 1_000_000
+"""Documents with embeddings of their own; more are copies of their codes."""
+FLIPPED = 0.127
+"""Share of a copy's bits that are flipped: as many as differ, on average, between a document of the million and the real one that it was grown from."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 Texts = Annotated[Path, typer.Option(help="Texts: the first 1,000 ask, the others are documents.")]
@@ -90,13 +95,14 @@ def one(
     index: Annotated[bool, typer.Option("--index/--no-index")],
 ) -> None:
     """Load and ask one engine in this process; prints its row as JSON."""
-    data = load_documents(texts, head, documents, work)
+    data = load_documents(texts, head, min(documents, GROWN), work)
     decoder = (data.head.weight, data.head.offset)
-    best = scored_best(data)
     source = scratch / f"documents-{documents}.codes"
     scratch.mkdir(parents=True, exist_ok=True)
     if not source.is_file():
-        BinaryCodes.from_packed(data.codes).save(source)
+        copied_codes(data.codes, documents).save(source)
+    gc.collect()
+    before = anonymous_bytes()
     with opened(name, scratch / f"{name}-{documents}", index) as engine:
         row: dict[str, Any] = {"engine": name, "documents": documents, "index": index}
         row |= timed_load(engine, source, scratch / f"{name}-{documents}.json", index)
@@ -110,8 +116,10 @@ def one(
             found.append(ranking.ids)
             if sum(times) > MOST_SECONDS:
                 break
-        row |= {"ms": 1000 * float(np.median(times)), "queries": len(times), "anonymous_bytes": anonymous_bytes()}
-        row["found"], row["found_by_all"] = shared(found, data.nearest), shared(best[: len(found)], data.nearest)
+        row |= {"ms": 1000 * float(np.median(times)), "queries": len(times), "resident_growth": anonymous_bytes() - before}
+        if documents <= GROWN:
+            row["found"] = shared(found, data.nearest)
+            row["found_by_all"] = shared(scored_best(data)[: len(found)], data.nearest)
     typer.echo(json.dumps(row))
 
 
@@ -124,11 +132,13 @@ def timed_load(engine: Engine, source: Path, record: Path, index: bool) -> dict[
         started = time.perf_counter()
         load_codes(engine, source, show_progress_bar=True)
         known["load_seconds"] = time.perf_counter() - started
+        known["load_average"] = os.getloadavg()[0]
     if index and "index_seconds" not in known:
         engine.index = True
         started = time.perf_counter()
         engine.finish()
         known["index_seconds"] = time.perf_counter() - started
+        known["index_load_average"] = os.getloadavg()[0]
     record.write_text(json.dumps(known))
     return known
 
@@ -150,8 +160,20 @@ def opened(name: str, folder: Path, index: bool) -> Iterator[Engine]:
         server.cleanup()
 
 
+def copied_codes(codes: np.ndarray, count: int) -> BinaryCodes:
+    """``count`` packed codes: those given, then copies of random ones with flipped bits; the same for the same arguments."""
+    whole = np.empty((count, codes.shape[1]), np.uint8)
+    whole[: len(codes)] = codes[:count]
+    for start in range(len(codes), count, BLOCK):
+        part = whole[start : start + BLOCK]
+        rng = np.random.default_rng(start)
+        flipped = np.packbits(rng.random((len(part), 8 * codes.shape[1]), dtype=np.float32) < FLIPPED, axis=1)
+        part[:] = codes[rng.integers(0, len(codes), len(part))] ^ flipped
+    return BinaryCodes.from_packed(whole)
+
+
 def scored_best(data: Data) -> np.ndarray:
-    """The ten best documents of each query when every code is scored: int64 (500, 10); kept in the documents' folder."""
+    """The ten best documents of each query when every code is scored: int64 (500, 10); kept beside the documents."""
     path = data.folder / f"scored-{data.size}.npy"
     if not path.is_file():
         scores = np.full((len(data.queries), BEST), -np.inf, np.float32)
