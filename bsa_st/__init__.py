@@ -14,47 +14,45 @@ from typing import TYPE_CHECKING, Any
 from bsa_st.errors import BSAError
 
 if TYPE_CHECKING:
-    from bsa_st.align import align
-    from bsa_st.budgets import truncate
     from bsa_st.codes import BinaryCodes
-    from bsa_st.distill import distill
-    from bsa_st.encoding import encode, encode_embeddings
+    from bsa_st.codes.shards import ShardedCodes
+    from bsa_st.encoding.encode import encode, encode_embeddings
+    from bsa_st.encoding.shards import encode_to_shards
     from bsa_st.explain import Explanation, explain
     from bsa_st.explain.labels import label_features
+    from bsa_st.head.layer import BinarySparsityAlignment
+    from bsa_st.head.losses import BSALoss, CosineReconstructionLoss, SoftTopKCosineLoss
+    from bsa_st.head.settings import DistillSettings
     from bsa_st.hub import load, save, save_sparse_encoder
-    from bsa_st.hub.remote import push_to_hub
-    from bsa_st.losses import BSALoss, CosineReconstructionLoss, SoftTopKCosineLoss
-    from bsa_st.module import BinarySparsityAlignment
+    from bsa_st.hub.push import push_to_hub
     from bsa_st.search import Index, search
-    from bsa_st.settings import DistillSettings
-    from bsa_st.shards.reader import ShardedCodes
-    from bsa_st.shards.run import encode_to_shards
+    from bsa_st.training.budgets import truncate
+    from bsa_st.training.distill import distill
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "BSALoss": "losses",
+    "BSALoss": "head.losses",
     "BinaryCodes": "codes",
-    "BinarySparsityAlignment": "module",
-    "CosineReconstructionLoss": "losses",
-    "DistillSettings": "settings",
+    "BinarySparsityAlignment": "head.layer",
+    "CosineReconstructionLoss": "head.losses",
+    "DistillSettings": "head.settings",
     "Explanation": "explain",
     "Index": "search.index",
-    "ShardedCodes": "shards.reader",
-    "SoftTopKCosineLoss": "losses",
-    "align": "align",
-    "distill": "distill",
-    "encode": "encoding",
-    "encode_embeddings": "encoding",
-    "encode_to_shards": "shards.run",
+    "ShardedCodes": "codes.shards",
+    "SoftTopKCosineLoss": "head.losses",
+    "distill": "training.distill",
+    "encode": "encoding.encode",
+    "encode_embeddings": "encoding.encode",
+    "encode_to_shards": "encoding.shards",
     "explain": "explain",
     "label_features": "explain.labels",
     "load": "hub",
-    "push_to_hub": "hub.remote",
+    "push_to_hub": "hub.push",
     "save": "hub",
     "save_sparse_encoder": "hub",
     "search": "search",
-    "truncate": "budgets",
+    "truncate": "training.budgets",
 }
 
 __all__ = ["BSAError", "BSALoss", "BinaryCodes", "BinarySparsityAlignment", "CosineReconstructionLoss", "DistillSettings"]
@@ -62,7 +60,6 @@ __all__ += [
     "Explanation",
     "Index",
     "SoftTopKCosineLoss",
-    "align",
     "distill",
     "encode",
     "encode_embeddings",
@@ -83,6 +80,9 @@ class _LazyPackage(ModuleType):
         module = importlib.import_module(f"bsa_st.{_HOMES[name]}")
         self.__dict__[name] = getattr(module, name)
         return self.__dict__[name]
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *__all__})
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, ModuleType) and _HOMES.get(name) == name:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from bsa_st.cache import cached_embeddings, texts_fingerprint
-from bsa_st.prompts import document_prompt
-from bsa_st.unitrows import TOLERANCE
+from bsa_st.inputs.embeddings import cached_embeddings, texts_fingerprint
+from bsa_st.inputs.prompts import document_prompt
+from bsa_st.inputs.unit_rows import TOLERANCE
 
 SAMPLE = 10_000
 
@@ -20,8 +20,8 @@ class EmbeddingStore:
 
     Args:
         encoder: The frozen dense model.
-        cache_dir: Folder of the cache on disk; default as in :func:`bsa_st.cache.cached_embeddings`.
-        precision: Number format in which the encoder computes the embeddings of evaluation texts, see :mod:`bsa_st.precision`.
+        cache_dir: Folder of the cache on disk; default as in :func:`bsa_st.inputs.embeddings.cached_embeddings`.
+        precision: Number format in which the encoder computes the embeddings of evaluation texts, see :mod:`bsa_st.inputs.precision`.
         show_progress_bar: Show a bar while texts are encoded.
 
     Attributes:

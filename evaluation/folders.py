@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bsa_st import BSAError
-from bsa_st.texts import numbered_lines
+from bsa_st.inputs.texts import numbered_lines
 
 RETRIEVAL_FILES = ("corpus.jsonl", "queries.jsonl", "qrels.tsv")
 QRELS_COLUMNS = ["query-id", "corpus-id", "score"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bsa_st.cache import encoder_fingerprint, texts_fingerprint
+from bsa_st.inputs.embeddings import encoder_fingerprint, texts_fingerprint
 from evaluation.embeddings import EmbeddingStore
 from evaluation.encoders import E5_LIKE, MINILM, MPNET, WORDLLAMA, Reshaped, load_encoder
 from evaluation.labelled import Collection, Pairs, read_tasks

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bsa_st import BSAError
-from bsa_st.texts import read_texts
+from bsa_st.inputs.texts import read_texts
 
 MIX = ("text_mix", "mix.txt.gz")
 QUERIES, DOCUMENTS, TRAINING = 1_000, 20_000, 30_000

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from bsa_st.texts import read_texts
+from bsa_st.inputs.texts import read_texts
 from evaluation.folders import read_retrieval
 from evaluation.tasks import EvaluationTask
 
@@ -20,7 +20,7 @@ def general_texts(data: Path | None, files: Sequence[Path], limit: int, seed: in
     Args:
         data: Folder with ``text_mix/mix.txt.gz`` (short passages) and ``retrieval_medquad`` (long passages), used when no
             ``files`` are given; a part that is not there is left out.
-        files: Text files in any form that :func:`bsa_st.texts.read_texts` takes.
+        files: Text files in any form that :func:`bsa_st.inputs.texts.read_texts` takes.
         limit: At most so many texts of each file, and of the short passages, drawn at random.
         seed: Seed of the draw.
 

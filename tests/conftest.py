@@ -17,12 +17,12 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 import bsa_st
-from bsa_st.cache import cached_embeddings
 from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
 from bsa_st.demo.run import packaged_teacher
 from bsa_st.explain.atlas import FeatureAtlas
 from bsa_st.explain.labels import label_features
 from bsa_st.explain.store import write_features
+from bsa_st.inputs.embeddings import cached_embeddings
 from tests.engine_server import EngineSample, running_postgres, sample_documents
 
 

@@ -15,13 +15,14 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from bsa_st import BSAError, cache, precision
-from bsa_st.cache import cached_embeddings
+from bsa_st import BSAError
+from bsa_st.inputs import embeddings, precision
+from bsa_st.inputs.embeddings import cached_embeddings
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "CHUNK_ROWS", 40)
+    monkeypatch.setattr(embeddings, "CHUNK_ROWS", 40)
 
 
 class Counting:
@@ -29,7 +30,7 @@ class Counting:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, stop_after: int | None = None) -> None:
         self.texts = 0
-        real = cache._encode_chunk
+        real = embeddings._encode_chunk
 
         def counted(encoder: SentenceTransformer, texts: list[str], batch_size: int) -> np.ndarray:
             if stop_after is not None and self.texts >= stop_after:
@@ -37,7 +38,7 @@ class Counting:
             self.texts += len(texts)
             return real(encoder, texts, batch_size)
 
-        monkeypatch.setattr(cache, "_encode_chunk", counted)
+        monkeypatch.setattr(embeddings, "_encode_chunk", counted)
 
 
 def only_entry(folder: Path) -> Path:
@@ -65,12 +66,12 @@ def test_other_texts_order_or_model_do_not_share_an_entry(
 ) -> None:
     embed(teacher, texts[:3], tmp_path)
     embed(teacher, texts[:3][::-1], tmp_path)
-    assert cache.texts_fingerprint(["ab", "c"]) != cache.texts_fingerprint(["a", "bc"])
-    before = cache.encoder_fingerprint(teacher)
+    assert embeddings.texts_fingerprint(["ab", "c"]) != embeddings.texts_fingerprint(["a", "bc"])
+    before = embeddings.encoder_fingerprint(teacher)
     with torch.no_grad():
         parameter = next(iter(teacher.parameters()))
         parameter[0, 0] += 1
-        changed = cache.encoder_fingerprint(teacher)
+        changed = embeddings.encoder_fingerprint(teacher)
         parameter[0, 0] -= 1
     assert changed != before
     assert len(list(tmp_path.iterdir())) == 2
@@ -117,10 +118,10 @@ def test_a_damaged_entry_is_found_and_rebuilt(
 def test_a_killed_process_leaves_whole_chunks_to_build_on(texts: list[str], tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("\n".join(texts[:3000]))
     program = (
-        "import sys; from bsa_st import cache; from bsa_st.demo.run import packaged_teacher; from bsa_st.texts import read_texts\n"
-        "cache.CHUNK_ROWS = 40\n"
+        "import sys; from bsa_st.inputs import embeddings; from bsa_st.demo.run import packaged_teacher; from bsa_st.inputs.texts import read_texts\n"
+        "embeddings.CHUNK_ROWS = 40\n"
         f"t = read_texts(r'{tmp_path / 'texts.txt'}'); m = packaged_teacher()\n"
-        f"cache.cached_embeddings(m, t, cache_dir=r'{tmp_path / 'cache'}', precision='float32', show_progress_bar=False)\n"
+        f"embeddings.cached_embeddings(m, t, cache_dir=r'{tmp_path / 'cache'}', precision='float32', show_progress_bar=False)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], env=os.environ.copy())
     deadline = time.monotonic() + 120
@@ -131,7 +132,7 @@ def test_a_killed_process_leaves_whole_chunks_to_build_on(texts: list[str], tmp_
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert manifests
-    manifest = cache._valid_manifest(manifests[0].parent, 3000)
+    manifest = embeddings._valid_manifest(manifests[0].parent, 3000)
     assert manifest is not None
     assert 0 < len(manifest.checksums) < 75
 
@@ -162,7 +163,7 @@ def test_a_full_disk_is_named_and_finished_chunks_stay(
 def test_an_encoder_that_gives_nan_is_refused(
     teacher: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "_encode_chunk", lambda *_: np.full((40, 384), np.nan, dtype=np.float32))
+    monkeypatch.setattr(embeddings, "_encode_chunk", lambda *_: np.full((40, 384), np.nan, dtype=np.float32))
     with pytest.raises(BSAError, match="NaN or infinite values within texts 1 to 40"):
         embed(teacher, texts[:40], tmp_path)
 
@@ -170,7 +171,7 @@ def test_an_encoder_that_gives_nan_is_refused(
 def test_values_beyond_float16_are_kept_in_float32(
     teacher: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "_encode_chunk", lambda *_: np.full((40, 384), 1e6, dtype=np.float32))
+    monkeypatch.setattr(embeddings, "_encode_chunk", lambda *_: np.full((40, 384), 1e6, dtype=np.float32))
     rows = embed(teacher, texts[:40], tmp_path)
     assert rows.dtype == np.float32
     assert rows[0, 0] == 1e6

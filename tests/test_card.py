@@ -13,8 +13,8 @@ from sentence_transformers import SentenceTransformer
 
 import bsa_st
 from bsa_st import BSAError
+from bsa_st.head.layer import head_of
 from bsa_st.hub.card import PLACEHOLDER, TAGS
-from bsa_st.monitor import head_of
 from tests.smallmodel import small_model
 
 

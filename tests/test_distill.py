@@ -13,9 +13,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 import bsa_st
 from bsa_st import BSAError
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.monitor import head_of
-from bsa_st.settings import DistillSettings
+from bsa_st.head.layer import BinarySparsityAlignment, head_of
+from bsa_st.head.settings import DistillSettings
 from bsa_st.training import train_head
 
 
@@ -163,10 +162,11 @@ def bad(kind: str) -> np.ndarray:
         (bad("width"), {}, "the embeddings have width 100, the teacher gives 384"),
         (bad("empty"), {}, "embeddings must be a float array"),
         (bad("int"), {}, "embeddings must be a float array"),
-        ("missing.npy", {}, "cannot read embeddings from missing.npy"),
+        (Path("missing.npy"), {}, "cannot read embeddings from missing.npy"),
         ([], {}, "no text in it"),
         (["a", ""], {}, "text 2 is empty"),
-        ("missing.txt", {}, "text file not found: missing.txt"),
+        (Path("missing.txt"), {}, "text file not found: missing.txt"),
+        ("texts.txt", {}, "a head is not trained on one text, got the str 'texts.txt'; a file is a pathlib.Path"),
         (["only one"], {}, "training needs at least 2 texts"),
         (["a", "b"], {"k": 65, "hidden_dim": 64}, "k must lie between 1 and hidden_dim = 64, got 65"),
         (["a", "b"], {"hidden_dim": 0}, "hidden_dim must lie"),

@@ -16,9 +16,10 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 import bsa_st
-from bsa_st import BSAError, cache, rowshards
-from bsa_st.rowshards import RowShards, cached_together, read_row_shards
-from bsa_st.settings import DistillSettings
+from bsa_st import BSAError
+from bsa_st.head.settings import DistillSettings
+from bsa_st.inputs import embeddings, row_shards
+from bsa_st.inputs.row_shards import RowShards, cached_together, read_row_shards
 from bsa_st.training import train_head
 from tests.smallmodel import WIDTH, WORDS, small_encoder
 
@@ -26,10 +27,11 @@ SETTINGS = {"hidden_dim": 64, "k": 8, "steps": 30, "noise": 0.0, "learning_rate"
 OPTIONS = [item for name, value in SETTINGS.items() for item in (f"--{name.replace('_', '-')}", str(value))]
 PROGRAM = """
 import json, os, runpy, sys, torch
-from bsa_st import rowshards, training
+from bsa_st import training
+from bsa_st.inputs import row_shards
 from tests.test_distributed import Losses
 
-rowshards.SHARD_ROWS = 500
+row_shards.SHARD_ROWS = 500
 rank, train = os.environ["RANK"], training.train_head
 
 def watched(*arguments, **options):
@@ -40,7 +42,7 @@ def watched(*arguments, **options):
     return head
 
 training.train_head = watched
-runpy.run_module("bsa_st.distill", run_name="__main__", alter_sys=True)
+runpy.run_module("bsa_st", run_name="__main__", alter_sys=True)
 """
 
 
@@ -171,8 +173,8 @@ def test_the_cache_of_a_large_collection_is_cut_and_gives_the_same_rows(
     encoder = bsa_st.distill.__globals__["load_teacher"](str(place / "teacher"))
     lines = (place / "texts.txt").read_text().splitlines()[:100]
     whole = cached_together(encoder, lines, cache_dir=tmp_path / "one", show_progress_bar=False)
-    monkeypatch.setattr(cache, "CHUNK_ROWS", 40)
-    monkeypatch.setattr(rowshards, "SHARD_ROWS", 40)
+    monkeypatch.setattr(embeddings, "CHUNK_ROWS", 40)
+    monkeypatch.setattr(row_shards, "SHARD_ROWS", 40)
     cut = cached_together(encoder, lines, cache_dir=tmp_path / "cut", show_progress_bar=False)
     assert isinstance(cut, RowShards)
     assert len(list((tmp_path / "cut").iterdir())) == 3

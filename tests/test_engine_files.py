@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bsa_st import BinaryCodes, BSAError
-from bsa_st.export import export_codes
+from bsa_st.codes.export import export_codes
 from tests.engine_server import EngineSample
 
 

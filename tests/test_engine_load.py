@@ -18,12 +18,12 @@ import pytest
 from typer.testing import CliRunner
 
 from bsa_st import BinaryCodes, BSAError, encode, load, save
-from bsa_st.cli import app
+from bsa_st.cli.main import app
 from bsa_st.codes.decoder import as_decoder
 from bsa_st.codes.file import BLOCK_TEXTS
 from bsa_st.codes.scoring import asymmetric_scores, top_k
-from bsa_st.codestream import stream_codes
-from bsa_st.encoding import split_model
+from bsa_st.codes.stream import stream_codes
+from bsa_st.encoding.encode import split_model
 from bsa_st.engines import connect
 from bsa_st.engines.base import Documents
 from bsa_st.engines.load import load_codes
@@ -50,7 +50,7 @@ def many_codes(engine_sample: EngineSample, count: int = MANY) -> BinaryCodes:
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "bsa_st.cli", "engine", *map(str, arguments)]
+    return [sys.executable, "-m", "bsa_st.cli.main", "engine", *map(str, arguments)]
 
 
 def run(*arguments: object) -> str:

@@ -16,16 +16,15 @@ from sentence_transformers import SentenceTransformer
 from sklearn.metrics import roc_auc_score
 
 from bsa_st import BinaryCodes, BSAError
-from bsa_st.cache import cached_embeddings, finished_embeddings
-from bsa_st.encoding import split_model
+from bsa_st.encoding.encode import split_model
 from bsa_st.explain.atlas import FeatureAtlas, Term
 from bsa_st.explain.collect import Collector, Extremes, Reservoir, logit_margins
 from bsa_st.explain.families import coactivation, families, feature_map, neighbours
 from bsa_st.explain.labels import label_features, short_label
 from bsa_st.explain.terms import feature_terms, held_out_auc
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.monitor import head_of
-from bsa_st.texts import stream_texts
+from bsa_st.head.layer import BinarySparsityAlignment, head_of
+from bsa_st.inputs.embeddings import cached_embeddings, finished_embeddings
+from bsa_st.inputs.texts import stream_texts
 
 
 def test_counts_margins_and_kinds_of_texts_are_those_of_the_codes(
@@ -255,6 +254,6 @@ def test_finished_embeddings_are_found_by_a_stream_of_the_texts(
 
 
 def _with_head(model: SentenceTransformer, head: BinarySparsityAlignment) -> SentenceTransformer:
-    from bsa_st.encoding import rebuild
+    from bsa_st.encoding.encode import rebuild
 
     return rebuild(model, [*list(model)[:-1], head.eval()])

@@ -18,7 +18,7 @@ import bsa_st
 from bsa_st import BSAError
 from bsa_st.explain.atlas import FeatureAtlas
 from bsa_st.explain.store import from_json, read_features, to_json, write_features
-from bsa_st.monitor import head_of
+from bsa_st.head.layer import head_of
 
 
 @pytest.fixture

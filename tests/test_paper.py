@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from bsa_st import BSAError
-from bsa_st.losses import BSALoss
-from bsa_st.module import BinarySparsityAlignment
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.losses import BSALoss
 from evaluation.paper import ablations, cost, domains, objectives
 from evaluation.paper.__main__ import app
 from evaluation.paper.bsa_variants import BSAVariant

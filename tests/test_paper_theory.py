@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal, norm
 
-from bsa_st.losses import SoftTopKCosineLoss
-from bsa_st.module import BinarySparsityAlignment
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.losses import SoftTopKCosineLoss
 from evaluation.embeddings import unit_rows
 from evaluation.paper.contrastive import LOSSES, alignment, bounded, gradients, info_nce, trained_with
 from evaluation.paper.overlapmeasured import CENTRES, Pairs, random_scores, sign_agreement, spread, topk_overlap

@@ -47,7 +47,7 @@ def test_commands_and_options_exist() -> None:
     for name, rest in commands:
         words = [name, *rest.split()[:1]] if name in ("engine", "index") else [name]
         text = subprocess.run(
-            [sys.executable, "-m", "bsa_st.cli", *words, "--help"], capture_output=True, text=True, check=True
+            [sys.executable, "-m", "bsa_st.cli.main", *words, "--help"], capture_output=True, text=True, check=True
         )
         assert all(option in text.stdout for option in re.findall(r"--[a-z-]+", rest))
     makefile = (ROOT / "Makefile").read_text()

@@ -11,8 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 import bsa_st
 from bsa_st import BSAError, DistillSettings
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.monitor import head_of
+from bsa_st.head.layer import BinarySparsityAlignment, head_of
 from bsa_st.training import train_head
 from bsa_st.training.refit import refined_cosine, refit
 

@@ -18,9 +18,9 @@ from sentence_transformers import SentenceTransformer
 
 import bsa_st
 from bsa_st import BSAError
-from bsa_st.cli import app, main
-from bsa_st.hub.remote import push_folder
-from bsa_st.monitor import head_of
+from bsa_st.cli.main import app, main
+from bsa_st.head.layer import head_of
+from bsa_st.hub.push import push_folder
 from tests.loopback_hub import TOKEN, Fault, LoopbackHub, loopback_hub
 from tests.smallmodel import small_model
 
@@ -93,7 +93,7 @@ def cached_blobs(tmp_path: Path) -> list[Path]:
 def test_round_trip_from_the_command_line_to_strangers_and_back(
     hub: LoopbackHub, folder: Path, model: SentenceTransformer, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "bsa_st.cli", "push", str(folder), NAME]
+    command = [sys.executable, "-m", "bsa_st.cli.main", "push", str(folder), NAME]
     result = subprocess.run(command, capture_output=True, text=True, env=environment(hub, tmp_path / "home"), check=False)
     assert result.returncode == 0, result.stderr
     repository = hub.repositories[NAME]

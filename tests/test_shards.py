@@ -20,10 +20,10 @@ from typer.testing import CliRunner
 
 import bsa_st
 from bsa_st import BinaryCodes, BSAError, Index, ShardedCodes, encode_to_shards
-from bsa_st.cli import app
-from bsa_st.codestream import stream_codes
-from bsa_st.shards.jobs import Recipe, Source
-from bsa_st.shards.pool import choose_devices, encode_locally
+from bsa_st.cli.main import app
+from bsa_st.codes.stream import stream_codes
+from bsa_st.encoding.jobs import Recipe, Source
+from bsa_st.encoding.pool import choose_devices, encode_locally
 from tests.smallmodel import WORDS, small_model
 
 COUNT = 2 * 4096 + 700
@@ -75,7 +75,7 @@ def copy(source: Path, target: Path) -> Path:
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "bsa_st.cli", "encode", *map(str, arguments)]
+    return [sys.executable, "-m", "bsa_st.cli.main", "encode", *map(str, arguments)]
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -113,7 +113,7 @@ def test_ray_writes_the_same_bytes_and_continues(model_folder: Path, text_file: 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'bsa-st[ray]'")
 def test_the_reader_of_ray_passes_errors_on_as_rows(lines: list[str]) -> None:
-    from bsa_st.shards.ray_engine import ShardEncoder, _datasource
+    from bsa_st.encoding.ray_engine import ShardEncoder, _datasource
 
     source = Source([*lines[:8192], " "], shard_texts=4096)
     rows = [table.to_pylist()[0] for task in _datasource(source, {0}).get_read_tasks(1) for table in task()]
@@ -316,21 +316,13 @@ def test_damage_is_named_when_it_is_met(damage: str, message: str, one: Path, tm
         ShardedCodes.open(folder).load()
 
 
-def test_positions_across_shards_and_the_index_are_those_of_all_codes(
-    model: SentenceTransformer, one: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_positions_across_shards_are_those_of_all_codes(one: Path) -> None:
     sharded, whole = ShardedCodes.open(one / "manifest.json"), ShardedCodes.open(one).load()
     rows = np.random.default_rng(0).permutation(COUNT)[:500]
     assert sharded[rows] == whole[rows]
     assert sharded[4000:4200] == whole[4000:4200]
     assert sharded[-1] == whole[-1]
     assert len(sharded[:0]) == 0
-    ids = np.arange(COUNT) * 3
-    built, expected = sharded.index(ids=ids, decoder=model), Index.build(whole, ids=ids, decoder=model)
-    assert np.array_equal(built.ids, expected.ids)
-    assert built.codes(ids) == expected.codes(ids)
-    with pytest.raises(BSAError, match=f"{COUNT} documents need {COUNT} ids"):
-        sharded.index(ids=[1, 2])
 
 
 def test_the_command_line_reads_shards(model_folder: Path, one: Path, tmp_path: Path) -> None:

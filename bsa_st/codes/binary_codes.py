@@ -165,7 +165,7 @@ class BinaryCodes:
             path: The file.
             memory_map: Leave packed codes in the file, to be read when they are used; every checksum is verified now.
         """
-        return file.read(Path(path), memory_map)
+        return file.read(cls, Path(path), memory_map)
 
     # -- container --------------------------------------------------------------------------------------------------
 

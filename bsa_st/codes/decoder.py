@@ -35,9 +35,9 @@ def as_decoder(source: Any, hidden_dim: int) -> Decoder | None:
         weight, offset, softening = (*source, 0.0)[:3]
     else:
         if not hasattr(source, "decoder_weight"):
-            from bsa_st.monitor import head_of
-
-            source = head_of(source)
+            source = source[-1] if len(source) else source
+        if not hasattr(source, "decoder_weight"):
+            raise BSAError("the model has no BSA head; load it with bsa_st.load instead of SentenceTransformer")
         weight, offset = source.decoder_weight.detach().cpu().numpy(), source.decoder_bias.detach().cpu().numpy()
         softening = float(source.length_softening)
     weight, offset = (np.ascontiguousarray(part, dtype=np.float32) for part in (weight, offset))

@@ -57,10 +57,11 @@ def write(path: Path, codes: BinaryCodes) -> None:
             file.write(body)
 
 
-def read(path: Path, memory_map: bool = False) -> BinaryCodes:
+def read(kind: type[BinaryCodes], path: Path, memory_map: bool = False) -> BinaryCodes:
     """Codes of a file.
 
     Args:
+        kind: :class:`~bsa_st.codes.BinaryCodes`, which reads its files through this module and so hands itself over.
         path: The file.
         memory_map: Leave packed blocks in the file.
 
@@ -74,7 +75,7 @@ def read(path: Path, memory_map: bool = False) -> BinaryCodes:
     except OSError as error:
         raise BSAError(f"cannot read codes file {path}: {error.strerror}") from error
     try:
-        return decode(data)
+        return decode(kind, data)
     except BSAError as error:
         raise BSAError(f"codes file {path}: {error}") from error
 
@@ -100,18 +101,16 @@ def encode_block_parts(codes: BinaryCodes, mappable: bool = False) -> tuple[list
     return [entry for entry, _ in blocks], [body for _, body in blocks]
 
 
-def decode(data: Any) -> BinaryCodes:
+def decode(kind: type[BinaryCodes], data: Any) -> BinaryCodes:
     """Inverse of :func:`encode`; raises :class:`BSAError` on anything that is not a whole, undamaged file.
 
     Packed codes stay where ``data`` is: they are not copied.
     """
-    from bsa_st.codes.binary_codes import BinaryCodes
-
     header, offset = read_header(data)
     begin = offset
     parts: list[BinaryCodes] = []
     for number, entry in enumerate(header["blocks"]):
-        parts.append(decode_block(header, number, data[offset : offset + entry["bytes"]]))
+        parts.append(decode_block(kind, header, number, data[offset : offset + entry["bytes"]]))
         offset += entry["bytes"]
     if offset != len(data):
         raise BSAError(f"{len(data) - offset} bytes too many at the end")
@@ -119,11 +118,11 @@ def decode(data: Any) -> BinaryCodes:
     if texts != header["texts"]:
         raise BSAError(f"header promises {header['texts']} texts, blocks hold {texts}")
     if not parts:
-        return BinaryCodes(np.zeros(0, np.uint16), [0], header["hidden_dim"])
+        return kind(np.zeros(0, np.uint16), [0], header["hidden_dim"])
     if all(part.is_packed for part in parts):
         whole = np.frombuffer(data, np.uint8)[begin:].reshape(texts, -1)
-        return BinaryCodes.from_packed(whole, header["hidden_dim"])
-    return BinaryCodes.concatenate(parts)
+        return kind.from_packed(whole, header["hidden_dim"])
+    return kind.concatenate(parts)
 
 
 def encode_block(codes: BinaryCodes, mappable: bool = False) -> tuple[dict[str, int], Any]:
@@ -137,10 +136,8 @@ def encode_block(codes: BinaryCodes, mappable: bool = False) -> tuple[dict[str, 
     return {"texts": len(codes), "bytes": size, "crc32": zlib.crc32(packed.data)}, packed.data
 
 
-def decode_block(header: dict[str, Any], number: int, body: Any) -> BinaryCodes:
+def decode_block(kind: type[BinaryCodes], header: dict[str, Any], number: int, body: Any) -> BinaryCodes:
     """The codes of a block's bytes; ``number`` says which entry of the header is theirs."""
-    from bsa_st.codes.binary_codes import BinaryCodes
-
     entry, dimensions = header["blocks"][number], header["hidden_dim"]
     if len(body) != entry["bytes"] or zlib.crc32(body) != entry["crc32"]:
         raise BSAError(f"block {number} of {len(header['blocks'])} is damaged or cut short")
@@ -148,12 +145,12 @@ def decode_block(header: dict[str, Any], number: int, body: Any) -> BinaryCodes:
     if "rice" not in entry:
         if entry["bytes"] != entry["texts"] * -(-dimensions // 8):
             raise BSAError(f"block {number} has a header entry with impossible sizes")
-        return BinaryCodes.from_packed(raw.reshape(entry["texts"], -1), dimensions)
+        return kind.from_packed(raw.reshape(entry["texts"], -1), dimensions)
     ids, counts = decode_gaps(entry, raw)
     indptr = np.concatenate([[0], np.cumsum(counts)])
     if len(ids) and (ids.min() < 0 or ids.max() >= dimensions):
         raise BSAError(f"block {number} holds features beyond hidden_dim = {dimensions}")
-    return BinaryCodes(ids, indptr, dimensions)
+    return kind(ids, indptr, dimensions)
 
 
 def read_header(data: Any) -> tuple[dict[str, Any], int]:

@@ -12,8 +12,8 @@ from sentence_transformers.util import quantize_embeddings
 from sklearn.metrics import ndcg_score
 
 from bsa_st.codes.scoring import asymmetric_scores, decode, idf, scores, top_k
-from bsa_st.encoding import encode_embeddings
-from bsa_st.module import BinarySparsityAlignment
+from bsa_st.encoding.encode import encode_embeddings
+from bsa_st.head.layer import BinarySparsityAlignment
 
 QUERIES_AT_ONCE = 500
 TIMED_ROUNDS = 3
@@ -87,9 +87,9 @@ def _baselines(documents: np.ndarray, queries: np.ndarray) -> dict[tuple[str, st
 def _codes(
     head: BinarySparsityAlignment, documents: np.ndarray, queries: np.ndarray
 ) -> dict[tuple[str, str], tuple[float, Score]]:
-    plain = encode_embeddings(head, documents)
+    plain = encode_embeddings(head, documents, refine=False)
     refined = encode_embeddings(head, documents, refine=True)
-    query_codes = encode_embeddings(head, queries)
+    query_codes = encode_embeddings(head, queries, refine=False)
     weights = idf(plain)
     decoder, offset = head.decoder_weight.detach().cpu().numpy(), head.decoder_bias.detach().cpu().numpy()
     softening = float(head.length_softening)

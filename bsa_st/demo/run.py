@@ -11,17 +11,17 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from bsa_st.atomic import atomic_file
-from bsa_st.cache import cached_embeddings
 from bsa_st.demo.compare import Row, compare
 from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
-from bsa_st.distill import load_teacher
-from bsa_st.encoding import put_behind
+from bsa_st.encoding.encode import put_behind
 from bsa_st.errors import BSAError
 from bsa_st.explain.labels import label_features
 from bsa_st.explain.page import write_page
+from bsa_st.head.settings import DistillSettings
 from bsa_st.hub import save
-from bsa_st.settings import DistillSettings
+from bsa_st.inputs.embeddings import cached_embeddings
 from bsa_st.training import train_head
+from bsa_st.training.distill import load_teacher
 
 BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 LICENSE, LANGUAGE = "apache-2.0", "en"

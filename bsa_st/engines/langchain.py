@@ -40,7 +40,7 @@ class BSAVectorStore(VectorStore):
     """
 
     def __init__(self, model: SentenceTransformer, engine: Engine) -> None:
-        from bsa_st.monitor import head_of
+        from bsa_st.head.layer import head_of
 
         self.model, self.engine = model, engine
         engine.create(int(head_of(model).hidden_dim))

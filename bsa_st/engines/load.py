@@ -14,10 +14,10 @@ from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_a
 from tqdm import tqdm
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.codestream import stream_codes
+from bsa_st.codes.stream import stream_codes
 from bsa_st.engines.base import Engine, Unavailable, check_width, keywords
 from bsa_st.errors import BSAError
-from bsa_st.texts import numbered_lines, stream_texts
+from bsa_st.inputs.texts import numbered_lines, stream_texts
 
 LOG = logging.getLogger(__name__)
 

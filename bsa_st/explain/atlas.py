@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bsa_st.module import BinarySparsityAlignment
+from bsa_st.head.layer import BinarySparsityAlignment
 
 RELIABLE_AUC = 0.8
 """A label whose terms predict firing on held-out texts at least so well (AUC) is called reliable."""

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.unitrows import unit_rows
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.inputs.unit_rows import unit_rows
 
 SAMPLE_TEXTS = 100_000
 SAMPLE_CHARACTERS = 1000

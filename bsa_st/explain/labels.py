@@ -9,16 +9,16 @@ import torch
 from sentence_transformers import SentenceTransformer
 from tqdm.auto import tqdm
 
-from bsa_st.encoding import split_model
+from bsa_st.encoding.encode import split_model
 from bsa_st.errors import BSAError
 from bsa_st.explain.atlas import Family, Feature, FeatureAtlas, Term, head_fingerprint
 from bsa_st.explain.collect import SAMPLE_TEXTS, Collected, Collector, chunks, clip
 from bsa_st.explain.families import coactivation, families, feature_map, name_clusters, neighbours
 from bsa_st.explain.terms import feature_terms
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.monitor import BATCH_CELLS
-from bsa_st.prompts import document_prompt
-from bsa_st.rowshards import Embeddings
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.inputs.prompts import document_prompt
+from bsa_st.inputs.row_shards import Embeddings
+from bsa_st.inputs.unit_rows import BATCH_CELLS
 
 SHOWN = 5
 CHARACTERS = 240
@@ -45,7 +45,7 @@ def label_features(
 
     Args:
         model: A model from :func:`bsa_st.distill` or :func:`bsa_st.load`.
-        texts: Documents, encoded with the model's prompt for them: any iterable of texts, e.g. :func:`bsa_st.texts.stream_texts` of a file.
+        texts: Documents, encoded with the model's prompt for them: any iterable of texts, e.g. :func:`bsa_st.inputs.texts.stream_texts` of a file.
         embeddings: Their dense embeddings, float (n, d), in the same order; default: computed on the way.
         shown: Texts kept per feature and kind (strongest, borderline, just off, nearest).
         sample: Size of the uniform sample.

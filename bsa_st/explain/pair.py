@@ -12,14 +12,14 @@ from sentence_transformers import SentenceTransformer
 
 from bsa_st.codes import BinaryCodes
 from bsa_st.codes.scoring import inverse_norms
-from bsa_st.encoding import encode_embeddings, split_model
+from bsa_st.encoding.encode import encode_embeddings, split_model
 from bsa_st.errors import BSAError
 from bsa_st.explain.atlas import FeatureAtlas
 from bsa_st.explain.words import responsible_words
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.prompts import document_prompt, query_prompt
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.inputs.prompts import document_prompt, query_prompt
+from bsa_st.inputs.texts import read_texts
 from bsa_st.search.exhaustive import Scoring
-from bsa_st.texts import read_texts
 
 UNKNOWN_CORPUS = 100_000
 """Texts that firing rates are taken to come from where the head's report does not say."""

@@ -14,7 +14,7 @@ from typing import Any
 from bsa_st.atomic import atomic_file
 from bsa_st.errors import BSAError
 from bsa_st.explain.atlas import Family, Feature, FeatureAtlas, Neighbour, Term, head_fingerprint
-from bsa_st.module import BinarySparsityAlignment
+from bsa_st.head.layer import BinarySparsityAlignment
 
 FILE = "features.json"
 FORMAT_VERSION = 1

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from bsa_st.encoding import split_model
+from bsa_st.encoding.encode import split_model
 
 MAX_WORDS = 64
 """Words beyond the first so many are not tried: each costs a forward pass."""

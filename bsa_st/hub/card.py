@@ -10,9 +10,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from sentence_transformers import SentenceTransformer
 
 from bsa_st.errors import BSAError
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.settings import is_compact
-from bsa_st.unrolled import MAX_DIM
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.settings import is_compact
+from bsa_st.head.unrolled import MAX_DIM
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
 PLACEHOLDER = "org/model-bsa"
@@ -162,7 +162,7 @@ def render(facts: CardFacts, name: str = PLACEHOLDER) -> str:
 
 
 def figures_of(figures: dict[str, Any]) -> dict[str, Any]:
-    """``active`` and ``figures`` of :class:`CardFacts` from those of :func:`bsa_st.monitor.code_statistics`; missing ones are left out."""
+    """``active`` and ``figures`` of :class:`CardFacts` from those of :func:`bsa_st.training.monitor.code_statistics`; missing ones are left out."""
     names = ("active_mean", "active_p5", "active_p95")
     active = {"plain": Active(*(figures[name] for name in names))} if all(name in figures for name in names) else {}
     return {

@@ -19,8 +19,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bsa_st.errors import BSAError
-from bsa_st.settings import MAX_DIM
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.settings import MAX_DIM
 
+FOLDER = "bsa"
+"""Where a model folder holds what plain sentence-transformers does not need."""
+FORMAT_VERSION = 2
 PICKLES = ("pytorch_model*.bin", "adapter_model*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.joblib", "*.dill")
 """Names of files that can run code when they are read."""
 
@@ -202,3 +206,28 @@ def _numel(shape: tuple[int, ...]) -> int:
     for size in shape:
         product *= size
     return product
+
+
+def load_head_config(folder: Path) -> BinarySparsityAlignment:
+    """The head that ``config.json`` in a ``bsa`` folder describes, on the meta device: sizes, but no weights."""
+    path = folder / "config.json"
+    config = read_json(path, dict)
+    version = config.get("format_version")
+    if type(version) is not int:
+        raise BSAError(f"{path}: no format_version")
+    if version < FORMAT_VERSION:
+        raise BSAError(
+            f"{path}: format version {version} is of an earlier bsa_st, without routes for queries and documents; load the model with bsa_st 0.1 "
+            "or distill it again, then save it"
+        )
+    if version > FORMAT_VERSION:
+        raise BSAError(f"{path}: format version {version} is newer than this bsa_st reads ({FORMAT_VERSION}); update bsa_st")
+    settings: dict[str, Any] = {key: config.get(key) for key in BinarySparsityAlignment.config_keys}
+    settings["nested"] = [] if settings["nested"] is None else settings["nested"]
+    if any(type(settings[key]) is not int for key in ("input_dim", "hidden_dim", "k")):
+        raise BSAError(f"{path}: input_dim, hidden_dim and k must be whole numbers, got {settings}")
+    try:
+        with torch.device("meta"):
+            return BinarySparsityAlignment(**settings)
+    except BSAError as error:
+        raise BSAError(f"{path}: {error}") from error

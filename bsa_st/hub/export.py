@@ -3,7 +3,7 @@
 Behind the encoder and its ``Normalize`` stands a ``Router``:
 
 - ``query``: one ``Dense``, the query weights ``w = V x``, with the unrolled encoder's own ``V``, which needs no offset.
-- ``document``: the unrolled encoder (:mod:`bsa_st.unrolled`), a ``Dense`` and ``Hardtanh`` for each step; then the code's division by the decoded
+- ``document``: the unrolled encoder (:mod:`bsa_st.head.unrolled`), a ``Dense`` and ``Hardtanh`` for each step; then the code's division by the decoded
   length, so that ``w . h / sqrt(|x_hat|^2 + softening)`` ranks as exact scores do. Values are 0 or one positive number per text.
 - ``code``, the default: 0/1 codes of the linear encoder, which compare best with each other.
 
@@ -14,7 +14,7 @@ and one more with ``Hardsigmoid`` and the offset -3 makes 0, 0 and 1 of them; sc
 Last stands a second ``Router`` that changes nothing. ``SparseEncoder(folder)`` would otherwise put an untrained layer on top without a word; it asks the last module for its
 width, gets none and says so.
 
-Codes wider than :data:`~bsa_st.unrolled.MAX_DIM` have the linear encoder's 0/1 codes on both routes, undivided: the other matrices would grow with ``D^2``.
+Codes wider than :data:`~bsa_st.head.unrolled.MAX_DIM` have the linear encoder's 0/1 codes on both routes, undivided: the other matrices would grow with ``D^2``.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from sentence_transformers.sentence_transformer.modules import Dropout, Normaliz
 from sentence_transformers.util import import_from_string
 from torch import Tensor, nn
 
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.unrolled import HALF_RANGE, MAX_DIM, power_of_two_below
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.unrolled import HALF_RANGE, MAX_DIM, power_of_two_below
 
 STOCK_MODULES = 2
 EPSILON = 2.0**-11
@@ -111,7 +111,7 @@ def _linear(head: BinarySparsityAlignment, activation: nn.Module) -> list[Module
     """The linear encoder as two layers (d -> d + 1 -> D): the first subtracts the mean and puts a constant column in front, the second applies ``[b, W]``.
 
     Both are scaled by powers of two so large that the activation saturates, which changes no rounding: in threshold mode the codes equal those of
-    :class:`~bsa_st.module.BinarySparsityAlignment` bit for bit. A Hardsigmoid gives 0.5 where float32 rounds a logit to exactly 0, about once in 10^9.
+    :class:`~bsa_st.head.layer.BinarySparsityAlignment` bit for bit. A Hardsigmoid gives 0.5 where float32 rounds a logit to exactly 0, about once in 10^9.
     """
     d = head.input_dim
     scale = power_of_two_below(HALF_RANGE / 2, head.input_bound)

@@ -19,20 +19,28 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.modules import Dense
 
-from bsa_st.encoding import CARD_KEYS, rebuild, split_model
+from bsa_st.encoding.encode import CARD_KEYS, rebuild, split_model
 from bsa_st.errors import BSAError
 from bsa_st.explain.store import FILE as FEATURES
 from bsa_st.explain.store import read_features, write_features
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.unrolled import UnrolledEncoder, layer_shapes, steps_that_fit
 from bsa_st.hub.card import model_card
-from bsa_st.hub.checks import check_dense, check_encoder, check_header, read_json, read_layer
+from bsa_st.hub.checks import (
+    FOLDER,
+    FORMAT_VERSION,
+    check_dense,
+    check_encoder,
+    check_header,
+    load_head_config,
+    read_json,
+    read_layer,
+)
 from bsa_st.hub.export import STOCK_MODULES, common_name, named_modules, router_config, stock_modules
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.unrolled import UnrolledEncoder, layer_shapes, steps_that_fit
+from bsa_st.hub.remote import download
 
-FORMAT_VERSION = 2
 ROUTER_CONFIG = "router_config.json"
 WEIGHTS = "model.safetensors"
-FOLDER = "bsa"
 
 
 def save(model: SentenceTransformer, folder: str | Path) -> None:
@@ -100,13 +108,12 @@ def load(
         **kwargs: Passed to :class:`sentence_transformers.SentenceTransformer`, e.g. ``model_kwargs``.
 
     Returns:
-        The encoder's modules followed by a :class:`~bsa_st.module.BinarySparsityAlignment`, in evaluation mode.
+        The encoder's modules followed by a :class:`~bsa_st.head.layer.BinarySparsityAlignment`, in evaluation mode.
 
     Raises:
         BSAError: If the model is missing, has no ``bsa`` folder, or a file of it is damaged, does not fit or is newer
             than this version; the message names the file.
     """
-    from bsa_st.hub.remote import download  # it builds on this module
 
     folder = Path(name_or_folder)
     if not folder.is_dir():
@@ -180,31 +187,6 @@ def load_head(folder: Path) -> BinarySparsityAlignment:
     if (folder / FEATURES).is_file():
         head.labels = read_features(folder / FEATURES, head)
     return head.eval()
-
-
-def load_head_config(folder: Path) -> BinarySparsityAlignment:
-    """The head that ``config.json`` in a ``bsa`` folder describes, on the meta device: sizes, but no weights."""
-    path = folder / "config.json"
-    config = read_json(path, dict)
-    version = config.get("format_version")
-    if type(version) is not int:
-        raise BSAError(f"{path}: no format_version")
-    if version < FORMAT_VERSION:
-        raise BSAError(
-            f"{path}: format version {version} is of an earlier bsa_st, without routes for queries and documents; load the model with bsa_st 0.1 "
-            "or distill it again, then save it"
-        )
-    if version > FORMAT_VERSION:
-        raise BSAError(f"{path}: format version {version} is newer than this bsa_st reads ({FORMAT_VERSION}); update bsa_st")
-    settings: dict[str, Any] = {key: config.get(key) for key in BinarySparsityAlignment.config_keys}
-    settings["nested"] = [] if settings["nested"] is None else settings["nested"]
-    if any(type(settings[key]) is not int for key in ("input_dim", "hidden_dim", "k")):
-        raise BSAError(f"{path}: input_dim, hidden_dim and k must be whole numbers, got {settings}")
-    try:
-        with torch.device("meta"):
-            return BinarySparsityAlignment(**settings)
-    except BSAError as error:
-        raise BSAError(f"{path}: {error}") from error
 
 
 def export(encoder: SentenceTransformer, head: BinarySparsityAlignment) -> SentenceTransformer:

@@ -11,12 +11,12 @@ from bsa_st.codes import BinaryCodes
 from bsa_st.codes.scoring import BLOCK_CELLS, Hits, asymmetric_scores, decode, idf, scores
 from bsa_st.codes.scoring import top_k as best_of
 from bsa_st.errors import BSAError
-from bsa_st.prompts import query_prompt
+from bsa_st.inputs.prompts import query_prompt
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from bsa_st.module import BinarySparsityAlignment
+    from bsa_st.head.layer import BinarySparsityAlignment
 
 Scoring = Literal["overlap", "cosine", "idf", "decoded", "asymmetric"]
 
@@ -49,8 +49,8 @@ def search(
     """
     if scoring not in get_args(Scoring):
         raise BSAError(f"scoring must be one of {', '.join(get_args(Scoring))}, got {scoring!r}")
-    from bsa_st.encoding import split_model
-    from bsa_st.texts import read_texts
+    from bsa_st.encoding.encode import split_model
+    from bsa_st.inputs.texts import read_texts
 
     encoder, head = split_model(model)
     if documents.hidden_dim != head.hidden_dim:
@@ -66,12 +66,12 @@ def search(
 def _scorer(
     head: BinarySparsityAlignment, dense: np.ndarray, documents: BinaryCodes, scoring: Scoring
 ) -> Callable[[slice], np.ndarray]:
-    from bsa_st.encoding import encode_embeddings
+    from bsa_st.encoding.encode import encode_embeddings
 
     decoder, offset = head.decoder_weight.detach().cpu().numpy(), head.decoder_bias.detach().cpu().numpy()
     softening = float(head.length_softening)
     if scoring in ("overlap", "cosine", "idf"):
-        codes = encode_embeddings(head, dense)
+        codes = encode_embeddings(head, dense, refine=False)
         weights = idf(documents) if scoring == "idf" else None
         return lambda part: scores(codes[part], documents, "cosine" if scoring == "cosine" else "overlap", weights)
     if scoring == "decoded":

@@ -167,7 +167,7 @@ def _codes(file: IO[bytes], header: dict[str, Any], raw: np.ndarray, begin: int)
         return BinaryCodes.from_packed(raw[begin:].reshape(-1, width), header["hidden_dim"])
     parts = []
     for number, entry in enumerate(blocks):
-        parts.append(decode_block(header, number, raw[offset : offset + entry["bytes"]]))
+        parts.append(decode_block(BinaryCodes, header, number, raw[offset : offset + entry["bytes"]]))
         offset += entry["bytes"]
     return BinaryCodes.concatenate(parts) if parts else BinaryCodes([], [0], header["hidden_dim"])
 

@@ -23,11 +23,11 @@ def encode_documents(
     model: SentenceTransformer, texts: Iterable[str], batch_size: int = 32, show_progress_bar: bool = False
 ) -> BinaryCodes:
     """Codes of texts as an index stores them: refined, encoded with the model's prompt for documents."""
-    from bsa_st.encoding import encode
-    from bsa_st.prompts import document_prompt
+    from bsa_st.encoding.encode import encode
+    from bsa_st.inputs.prompts import document_prompt
 
     options = {"prompt_name": document_prompt(model), "batch_size": batch_size, "show_progress_bar": show_progress_bar}
-    return encode(model, texts, refine=True, **options)  # type: ignore[arg-type]
+    return encode(model, texts, **options)  # type: ignore[arg-type]
 
 
 def decoder_for(model: Any, saved: Decoder | None, hidden_dim: int, name: str) -> Decoder | None:
@@ -71,8 +71,8 @@ def prepared(
     if scoring != "asymmetric":
         if model is None:
             raise BSAError(f"{scoring} scores need codes as queries, or the model that encodes them")
-        from bsa_st.encoding import encode_embeddings
-        from bsa_st.monitor import head_of
+        from bsa_st.encoding.encode import encode_embeddings
+        from bsa_st.head.layer import head_of
 
         codes = encode_embeddings(head_of(model), dense, refine=scoring == "decoded")
         return scoring, decode(codes, *_needed(decoder, scoring)[:2]) if scoring == "decoded" else codes
@@ -94,9 +94,9 @@ def _dense(queries: Any, model: SentenceTransformer | None, prompt: str | None) 
     if isinstance(queries, (list, tuple)) and queries and all(isinstance(query, str) for query in queries):
         if model is None:
             raise BSAError("searching texts needs the model: Index.open(path, model=...)")
-        from bsa_st.encoding import split_model
-        from bsa_st.prompts import query_prompt
-        from bsa_st.texts import read_texts
+        from bsa_st.encoding.encode import split_model
+        from bsa_st.inputs.prompts import query_prompt
+        from bsa_st.inputs.texts import read_texts
 
         encoder, _ = split_model(model)
         prompt = query_prompt(encoder, prompt)

@@ -1,6 +1,6 @@
 """Refit: alternating least squares between refined codes and the decoder, no gradient through the code.
 
-Each round refines the codes of training texts with the present decoder (:mod:`bsa_st.refine`) and solves ridge least squares for ``V`` and ``c`` on them:
+Each round refines the codes of training texts with the present decoder (:mod:`bsa_st.head.refine`) and solves ridge least squares for ``V`` and ``c`` on them:
 ``(H^T H + r I) V = H^T (X - c) + r V_old``. The ridge pulls to the old decoder with the weight of ``r`` texts, so that an atom that fires rarely moves
 little and one that never fires stays; held-out rows choose ``r``. They also decide when to stop, and which round's decoder is kept. At the end the linear
 encoder is fitted to the refined codes, and kept where its plain codes decode better than before.
@@ -22,11 +22,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from bsa_st.elastic import best_amplitude, prefix_head, scale_decoder
-from bsa_st.encoding import refined_codes
+from bsa_st.encoding.encode import refined_codes
 from bsa_st.errors import BSAError
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.monitor import batches
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.nested import best_amplitude, prefix_head, scale_decoder
+from bsa_st.inputs.unit_rows import batches
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bsa_st.encoding import encode_embeddings
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.refine import weigh_mean
+from bsa_st.encoding.encode import encode_embeddings
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.refine import weigh_mean
 
 DIVISIONS = (1.0, 0.875, 0.75, 0.625, 0.5, 0.25)
 """How much of a decoded length is divided away, to first order, by the softenings that are tried."""

@@ -24,24 +24,24 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from bsa_st.atomic import atomic_file
-from bsa_st.budgets import measure_budgets
-from bsa_st.cachedrows import CachedRows, Student
-from bsa_st.distributed import PATIENCE, is_first, join, share
 from bsa_st.errors import BSAError
-from bsa_st.hardware import hardware_name
-from bsa_st.losses import BSALoss
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.monitor import HeadEvaluator, code_statistics
-from bsa_st.objectives import make_objective
-from bsa_st.objectives.base import Objective, ObjectiveLoss
-from bsa_st.objectives.binarise import binarise
-from bsa_st.precision import has_fast_bfloat16
-from bsa_st.rowshards import Embeddings
-from bsa_st.settings import DistillSettings
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.losses import BSALoss
+from bsa_st.head.objectives import make_objective
+from bsa_st.head.objectives.base import Objective, ObjectiveLoss
+from bsa_st.head.objectives.binarise import binarise
+from bsa_st.head.settings import DistillSettings
+from bsa_st.inputs.distributed import PATIENCE, is_first, join, share
+from bsa_st.inputs.precision import has_fast_bfloat16
+from bsa_st.inputs.row_shards import Embeddings
+from bsa_st.inputs.unit_rows import unit_rows
+from bsa_st.training.budgets import measure_budgets
+from bsa_st.training.cached_rows import CachedRows, Student
+from bsa_st.training.hardware import hardware_name
+from bsa_st.training.monitor import HeadEvaluator, code_statistics
 from bsa_st.training.refit import refit
 from bsa_st.training.statistics import FOUND_DOCUMENTS, FOUND_QUERIES, choose_softening
 from bsa_st.training.unroll import fit_unrolled
-from bsa_st.unitrows import unit_rows
 
 INITIAL_SAMPLE = 8192
 FIRING_SAMPLE = 20_000
@@ -67,7 +67,7 @@ def train_head(
 ) -> BinarySparsityAlignment:
     """Train a head from dense embeddings, float (n, d); see :func:`distill` for the other arguments.
 
-    Training runs on embeddings of length 1 (:mod:`bsa_st.unitrows`), so that learning rates mean the same for every encoder. An ``objective``
+    Training runs on embeddings of length 1 (:mod:`bsa_st.inputs.unit_rows`), so that learning rates mean the same for every encoder. An ``objective``
     of one's own takes the place of the one that the settings name.
 
     Raises:
@@ -98,6 +98,7 @@ def train_head(
             device=str(device),
             model_card_data=SentenceTransformerModelCardData(generate_widget_examples=False),
         )
+        student.model_card_data.widget = [{}]  # so that the trainer looks for no examples among row numbers
         with tempfile.TemporaryDirectory() as scratch:
             arguments = _training_arguments(settings, checkpoint_dir, scratch, torch.device(device), show_progress_bar)
             trainer = SentenceTransformerTrainer(

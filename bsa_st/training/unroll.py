@@ -1,6 +1,6 @@
 """Schedules for the unrolled encoder: the few steps that decode best, found by a random search.
 
-A schedule has ten numbers (:class:`~bsa_st.unrolled.StepSchedule`: each of its fields is linear between three knots), and what a schedule is worth is one pass over
+A schedule has ten numbers (:class:`~bsa_st.head.unrolled.StepSchedule`: each of its fields is linear between three knots), and what a schedule is worth is one pass over
 a few hundred texts; so they are searched without gradients, by a (1+1) evolution strategy: a random change is kept where the mean cosine of ``x`` and ``x_hat`` rises, in the basis of refinement, and the changes' size follows
 how often that happens. The steps found like this grow far beyond what would be stable in the long run.
 
@@ -19,18 +19,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bsa_st.encoding import refined_codes
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.refine import weigh_mean
+from bsa_st.encoding.encode import refined_codes
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.refine import weigh_mean
+from bsa_st.head.unrolled import Steps, StepSchedule, UnrolledEncoder, run_layers, steps_that_fit, unroll
 from bsa_st.training.statistics import best_softening
-from bsa_st.unrolled import Steps, StepSchedule, UnrolledEncoder, run_layers, steps_that_fit, unroll
 
 SAMPLE = 800
 FITTED_ROWS = 20_000
 RIDGE = 1000.0
 """The pull to the old decoder, in texts."""
-FIRST = ((1.0, 2.0, 2.5), (0.0, 0.4, 0.7), (0.0, 1.0, 3.0))
-"""Logarithm of the step, push and logarithm of the damping to start from, at three knots."""
+FIRST = ((-1.3, 2.3, 2.4), (1.2, 1.0, 1.6), (2.0, 1.5, 2.6))
+"""Logarithm of the step, push and logarithm of the damping to start from, at three knots: what searches for compact heads ended near."""
 
 CHANGES = (0.2, 0.2, 0.7)
 """Their standard deviations in the first changes."""

@@ -17,9 +17,9 @@ from scipy import sparse
 from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder
 
 from bsa_st import DistillSettings, encode_embeddings
-from bsa_st.cache import texts_fingerprint
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.settings import Selection
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.settings import Selection
+from bsa_st.inputs.embeddings import texts_fingerprint
 from bsa_st.training import train_head
 from evaluation.paper.methods.sparse import CSR
 
@@ -48,7 +48,7 @@ class TrainedHead(ABC):
 
 
 class BSAHead(TrainedHead):
-    """A :class:`~bsa_st.module.BinarySparsityAlignment`."""
+    """A :class:`~bsa_st.head.layer.BinarySparsityAlignment`."""
 
     def __init__(self, head: BinarySparsityAlignment) -> None:
         super().__init__(f"bsa-{head.selection}")
@@ -59,7 +59,7 @@ class BSAHead(TrainedHead):
         return self.head.decoder_weight.detach().numpy()
 
     def encode(self, dense: np.ndarray) -> sparse.csr_matrix:
-        return encode_embeddings(self.head, dense).to_scipy()
+        return encode_embeddings(self.head, dense, refine=False).to_scipy()
 
 
 class CSRHead(TrainedHead):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.objectives import Objective
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.objectives import Objective
 
 Initialisation = Literal["random", "data", "principal"]
 PRINCIPAL = 128

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bsa_st.module import BinarySparsityAlignment
+from bsa_st.head.layer import BinarySparsityAlignment
 
 EDGES = np.arange(-12.0, 6.01, 0.5)
 BATCH = 256

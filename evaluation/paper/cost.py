@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from bsa_st import DistillSettings, encode_embeddings
-from bsa_st.cachedrows import CachedRows, Student
-from bsa_st.losses import BSALoss
-from bsa_st.module import BinarySparsityAlignment
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.losses import BSALoss
 from bsa_st.training import train_head
+from bsa_st.training.cached_rows import CachedRows, Student
 from evaluation.markdown import markdown_table
 from evaluation.paper.cells import Cell, Results
 from evaluation.paper.figures import picture

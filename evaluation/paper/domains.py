@@ -12,9 +12,9 @@ from transformers import TrainerCallback
 
 from bsa_st import BSAError, DistillSettings
 from bsa_st.demo.hpo import load_concepts, synonym_task
-from bsa_st.monitor import code_statistics
-from bsa_st.texts import numbered_lines
+from bsa_st.inputs.texts import numbered_lines
 from bsa_st.training import train_head
+from bsa_st.training.monitor import code_statistics
 from evaluation.folders import find_file
 from evaluation.markdown import markdown_table, score
 from evaluation.paper.cells import Cell, Results

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from bsa_st import DistillSettings
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.monitor import code_statistics
-from bsa_st.objectives import Objective
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.objectives import Objective
 from bsa_st.training import train_head
+from bsa_st.training.monitor import code_statistics
 from bsa_st.training.refit import refit
 from evaluation.paper.inputs import Inputs
 from evaluation.paper.methods.bsa import BSA, Variant

@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 
 from bsa_st import BSAError
 from bsa_st.demo.hpo import load_concepts, synonym_task
-from bsa_st.texts import read_texts
+from bsa_st.inputs.texts import read_texts
 from evaluation.embeddings import EmbeddingStore
 from evaluation.encoders import MINILM, load_encoder
 from evaluation.folders import RetrievalData, read_pairs

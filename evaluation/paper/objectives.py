@@ -10,8 +10,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from bsa_st.objectives import make_objective
-from bsa_st.settings import OBJECTIVES
+from bsa_st.head.objectives import make_objective
+from bsa_st.head.settings import OBJECTIVES
 from evaluation.markdown import markdown_table, score
 from evaluation.paper.cells import Cell, Results
 from evaluation.paper.figures import picture

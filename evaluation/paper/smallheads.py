@@ -13,8 +13,8 @@ from safetensors.torch import load, save
 
 from bsa_st import DistillSettings
 from bsa_st.atomic import atomic_file
-from bsa_st.cache import default_cache_dir
-from bsa_st.module import BinarySparsityAlignment
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.inputs.embeddings import default_cache_dir
 from bsa_st.training import train_head
 from evaluation.embeddings import EmbeddingStore, unit_rows
 from evaluation.encoders import MINILM, load_encoder

@@ -7,8 +7,8 @@ import torch
 from scipy import sparse
 
 from bsa_st import BinaryCodes
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.objectives import Objective
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.objectives import Objective
 from evaluation.embeddings import unit_rows
 from evaluation.paper.methods.base import DecodedMethod, Encoded, sample_rows
 from evaluation.paper.methods.sparse import SparseValues

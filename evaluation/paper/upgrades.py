@@ -8,9 +8,9 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.linalg import orthogonal_procrustes
 
 from bsa_st import BinaryCodes, encode_embeddings
-from bsa_st.align import orthogonal_map
 from bsa_st.codes.scoring import asymmetric_scores, decode
 from evaluation.embeddings import unit_rows
 from evaluation.encoders import MINILM, WORDLLAMA
@@ -57,8 +57,8 @@ def render(results: Results, pictures: Path) -> str:
         table = markdown_table(["queries and documents", "nDCG@10", "of encoding again"], body)
         parts.append(f"**{result['upgrade']}** (mean of {', '.join(result['tasks'])})\n\n{table}")
     parts.append(
-        "Float queries and refined codes with their scale byte, scored by the decoder, unless a row says otherwise. `bsa_st.align(new, old,\n"
-        "texts)` gives the orthogonal map, here from general texts; the linear one is ridge regression on the same texts. Moved codes are old codes,\n"
+        "Float queries and refined codes with their scale byte, scored by the decoder, unless a row says otherwise. The\n"
+        "orthogonal map is fitted to general texts; the linear one is ridge regression on the same texts. Moved codes are old codes,\n"
         "decoded and encoded again by the new head: no text is needed. Encoders have heads of the same size."
     )
     return "\n\n".join(parts)
@@ -179,3 +179,11 @@ def _plot(results: Results, pictures: Path) -> str:
     axes.legend(fontsize=7)
     axes.set_title("dashed: encoded again; dotted: before the upgrade; dash-dotted: nothing done", fontsize=7)
     return picture(figure, pictures, "upgrades", "Cross-version nDCG@10 by the number of texts behind the map")
+
+
+def orthogonal_map(new: np.ndarray, old: np.ndarray) -> np.ndarray:
+    """The (semi-)orthogonal map between two embedding spaces that fits pairs of rows best, keeping mean lengths: (d_new, d_old)."""
+    width = max(new.shape[1], old.shape[1])
+    rotation, _ = orthogonal_procrustes(*(np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in (new, old)))
+    rotation = rotation[: new.shape[1], : old.shape[1]]
+    return np.asarray(rotation * (np.linalg.norm(old) / np.linalg.norm(new @ rotation)), dtype=np.float32)

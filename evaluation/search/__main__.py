@@ -23,8 +23,8 @@ import typer
 
 from bsa_st import BSAError
 from bsa_st.atomic import atomic_file
-from bsa_st.cache import cached_embeddings
-from bsa_st.texts import read_texts
+from bsa_st.inputs.embeddings import cached_embeddings
+from bsa_st.inputs.texts import read_texts
 from evaluation.cli import HERE
 from evaluation.console import run_command
 from evaluation.encoders import MINILM, load_encoder

@@ -11,10 +11,10 @@ from scipy import sparse
 
 from bsa_st import BinaryCodes, BSAError, DistillSettings, encode_embeddings
 from bsa_st.codes.scoring import asymmetric_scores, decode, idf, inverse_norms, scores
-from bsa_st.elastic import truncate_head
-from bsa_st.module import BinarySparsityAlignment
-from bsa_st.monitor import code_statistics
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.nested import truncate_head
 from bsa_st.training import train_head
+from bsa_st.training.monitor import code_statistics
 from evaluation.paper.methods.base import Encoded, Method, rescore, sample_rows
 
 PROBE_FEATURES = 128
@@ -96,7 +96,7 @@ class BSA(Method):
         }
 
     def encode(self, dense: np.ndarray) -> BinaryCodes:
-        return encode_embeddings(self.head, dense, **self.variant.encode_options)
+        return encode_embeddings(self.head, dense, **{"refine": False, **self.variant.encode_options})
 
     def stored_bytes(self, documents: Encoded, scoring: str) -> float:
         codes: BinaryCodes = documents.codes
@@ -104,7 +104,7 @@ class BSA(Method):
 
     def query_codes(self, queries: Encoded) -> BinaryCodes:
         """Codes of texts in the role of queries."""
-        return encode_embeddings(self.head, queries.dense) if self.variant.encode_options else queries.codes
+        return encode_embeddings(self.head, queries.dense, refine=False) if self.variant.encode_options else queries.codes
 
     def scores(self, queries: Encoded, documents: Encoded, scoring: str) -> np.ndarray:
         if scoring == "symmetric":

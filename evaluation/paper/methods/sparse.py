@@ -20,9 +20,9 @@ from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from bsa_st import BinaryCodes
-from bsa_st.cachedrows import CachedRows
-from bsa_st.precision import has_fast_bfloat16
-from bsa_st.settings import DistillSettings
+from bsa_st.head.settings import DistillSettings
+from bsa_st.inputs.precision import has_fast_bfloat16
+from bsa_st.training.cached_rows import CachedRows
 from evaluation.embeddings import unit_rows
 from evaluation.paper.methods.base import DecodedMethod, Encoded
 

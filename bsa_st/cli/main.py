@@ -1,0 +1,298 @@
+"""The command line ``bsa-st``. Every user error is one line on standard error and exit status 2."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bsa_st import __version__
+from bsa_st.atomic import check_output
+from bsa_st.cli import engines as engines_cli
+from bsa_st.cli import models
+from bsa_st.cli import search as search_commands
+from bsa_st.cli.features import explain, explore
+from bsa_st.errors import BSAError
+from bsa_st.head.settings import DistillSettings, help_texts, parse_nested
+
+app = typer.Typer(
+    name="bsa-st",
+    help="Binary sparse codes for sentence-transformers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
+)
+
+DEFAULT = DistillSettings()
+HELP = help_texts()
+
+HiddenDim = Annotated[int, typer.Option(help=HELP["hidden_dim"])]
+K = Annotated[int, typer.Option(help=HELP["k"])]
+Selection = Annotated[str, typer.Option(help=HELP["selection"])]
+Nested = Annotated[list[str] | None, typer.Option(help=HELP["nested"] + " May be given several times.  [default: none]")]
+ObjectiveName = Annotated[str, typer.Option("--objective", help=HELP["objective"])]
+AlignmentWeight = Annotated[float, typer.Option(help=HELP["alignment_weight"])]
+Steps = Annotated[int, typer.Option(help=HELP["steps"])]
+BatchSize = Annotated[int, typer.Option(help=HELP["batch_size"])]
+LearningRate = Annotated[float, typer.Option(help=HELP["learning_rate"])]
+Noise = Annotated[float, typer.Option(help=HELP["noise"])]
+RefitRounds = Annotated[int, typer.Option(help=HELP["refit_rounds"])]
+UnrollTrials = Annotated[int, typer.Option(help=HELP["unroll_trials"])]
+HeldOut = Annotated[float, typer.Option(help=HELP["held_out"])]
+EvalSteps = Annotated[int, typer.Option(help=HELP["eval_steps"])]
+Seed = Annotated[int, typer.Option(help=HELP["seed"])]
+CacheDir = Annotated[Path | None, typer.Option(help="Folder of the embedding cache.  [default: ~/.cache/bsa_st]")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the table to this file too, as JSON.")]
+Column = Annotated[str, typer.Option(help="Field that holds the text in .jsonl and .parquet files.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there, of whatever kind.")]
+Texts = Annotated[Path, typer.Argument(help="Texts: .txt, .txt.gz (one a line), .jsonl, .jsonl.gz or .parquet.")]
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where to save the model.")] = Path("demo-model"),
+    hidden_dim: HiddenDim = DEFAULT.hidden_dim,
+    k: K = 72,
+    selection: Selection = DEFAULT.selection,
+    steps: Steps = DEFAULT.steps,
+    seed: Seed = DEFAULT.seed,
+    concepts: Annotated[int | None, typer.Option(help="Use only the first so many concepts.  [default: all]")] = None,
+    cache_dir: CacheDir = None,
+    json: Json = None,
+) -> None:
+    """Train on the Human Phenotype Ontology with all-MiniLM-L6-v2 and compare with float and sign vectors."""
+    from bsa_st.demo.run import format_report, run_demo, write_json
+
+    models.quiet()
+    settings = DistillSettings(hidden_dim=hidden_dim, k=k, selection=selection, steps=steps, seed=seed)  # type: ignore[arg-type]
+    result = run_demo(folder, settings, texts=concepts, cache_dir=cache_dir)
+    typer.echo(format_report(result))
+    typer.echo(f"Model saved in {folder}")
+    if json is not None:
+        write_json(result, json)
+
+
+@app.command()
+def distill(
+    teacher: Annotated[str, typer.Argument(help="Name on the Hub or folder of a sentence-transformers model.")],
+    texts: Annotated[
+        Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet) or their embeddings (.npy, or a folder of .npy).")
+    ],
+    folder: Annotated[Path, typer.Argument(help="Where to save the model.")],
+    code_bytes: Annotated[
+        int | None,
+        typer.Option(
+            help="Bytes of a code: a compact head, 8 features a byte.  [default: a sparse head of --hidden-dim and --k]"
+        ),
+    ] = None,
+    hidden_dim: Annotated[int | None, typer.Option(help=HELP["hidden_dim"] + f"  [default: {DEFAULT.hidden_dim}]")] = None,
+    k: Annotated[int | None, typer.Option(help=HELP["k"] + f"  [default: {DEFAULT.k}]")] = None,
+    selection: Annotated[str | None, typer.Option(help=HELP["selection"] + f"  [default: {DEFAULT.selection}]")] = None,
+    nested: Nested = None,
+    objective: ObjectiveName = DEFAULT.objective,
+    alignment_weight: AlignmentWeight = DEFAULT.alignment_weight,
+    steps: Steps = DEFAULT.steps,
+    batch_size: BatchSize = DEFAULT.batch_size,
+    learning_rate: LearningRate = DEFAULT.learning_rate,
+    noise: Noise = DEFAULT.noise,
+    refit_rounds: RefitRounds = DEFAULT.refit_rounds,
+    unroll_trials: UnrollTrials = DEFAULT.unroll_trials,
+    held_out: HeldOut = DEFAULT.held_out,
+    eval_steps: EvalSteps = DEFAULT.eval_steps,
+    seed: Seed = DEFAULT.seed,
+    text_column: Column = "text",
+    prompt_name: Annotated[
+        str | None,
+        typer.Option(help="Prompt of the teacher, put before every text.  [default: the one for documents, if it has one]"),
+    ] = None,
+    precision: Annotated[str, typer.Option(help="Number format of the frozen encoder: auto, float32, bfloat16.")] = "auto",
+    checkpoint_dir: Annotated[
+        Path | None, typer.Option(help="Folder for checkpoints; training resumes from one that is there.  [default: none]")
+    ] = None,
+    cache_dir: CacheDir = None,
+    json: Json = None,
+) -> None:
+    """Train a BSA head on texts behind a frozen encoder and save the model."""
+    given = {**locals(), "nested": parse_nested(nested or [])}
+    chosen = {field.name: given[field.name] for field in dataclasses.fields(DistillSettings) if given[field.name] is not None}
+    settings = DistillSettings(**chosen) if code_bytes is None else DistillSettings.of_bytes(code_bytes, **chosen)
+
+    from bsa_st.demo.run import write_json
+    from bsa_st.head.layer import head_of
+    from bsa_st.hub import check_target, save
+    from bsa_st.inputs.distributed import is_first, leave
+    from bsa_st.training.distill import distill as run
+
+    check_target(folder)
+    if json is not None:
+        check_output(json, b"{")
+    models.quiet()
+    model = run(
+        teacher,
+        texts,
+        settings=settings,
+        text_column=text_column,
+        prompt_name=prompt_name,
+        precision=precision,
+        checkpoint_dir=checkpoint_dir,
+        cache_dir=cache_dir,
+    )
+    if not is_first():
+        leave()
+        return
+    save(model, folder)
+    report = head_of(model).report
+    for name, value in {**report["figures"], "seconds_training": report["seconds_training"]}.items():
+        typer.echo(f"{name.replace('_', ' '):<24}{value:>12}")
+    typer.echo(f"Model saved in {folder}")
+    if json is not None:
+        write_json(report, json)
+    leave()
+
+
+@app.command()
+def encode(
+    model: Annotated[str, typer.Argument(help="Name on the Hub or folder of a BSA model.")],
+    texts: Texts,
+    codes: Annotated[Path, typer.Argument(help="Codes file to write, or folder of shards.")],
+    batch_size: Annotated[int, typer.Option(help="Texts per forward pass.")] = 32,
+    text_column: Column = "text",
+    prompt_name: Annotated[
+        str | None, typer.Option(help="Name of one of the model's prompts.  [default: the one for documents, if it has one]")
+    ] = None,
+    refine: Annotated[bool, typer.Option(help="Bring the codes closer to the dense embeddings.")] = True,
+    hidden_dim: Annotated[int | None, typer.Option(help="Use only so many features.  [default: all]")] = None,
+    max_active_dims: Annotated[int | None, typer.Option(help="Another k than the model's.  [default: the model's]")] = None,
+    processes: Annotated[int | None, typer.Option(help="Processes, or Ray actors.  [default: one per device]")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Devices, e.g. cuda:0,cuda:1; for ray cpu or cuda.  [default: a GPU if there is one]")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="local: this machine; ray: the Ray cluster of RAY_ADDRESS, or a local Ray.")
+    ] = "local",
+    shards: Annotated[
+        bool | None,
+        typer.Option(
+            help="Write a folder of shards that an interrupted run continues.  [default: with several processes or ray]"
+        ),
+    ] = None,
+    shard_texts: Annotated[int, typer.Option(help="Texts per shard, a multiple of 4,096.")] = 65536,
+    overwrite: Overwrite = False,
+) -> None:
+    """Encode texts into a compressed codes file, or into a folder of such files."""
+    from bsa_st.codes.file import MAGIC
+    from bsa_st.encoding.pool import choose_devices
+    from bsa_st.encoding.shards import encode_streamed, encode_to_shards
+    from bsa_st.inputs.texts import stream_texts
+
+    next(stream_texts(texts, text_column))
+    devices = choose_devices(device, processes) if engine == "local" else []
+    options = {"text_column": text_column, "engine": engine, "processes": processes, "device": device, "batch_size": batch_size}
+    options |= {
+        "prompt_name": prompt_name,
+        "refine": refine,
+        "hidden_dim": hidden_dim,
+        "max_active_dims": max_active_dims,
+    }
+    in_shards = (engine == "ray" or len(devices) > 1) if shards is None else shards
+    if not in_shards:
+        check_output(codes, MAGIC, overwrite)
+    loaded = models.load_model(model, devices[0] if device and devices else None)
+    if in_shards:
+        written = encode_to_shards(loaded, texts, codes, shard_texts=shard_texts, show_progress_bar=True, **options)  # type: ignore[arg-type]
+        count, size = len(written), written.nbytes
+    else:
+        result = encode_streamed(loaded, texts, show_progress_bar=True, **options)  # type: ignore[arg-type]
+        result.save(codes)
+        count, size = len(result), codes.stat().st_size
+    typer.echo(f"{count} texts in {codes}: {size} bytes, {size / count:.1f} per text")
+
+
+@app.command()
+def export(
+    codes: Annotated[Path, typer.Argument(help="Codes file or folder of shards.")],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            help="File to write: .npz scipy CSR, .npy packed bits, .jsonl lists of ids, .faiss or .usearch an index of bits."
+        ),
+    ],
+    overwrite: Overwrite = False,
+) -> None:
+    """Export a codes file for other tools."""
+    check_output(target, overwrite=overwrite)
+    from bsa_st.codes.export import export_codes
+    from bsa_st.codes.shards import load_codes
+
+    content = load_codes(codes)
+    export_codes(content, target)
+    typer.echo(f"{len(content)} texts in {target}: {target.stat().st_size} bytes")
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="Folder of a BSA model.")],
+    name: Annotated[
+        str, typer.Argument(help="Name on the Hub: organization/name. The token comes from HF_TOKEN or `hf auth login`.")
+    ],
+    private: Annotated[bool, typer.Option(help="Create the repository as private, if there is none yet.")] = False,
+    create_pr: Annotated[bool, typer.Option(help="Open a pull request instead of pushing to the branch.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch, created if there is none.  [default: main]")] = None,
+    card: Annotated[
+        Path | None, typer.Option(help="Markdown file of the model card.  [default: the folder's README.md]")
+    ] = None,
+    message: Annotated[str, typer.Option(help="First line of the commit.")] = "Upload a BSA model",
+) -> None:
+    """Publish a model folder on the Hugging Face Hub, in one commit."""
+    from bsa_st.hub.push import push_folder
+
+    address = push_folder(
+        folder, name, private=private or None, create_pr=create_pr, revision=revision, card=card, commit_message=message
+    )
+    typer.echo(f"Pushed to {address}")
+
+
+app.command()(explain)
+app.command()(explore)
+app.add_typer(search_commands.app, name="index")
+app.command()(search_commands.search)
+app.add_typer(engines_cli.app, name="engine")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bsa-st {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what other libraries say too.")] = False,
+) -> None:
+    models.verbose = verbose
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO if verbose else logging.WARNING)
+
+
+def main() -> None:
+    """Entry point: run the command; print a :class:`BSAError` as one line and exit with status 2."""
+    try:
+        app()
+    except BSAError as error:
+        print(f"bsa-st: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # a disk that is full or read-only, where no one below has said it better
+        print(f"bsa-st: {error.filename or 'cannot write'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("bsa-st: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

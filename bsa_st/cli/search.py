@@ -1,0 +1,125 @@
+"""The commands ``bsa-st index build|add|delete|stats`` and ``bsa-st search``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import numpy as np
+import typer
+
+from bsa_st.atomic import check_output
+from bsa_st.cli.models import load_model
+from bsa_st.errors import BSAError
+from bsa_st.search.file import MAGIC
+from bsa_st.search.index import CANDIDATES, PROBES, Index
+from bsa_st.search.rescoring import Scoring
+
+SNIPPET = 80
+"""Characters of a text that are shown."""
+
+app = typer.Typer(help="Build and change an index of codes.", no_args_is_help=True, rich_markup_mode=None)
+
+IndexFile = Annotated[Path, typer.Argument(help="Index file.")]
+Model = Annotated[str, typer.Argument(help="Name on the Hub or folder of the BSA model.")]
+Texts = Annotated[
+    Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet), or codes of them (.codes, or a folder of shards).")
+]
+Column = Annotated[str, typer.Option(help="Field that holds the text in .jsonl and .parquet files.")]
+BatchSize = Annotated[int, typer.Option(help="Texts per forward pass.")]
+
+
+@app.command()
+def build(
+    model: Model,
+    texts: Texts,
+    index: Annotated[Path, typer.Argument(help="Index file to write.")],
+    lists: Annotated[
+        int | None,
+        typer.Option(help="Inverted lists, 0 for none.  [default: from the number of documents, none up to 200,000]"),
+    ] = None,
+    text_column: Column = "text",
+    batch_size: BatchSize = 32,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there, of whatever kind.")] = False,
+) -> None:
+    """Index texts, or the codes that `bsa-st encode` wrote; the documents' ids are 0, 1, 2, ..."""
+
+    check_output(index, MAGIC, overwrite)
+    loaded = load_model(model)
+    codes, kept = _documents(loaded, texts, text_column, batch_size)
+    built = Index.build(codes, kept, decoder=loaded, lists=lists)
+    size = built.save(index)
+    typer.echo(f"{len(built)} documents in {index}: {size} bytes, {size / max(1, len(built)):.1f} per document")
+
+
+@app.command()
+def add(model: Model, texts: Texts, index: IndexFile, text_column: Column = "text", batch_size: BatchSize = 32) -> None:
+    """Add texts or codes to an index; their ids count up from the largest."""
+
+    loaded = load_model(model)
+    codes, kept = _documents(loaded, texts, text_column, batch_size)
+    with Index.edit(index, model=loaded) as opened:
+        ids = opened.add(codes, texts=kept)
+    typer.echo(f"{len(ids)} documents added with the ids {ids[0]} to {ids[-1]}; {len(opened)} in {index}")
+
+
+@app.command()
+def delete(index: IndexFile, ids: Annotated[list[int], typer.Argument(help="Ids of documents.")]) -> None:
+    """Delete documents from an index."""
+    with Index.edit(index) as opened:
+        opened.delete(np.array(ids, dtype=np.int64))
+    typer.echo(f"{len(ids)} documents deleted; {len(opened)} in {index}")
+
+
+@app.command()
+def stats(index: IndexFile) -> None:
+    """Numbers of documents and lists, and bytes of every part."""
+    figures = Index.open(index).stats()
+    for name, value in {**figures._asdict(), "file_bytes": index.stat().st_size}.items():
+        each = f"{value / figures.documents:>10.1f} per document" if "bytes" in name and figures.documents else ""
+        typer.echo(f"{name.replace('_', ' '):<20}{value:>18,}{each}")
+
+
+def search(
+    model: Model,
+    index: IndexFile,
+    queries: Annotated[list[str], typer.Argument(help="Texts to search for.")],
+    top_k: Annotated[int, typer.Option(help="Hits per query.")] = 10,
+    scoring: Annotated[str, typer.Option(help=f"{', '.join(get_args(Scoring))}.")] = "asymmetric",
+    probes: Annotated[int, typer.Option(help="Lists that are looked at.")] = PROBES,
+    candidates: Annotated[int, typer.Option(help="Documents that are scored exactly.")] = CANDIDATES,
+    prompt_name: Annotated[
+        str | None, typer.Option(help="Name of one of the model's prompts.  [default: query, if it has one]")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads.")] = 1,
+    explain: Annotated[bool, typer.Option("--explain", help="Say under each hit which features made its score.")] = False,
+) -> None:
+    """Search an index for texts; shows score, id and the beginning of each document where the index was built from texts."""
+    from bsa_st.explain.wording import explain_hit
+
+    if scoring not in get_args(Scoring):
+        raise BSAError(f"scoring must be one of {', '.join(get_args(Scoring))}, got {scoring!r}")
+    loaded = load_model(model)
+    opened = Index.open(index, model=loaded)
+    options: dict[str, Any] = {"scoring": scoring, "prompt_name": prompt_name}
+    rankings = opened.search(queries, top_k, probes=probes, candidates=candidates, threads=threads, **options)
+    for query, ranking in zip(queries, rankings, strict=True):
+        if len(queries) > 1:
+            typer.echo(query)
+        for name, score, text in zip(ranking.ids.tolist(), ranking.scores.tolist(), opened.texts(ranking.ids), strict=True):
+            typer.echo(f"{score:8.4f} {name:>8}  {' '.join(text.split())[:SNIPPET]}".rstrip())
+            if explain:
+                line = explain_hit(loaded, query, text or f"document {name}", code=opened.codes([name]), **options)
+                typer.echo(f"{'':19}{line}")
+
+
+def _documents(model: Any, path: Path, column: str, batch_size: int) -> tuple[Any, list[str] | None]:
+    """Codes, and the texts where there are texts."""
+    from bsa_st.codes.shards import load_codes
+    from bsa_st.inputs.texts import read_texts
+    from bsa_st.search.queries import encode_documents
+
+    if path.suffix == ".codes" or path.is_dir():
+        return load_codes(path), None
+    texts = read_texts(path, column)
+    return encode_documents(model, texts, batch_size, True), texts

@@ -1,0 +1,139 @@
+"""The two cosine losses of Binary Sparsity Alignment and their sum."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bsa_st.errors import BSAError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+CITATION = """
+@misc{bsa,
+    title = {Sparsity beyond TopK: A Novel Cosine Loss for Sparse Binary Representations},
+    note = {Binary Sparsity Alignment: soft top-k cosine loss and cosine reconstruction},
+}
+"""
+
+
+class _HeadLoss(nn.Module, ABC):
+    """What the losses share: run the model on every column of the batch and average ``head_loss`` over the columns."""
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None
+    ) -> Tensor | dict[str, Tensor]:
+        columns = [self.head_loss(self.model(features)) for features in sentence_features]
+        if isinstance(columns[0], dict):
+            return {part: torch.stack([column[part] for column in columns]).mean() for part in columns[0]}
+        return torch.stack(columns).mean()
+
+    @abstractmethod
+    def head_loss(self, features: dict[str, Any]) -> Any:
+        """Loss of one column from the training outputs of the head, averaged over its budgets: a scalar, or one for each named part."""
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Settings that go into the model card."""
+        return {}
+
+    @property
+    def citation(self) -> str:
+        """BibTeX entry of the method."""
+        return CITATION
+
+
+class SoftTopKCosineLoss(_HeadLoss):
+    """Alignment ``1 - cos(p, t)`` of the feature probabilities ``p`` with their own top-k target ``t``.
+
+    It pulls a text towards ``k`` active features without forbidding more where the text needs them, and every
+    feature keeps a gradient, so none has to be revived.
+
+    Args:
+        model: A model whose last module is a :class:`~bsa_st.head.layer.BinarySparsityAlignment`, in training mode.
+
+    References:
+        - "Sparsity beyond TopK: A Novel Cosine Loss for Sparse Binary Representations", soft top-k cosine loss.
+
+    Relations:
+        - :class:`BSALoss` adds it to :class:`CosineReconstructionLoss`.
+
+    Example:
+        ::
+
+            loss = SoftTopKCosineLoss(model)
+            trainer = SentenceTransformerTrainer(model=model, train_dataset=dataset, loss=loss)
+    """
+
+    def head_loss(self, features: dict[str, Any]) -> Tensor:
+        pairs = [(features["bsa_probability"], features["bsa_target"]), *(view[:2] for view in features.get("bsa_nested", ()))]
+        return torch.stack([1 - F.cosine_similarity(left, right, dim=-1).mean() for left, right in pairs]).mean()
+
+
+class CosineReconstructionLoss(_HeadLoss):
+    """Distillation ``1 - cos(x, x_hat)`` of the decoded code against the frozen dense embedding.
+
+    Args:
+        model: A model whose last module is a :class:`~bsa_st.head.layer.BinarySparsityAlignment`, in training mode.
+
+    References:
+        - "Sparsity beyond TopK: A Novel Cosine Loss for Sparse Binary Representations", cosine reconstruction.
+
+    Relations:
+        - :class:`BSALoss` adds :class:`SoftTopKCosineLoss`, which makes the codes sparse; alone, this loss does not.
+
+    Example:
+        ::
+
+            loss = CosineReconstructionLoss(model)
+            trainer = SentenceTransformerTrainer(model=model, train_dataset=dataset, loss=loss)
+    """
+
+    def head_loss(self, features: dict[str, Any]) -> Tensor:
+        decoded = [features["bsa_reconstruction"], *(view[2] for view in features.get("bsa_nested", ()))]
+        return torch.stack([1 - F.cosine_similarity(features["bsa_input"], one, dim=-1).mean() for one in decoded]).mean()
+
+
+class BSALoss(_HeadLoss):
+    """``reconstruction + alignment_weight * alignment``; both parts are logged separately by the trainer.
+
+    Args:
+        model: A model whose last module is a :class:`~bsa_st.head.layer.BinarySparsityAlignment`, in training mode.
+        alignment_weight: Weight of :class:`SoftTopKCosineLoss`, at least 0.
+
+    References:
+        - "Sparsity beyond TopK: A Novel Cosine Loss for Sparse Binary Representations", total objective.
+
+    Example:
+        ::
+
+            model = SentenceTransformer(modules=[*teacher, BinarySparsityAlignment(384, 4096, k=32)])
+            loss = BSALoss(model, alignment_weight=1.0)
+            trainer = SentenceTransformerTrainer(model=model, train_dataset=dataset, loss=loss)
+    """
+
+    def __init__(self, model: SentenceTransformer, alignment_weight: float = 1.0) -> None:
+        super().__init__(model)
+        if alignment_weight < 0:
+            raise BSAError(f"alignment_weight must not be negative, got {alignment_weight}")
+        self.alignment_weight = alignment_weight
+        self.reconstruction = CosineReconstructionLoss(model)
+        self.alignment = SoftTopKCosineLoss(model)
+
+    def head_loss(self, features: dict[str, Any]) -> dict[str, Tensor]:
+        return {
+            "reconstruction_loss": self.reconstruction.head_loss(features),
+            "alignment_loss": self.alignment_weight * self.alignment.head_loss(features),
+        }
+
+    def get_config_dict(self) -> dict[str, Any]:
+        return {"alignment_weight": self.alignment_weight}

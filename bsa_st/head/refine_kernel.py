@@ -1,0 +1,154 @@
+"""The inner loops of :mod:`bsa_st.head.refine` in numba: one text at a time, its row in cache, texts over all threads."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+
+@numba.njit(cache=True, inline="always")
+def _change(error: np.float32, length: np.float32, now: np.float32, weight: np.float32, goal: np.float32) -> np.float32:
+    """By how much the objective changes when the squared error changes by ``error`` and the squared decoded length by ``length``."""
+    return error + weight * length * (2 * (now - goal) + length)
+
+
+@numba.njit(cache=True, parallel=True, fastmath={"contract", "reassoc", "nsz"})
+def step_rows(
+    pull: np.ndarray,
+    state: np.ndarray,
+    before: np.ndarray,
+    linear: np.ndarray,
+    step: np.float32,
+    pushed: np.float32,
+    momentum: np.float32,
+    total: np.float32,
+) -> None:
+    """One relaxed step of every text, in place.
+
+    Args:
+        pull: ``V V^T h``, float32 (n, D).
+        state: Relaxed codes h, float32 (n, D) in [0, 1]. Changed.
+        before: The codes one step earlier, float32 (n, D). Changed: becomes the old ``state``.
+        linear: ``step V (x - c)``, float32 (n, D).
+        step: Length of the step.
+        pushed: Push towards the corners.
+        momentum: Share of the last step that is taken again.
+        total: What every row shall sum to, or -1 for anything.
+    """
+    features = state.shape[1]
+    keep, half = 1 + pushed + momentum, pushed / 2
+    for t in numba.prange(len(state)):
+        now, old, grip, drive = state[t], before[t], pull[t], linear[t]
+        for i in range(features):
+            value = keep * now[i] - momentum * old[i] - step * grip[i] + drive[i] - half
+            old[i] = now[i]
+            now[i] = value
+        if total >= 0:
+            for _ in range(2):  # secant steps of the projection onto the capped simplex
+                mass, inside = np.float32(0), np.float32(0)
+                for i in range(features):
+                    mass += min(max(now[i], np.float32(0)), np.float32(1))
+                    inside += np.float32(1) if 0 < now[i] < 1 else np.float32(0)
+                shift = (mass - total) / max(inside, np.float32(1))
+                for i in range(features):
+                    now[i] -= shift
+        for i in range(features):
+            now[i] = min(max(now[i], np.float32(0)), np.float32(1))
+
+
+@numba.njit(cache=True, parallel=True, fastmath={"contract", "reassoc", "nsz"})
+def improve_rows(
+    active: np.ndarray,
+    residuals: np.ndarray,
+    towards: np.ndarray,
+    lengths: np.ndarray,
+    gram: np.ndarray,
+    fewest: int,
+    most: int,
+    max_moves: int,
+    threshold: np.float32,
+    weight: np.float32,
+    goals: np.ndarray,
+) -> None:
+    """Improve every code in place until no move lowers the objective.
+
+    Args:
+        active: Codes, bool (n, D). Changed.
+        residuals: ``V (x - x_hat)``, float32 (n, D). Changed.
+        towards: ``V x_hat``, float32 (n, D). Changed.
+        lengths: ``|x_hat|^2``, float32 (n,).
+        gram: ``V V^T``, float32 (D, D).
+        fewest: Least active features; a text with fewer gets more first, whatever that costs.
+        most: Most active features; a text with more loses some first.
+        max_moves: Most moves per text.
+        threshold: A move must change the objective by less than this, which is negative.
+        weight: Weight of the term for equal lengths.
+        goals: Squared lengths wanted, float32 (n,).
+    """
+    features = residuals.shape[1]
+    norms = np.empty(features, dtype=np.float32)  # the diagonal, side by side in cache
+    for i in range(features):
+        norms[i] = gram[i, i]
+    nowhere = np.float32(np.inf)
+    for t in numba.prange(len(residuals)):
+        on, residual, toward = active[t], residuals[t], towards[t]
+        now, goal = lengths[t], goals[t]
+        count = 0
+        for i in range(features):
+            count += on[i]
+        for _ in range(max_moves):
+            removal, addition = nowhere, nowhere
+            out, into = -1, -1
+            for i in range(features):
+                norm = norms[i]
+                if on[i]:
+                    value = _change(norm + 2 * residual[i], norm - 2 * toward[i], now, weight, goal)
+                    if value < removal:
+                        removal, out = value, i
+                else:
+                    value = _change(norm - 2 * residual[i], norm + 2 * toward[i], now, weight, goal)
+                    if value < addition:
+                        addition, into = value, i
+            leave, enter = -1, -1
+            may_remove = out >= 0 and count > fewest and (removal < threshold or count > most)
+            may_add = into >= 0 and count < most and (addition < threshold or count < fewest)
+            if may_remove and (not may_add or removal <= addition):
+                leave = out
+            elif may_add:
+                enter = into
+            elif out >= 0 and into >= 0:
+                best = threshold
+                row = gram[out]
+                error, length = row[out] + 2 * residual[out], row[out] - 2 * toward[out]
+                for j in range(features):
+                    if not on[j]:
+                        norm = norms[j] - 2 * row[j]
+                        value = _change(error + norm - 2 * residual[j], length + norm + 2 * toward[j], now, weight, goal)
+                        if value < best:
+                            best, leave, enter = value, out, j
+                row = gram[into]
+                error, length = row[into] - 2 * residual[into], row[into] + 2 * toward[into]
+                for j in range(features):
+                    if on[j]:
+                        norm = norms[j] - 2 * row[j]
+                        value = _change(error + norm + 2 * residual[j], length + norm - 2 * toward[j], now, weight, goal)
+                        if value < best:
+                            best, leave, enter = value, j, into
+            if leave < 0 and enter < 0:
+                break
+            if leave >= 0:
+                row = gram[leave]
+                now += row[leave] - 2 * toward[leave]
+                for j in range(features):
+                    residual[j] += row[j]
+                    toward[j] -= row[j]
+                on[leave] = False
+                count -= 1
+            if enter >= 0:
+                row = gram[enter]
+                now += row[enter] + 2 * toward[enter]
+                for j in range(features):
+                    residual[j] -= row[j]
+                    toward[j] += row[j]
+                on[enter] = True
+                count += 1

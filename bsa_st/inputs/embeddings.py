@@ -1,0 +1,211 @@
+"""Dense embeddings of a text collection, computed once and kept on disk.
+
+A cache entry is a folder named by the fingerprints of the encoder and of the texts. It holds ``embeddings.bin``, the rows back
+to back, and ``manifest.json``, which lists the CRC-32 of every finished chunk. Chunks are appended and then entered in the
+manifest, so an interrupted run continues where it stopped, and a damaged chunk is found and computed again with all after it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Module
+from tqdm.auto import tqdm
+
+from bsa_st.errors import BSAError
+from bsa_st.inputs.precision import encoder_for_caching
+
+CHUNK_ROWS = 8192
+FORMAT = 1
+
+
+@dataclass
+class Manifest:
+    """What ``manifest.json`` says; ``checksums`` has one CRC-32 for each finished chunk."""
+
+    format: int
+    rows: int
+    width: int
+    dtype: str
+    encoder_dtype: str
+    checksums: list[int] = field(default_factory=list)
+
+    @property
+    def chunk_bytes(self) -> int:
+        return CHUNK_ROWS * self.width * np.dtype(self.dtype).itemsize
+
+
+def default_cache_dir() -> Path:
+    """``$BSA_ST_CACHE`` or ``~/.cache/bsa_st``."""
+    return Path(os.environ.get("BSA_ST_CACHE") or Path.home() / ".cache" / "bsa_st")
+
+
+def cached_embeddings(
+    encoder: SentenceTransformer,
+    texts: list[str],
+    *,
+    cache_dir: str | Path | None = None,
+    batch_size: int = 128,
+    precision: str = "auto",
+    show_progress_bar: bool = True,
+) -> np.ndarray:
+    """Dense embeddings of texts, from the cache where they are there, else computed and cached.
+
+    Args:
+        encoder: The frozen dense model.
+        texts: n texts.
+        cache_dir: Folder for cache entries; default :func:`default_cache_dir`.
+        batch_size: Texts per forward pass; batches hold texts of similar length.
+        precision: ``"float32"``, ``"bfloat16"`` or ``"auto"``; see :mod:`bsa_st.inputs.precision`.
+        show_progress_bar: Show a bar over the texts still to encode.
+
+    Returns:
+        Read-only memory map (n, d), float16, or float32 where the encoder's values do not fit float16.
+
+    Raises:
+        BSAError: If the disk is full or the encoder gives NaN or infinite values; finished chunks are kept.
+    """
+    root = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    folder = root / _entry(encoder_fingerprint(encoder), texts_fingerprint(texts), precision)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        manifest = _valid_manifest(folder, len(texts))
+        done = len(manifest.checksums) * CHUNK_ROWS if manifest else 0
+        if done < len(texts):
+            manifest = _encode_rest(encoder, texts, folder, manifest, batch_size, precision, show_progress_bar)
+    except OSError as error:
+        raise BSAError(f"cannot write the embedding cache in {folder}: {error.strerror}") from error
+    assert manifest is not None
+    return np.memmap(folder / "embeddings.bin", dtype=manifest.dtype, mode="r", shape=(len(texts), manifest.width))
+
+
+def finished_embeddings(
+    encoder: SentenceTransformer, texts: Iterable[str], cache_dir: str | Path | None = None, precision: str = "auto"
+) -> np.ndarray | None:
+    """What :func:`cached_embeddings` once computed for these texts, or ``None``; the texts may be a stream of any length."""
+    rows = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal rows
+        for text in texts:
+            rows += 1
+            yield text
+
+    fingerprint = texts_fingerprint(counted())
+    root = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    folder = root / _entry(encoder_fingerprint(encoder), fingerprint, precision)
+    manifest = _valid_manifest(folder, rows)
+    if manifest is None or len(manifest.checksums) * CHUNK_ROWS < rows:
+        return None
+    return np.memmap(folder / "embeddings.bin", dtype=manifest.dtype, mode="r", shape=(rows, manifest.width))
+
+
+def _entry(encoder: str, texts: str, precision: str) -> str:
+    return f"{encoder[:16]}-{texts[:16]}-{precision}"
+
+
+def _encode_rest(
+    encoder: SentenceTransformer,
+    texts: list[str],
+    folder: Path,
+    manifest: Manifest | None,
+    batch_size: int,
+    precision: str,
+    show_progress_bar: bool,
+) -> Manifest:
+    fast, encoder_dtype = encoder_for_caching(encoder, texts, manifest.encoder_dtype if manifest else precision)
+    start = len(manifest.checksums) * CHUNK_ROWS if manifest else 0
+    data = folder / "embeddings.bin"
+    data.touch()
+    os.truncate(data, len(manifest.checksums) * manifest.chunk_bytes if manifest else 0)
+    with tqdm(total=len(texts), initial=start, desc="Encoding", unit="text", disable=not show_progress_bar) as bar:
+        for first in range(start, len(texts), CHUNK_ROWS):
+            chunk = texts[first : first + CHUNK_ROWS]
+            rows = _encode_chunk(fast, chunk, batch_size)
+            if manifest is None:
+                dtype = "float16" if np.abs(rows).max() < 1e4 else "float32"
+                manifest = Manifest(FORMAT, len(texts), rows.shape[1], dtype, encoder_dtype)
+            raw = np.ascontiguousarray(rows, dtype=manifest.dtype)
+            if not np.isfinite(raw).all():
+                raise BSAError(f"the encoder gave NaN or infinite values within texts {first + 1} to {first + len(chunk)}")
+            _append(data, raw.tobytes(), len(manifest.checksums) * manifest.chunk_bytes)
+            manifest.checksums.append(zlib.crc32(raw.tobytes()))
+            _write_manifest(folder, manifest)
+            bar.update(len(chunk))
+    assert manifest is not None
+    return manifest
+
+
+def _encode_chunk(encoder: SentenceTransformer, texts: list[str], batch_size: int) -> np.ndarray:
+    with torch.inference_mode():
+        rows = encoder.encode(texts, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False)
+    return rows.float().cpu().numpy()
+
+
+def _append(path: Path, raw: bytes, position: int) -> None:
+    """Write one chunk; on failure cut the file back, so that no half chunk stays."""
+    try:
+        with path.open("r+b") as file:
+            file.seek(position)
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        os.truncate(path, position)
+        raise
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    aside = folder / "manifest.json.new"
+    aside.write_text(json.dumps(asdict(manifest)))
+    os.replace(aside, folder / "manifest.json")
+
+
+def _valid_manifest(folder: Path, rows: int) -> Manifest | None:
+    """The manifest with only the leading chunks that are whole on disk, or None if there is nothing to build on."""
+    try:
+        manifest = Manifest(**json.loads((folder / "manifest.json").read_text()))
+        if manifest.format != FORMAT or manifest.rows != rows or manifest.dtype not in ("float16", "float32"):
+            return None
+        with (folder / "embeddings.bin").open("rb") as file:
+            whole = 0
+            while whole < len(manifest.checksums):
+                if zlib.crc32(file.read(manifest.chunk_bytes)) != manifest.checksums[whole]:
+                    break
+                whole += 1
+    except (OSError, ValueError, TypeError):
+        return None
+    manifest.checksums = manifest.checksums[:whole]
+    return manifest if whole else None
+
+
+def encoder_fingerprint(encoder: SentenceTransformer) -> str:
+    """SHA-256 over the encoder's weights, module settings, maximum length and prompts, as hex digits."""
+    digest = hashlib.sha256()
+    for module in encoder:
+        settings = module.get_config_dict() if isinstance(module, Module) else {}
+        digest.update(f"{type(module).__name__}{sorted(settings.items(), key=str)}".encode())
+    digest.update(f"{encoder.max_seq_length}{encoder.prompts}{encoder.default_prompt_name}".encode())
+    for name, tensor in encoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def texts_fingerprint(texts: Iterable[str]) -> str:
+    """SHA-256 over all texts and their order, as hex digits."""
+    digest = hashlib.sha256()
+    for text in texts:
+        raw = text.encode("utf-8", "surrogatepass")
+        digest.update(len(raw).to_bytes(8, "little"))
+        digest.update(raw)
+    return digest.hexdigest()

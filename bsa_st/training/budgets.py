@@ -1,0 +1,65 @@
+"""Smaller budgets of a whole model, and what a head is measured for so that it can have them (:mod:`bsa_st.head.nested`)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+
+from bsa_st.encoding.encode import encode_embeddings, rebuild, split_model
+from bsa_st.head.layer import BUDGET_STEPS, BinarySparsityAlignment
+from bsa_st.head.nested import best_amplitude, largest_budgets, prefix_head, scale_decoder, truncate_head
+from bsa_st.inputs.unit_rows import batches
+
+SAMPLE = 4096
+AMPLITUDE_TEXTS = 512
+AMPLITUDE_ROUNDS = 3
+
+
+def truncate(
+    model: SentenceTransformer, *, hidden_dim: int | None = None, max_active_dims: int | None = None
+) -> SentenceTransformer:
+    """A smaller BSA model from a trained one; it encodes, decodes, searches and saves like any other.
+
+    Args:
+        model: A model from :func:`bsa_st.distill` or :func:`bsa_st.load`. It is not changed.
+        hidden_dim: Number of features, the model's own or the width of one of its ``nested`` budgets. Default: the model's own.
+        max_active_dims: k of the smaller model. Default: the largest k trained at that width.
+
+    Raises:
+        BSAError: If the model has no BSA head, was not trained for ``hidden_dim``, or ``max_active_dims`` is out of range.
+    """
+    encoder, head = split_model(model)
+    return rebuild(model, [*encoder, truncate_head(head, hidden_dim, max_active_dims)])
+
+
+@torch.no_grad()
+def measure_budgets(head: BinarySparsityAlignment, sample: np.ndarray) -> None:
+    """Fill ``head.budgets`` (rows of k, amplitude, threshold) from dense embeddings, float (n, d), n > 0."""
+    if head.compact:  # any number of features may be active: there is no smaller k to prepare for
+        return
+    sample = sample[:SAMPLE]
+    rows = []
+    for width, top in largest_budgets(head).items():
+        logits = torch.cat([head.logits(x)[:, :width].cpu() for x in batches(sample, head.hidden_dim, head.weight.device)])
+        for step in BUDGET_STEPS:
+            k = max(1, round(top * step))
+            rows.append([k, _amplitude(head, width, k, sample), _threshold(logits, k)])
+    head.budgets.copy_(torch.tensor(rows))
+
+
+def _amplitude(head: BinarySparsityAlignment, width: int, k: int, sample: np.ndarray) -> float:
+    """Least-squares ``a`` in ``x = a V h + c`` over codes refined with that amplitude: a fixed point, found in a few rounds."""
+    total = 1.0
+    for _ in range(AMPLITUDE_ROUNDS):
+        small = scale_decoder(prefix_head(head, width, k), total)
+        codes = torch.from_numpy(encode_embeddings(small, sample[:AMPLITUDE_TEXTS], refine=True).to_dense())
+        total *= best_amplitude(small, codes, torch.from_numpy(np.array(sample[:AMPLITUDE_TEXTS], dtype=np.float32)))
+    return total
+
+
+def _threshold(logits: torch.Tensor, k: int) -> float:
+    """The logit above which ``k`` features per text are active on average."""
+    values = logits.flatten()
+    place = min(len(values), len(logits) * k)
+    return float(np.partition(values.numpy(), len(values) - place)[len(values) - place])
