@@ -47,7 +47,8 @@ def connect(url: str, collection: str = "bsa", **options: Any) -> Engine:
         Unavailable: If the server does not answer.
         BSAError: If the address or an option is none of the engine's, its package is not installed, or the server refuses.
     """
-    scheme = url.partition("://")[0].partition("+")[0].replace("postgres", "postgresql").replace("postgresqlql", "postgresql")
+    scheme = url.partition("://")[0].partition("+")[0]
+    scheme = {"postgres": "postgresql"}.get(scheme, scheme)  # libpq takes both
     if "://" not in url or scheme not in ENGINES:
         raise BSAError(f"an engine's address begins with {'://, '.join(ENGINES)}://, got {shown_url(url)!r}")
     module, name, extra = ENGINES[scheme]

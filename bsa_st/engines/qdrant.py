@@ -99,7 +99,7 @@ class QdrantEngine(Engine):
             self.client.upsert(self.collection, [models.PointStruct(**one) for one in points(documents)], wait=True)
 
     def _candidates(self, bits: np.ndarray, count: int, groups: list[list[str]]) -> Found:
-        params = models.SearchParams(hnsw_ef=max(128, count), quantization=models.QuantizationSearchParams(rescore=False))
+        params = models.SearchParams(hnsw_ef=max(200, 2 * count), quantization=models.QuantizationSearchParams(rescore=False))
         options: dict[str, Any] = {"query_filter": _filter(groups), "search_params": params, "with_payload": False}
         with self._translated():
             found = self.client.query_points(

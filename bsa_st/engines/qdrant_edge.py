@@ -63,7 +63,7 @@ class QdrantEdgeEngine(Engine):
             self._shard.update(edge.UpdateOperation.upsert_points(rows))
 
     def _candidates(self, bits: np.ndarray, count: int, groups: list[list[str]]) -> Found:
-        params = edge.SearchParams(hnsw_ef=max(128, count), quantization=edge.QuantizationSearchParams(rescore=False))
+        params = edge.SearchParams(hnsw_ef=max(200, 2 * count), quantization=edge.QuantizationSearchParams(rescore=False))
         nearest = edge.Query.Nearest(vector_of(bits), VECTOR)
         with self._translated():
             request = edge.QueryRequest(count, query=nearest, filter=_filter(groups), with_vector=[VECTOR], params=params)
