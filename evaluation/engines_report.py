@@ -83,12 +83,12 @@ def engines_page(rows: list[Row]) -> list[str]:
         "",
         "Written by `python -m evaluation.engines` from `engines.json`; `--report-only` writes it again.",
         "",
-        "A document is its id and its packed bits. A query asks the engine for the 100 nearest to the signs of `V q` by Hamming distance and scores these "
+        "A document is its id and its packed bits. A query asks the engine for the 200 nearest to the signs of `V q` by Hamming distance and scores these "
         "from their bits with the weights: the recipe of `bsa_st.engines.base`. One compact head of 512 bits; the documents are those of "
         "[SEARCH.md](SEARCH.md), 50,000 real ones and others grown from them; beyond a million they are copies of those codes with 12.7 % of their bits flipped. No "
         "payload and no tags here: texts come on top.",
         "",
-        "*bytes*: on disk per document, the engine's index apart. *ms*: median on the clock of single float queries, best ten of 100 candidates, scoring included; "
+        "*bytes*: on disk per document, the engine's index apart. *ms*: median on the clock of single float queries, best ten of 200 candidates, scoring included; "
         "Qdrant and LanceDB run in this process, PostgreSQL is a server of default settings. *found*: share of the float embeddings' own ten nearest "
         "among the ten found; *of scoring all*: that share divided by what scoring every code finds. *load*: documents per second by `bsa-st engine load`, one "
         "process. Loads and index builds ran on a machine of one core that other work shared (*load average* says how many processes wanted it), so they are lower bounds.",
@@ -133,7 +133,7 @@ def _row(row: Row) -> list[str]:
         f"{row['documents']:,}",
         INDEXES.get(row["engine"], "none") if index else "none",
         f"{disk['documents'] / row['documents']:.1f}",
-        f"{disk['index'] / row['documents']:.1f}" if disk["index"] else MISSING,
+        f"{disk['index'] / row['documents']:.1f}" if index and disk["index"] else MISSING,
         f"{row['ms']:.1f}",
         f"{100 * row['found']:.1f}" if found else MISSING,
         f"{100 * row['found'] / row['found_by_all']:.1f} %" if found else MISSING,
@@ -164,7 +164,8 @@ def scale_page(rows: list[Row]) -> list[str]:
     shards = BILLION // PER_MACHINE
     body = []
     for (engine, index), row in sorted(largest.items(), key=lambda one: list(NAMES).index(one[0][0])):
-        each = sum(size for part, size in row["disk_bytes"].items() if part != "log") / row["documents"]
+        disk = row["disk_bytes"]
+        each = (disk["documents"] + (disk["index"] if index else 0)) / row["documents"]
         seconds = row["load_seconds"] + (row["index_seconds"] if index else 0)
         hours = BILLION / row["documents"] * seconds / 3600
         scan = row["ms"] * PER_MACHINE / row["documents"]
@@ -187,8 +188,8 @@ def scale_page(rows: list[Row]) -> list[str]:
         "Written by `python -m evaluation.engines` from `engines.json`. Nothing here was run with a billion texts: it is arithmetic on what was measured with the "
         "number of documents that each row names, on one core of a machine that other work shared. What is assumed is said to be.",
         "",
-        f"The plan: {shards} shards of {PER_MACHINE:,} documents, one machine each; every shard is an ordinary collection of `bsa_st.engines`, is asked for its 100 "
-        "candidates, and whoever asked scores them all: 1,000 candidates of 64 bytes are 64 kB to move and less than a millisecond to score. 64 bytes per text are "
+        f"The plan: {shards} shards of {PER_MACHINE:,} documents, one machine each; every shard is an ordinary collection of `bsa_st.engines`, is asked for its 200 "
+        "candidates, and whoever asked scores them all: 2,000 candidates of 64 bytes are 128 kB to move and a few milliseconds to score. 64 bytes per text are "
         f"{64 * BILLION / 1e9:.0f} GB of bits, {64 * PER_MACHINE / 1e9:.1f} GB per shard, where float32 embeddings of 384 numbers are {1536 * BILLION / 1e12:.1f} TB.",
         "",
         "## Encoding",

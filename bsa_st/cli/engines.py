@@ -79,7 +79,7 @@ def search(
         list[str] | None,
         typer.Option(help="tags=value or field=value that hits must have; several values of a field are alternatives."),
     ] = None,
-    candidates: Annotated[int, typer.Option(help="Documents that the engine names and that are scored then.", min=1)] = 100,
+    candidates: Annotated[int, typer.Option(help="Documents that the engine names and that are scored then.", min=1)] = 200,
     prompt_name: Annotated[
         str | None, typer.Option(help="Name of one of the model's prompts.  [default: query, if it has one]")
     ] = None,

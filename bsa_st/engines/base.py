@@ -1,7 +1,7 @@
 """The recipe that all engines share: packed bits in, Hamming candidates out, scored here by the float query.
 
 An engine keeps, of every document, its id, its bits in the engine's own bit vector type, a list of keywords and a payload. A query asks it for the
-100 documents or so whose bits are nearest to the signs of ``w = V q``, with the engine's own filter, and these are scored from their bits as
+200 documents or so whose bits are nearest to the signs of ``w = V q``, with the engine's own filter, and these are scored from their bits as
 :func:`bsa_st.codes.scoring.asymmetric_scores` scores them.
 """
 
@@ -26,7 +26,7 @@ from bsa_st.search.rescoring import Ranking, ranked
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-CANDIDATES = 100
+CANDIDATES = 200
 MOST_FEATURES = 1024
 """Codes of more bits stay out: D / 8 bytes each would be many times what their few active features need."""
 LONGEST_KEYWORD = 256
@@ -69,7 +69,7 @@ class Engine(abc.ABC):
 
     Args:
         collection: Name of the collection, table or index; it need not exist yet.
-        index: Whether :meth:`finish` builds the engine's index over the bits; default from :attr:`index_from` documents on.
+        index: Whether :meth:`finish` builds the engine's index over the bits, and searches use it; default from :attr:`index_from` documents on.
     """
 
     name: ClassVar[str]

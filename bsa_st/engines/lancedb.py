@@ -81,6 +81,8 @@ class LanceDBEngine(Engine):
     def _candidates(self, bits: np.ndarray, count: int, groups: list[list[str]]) -> Found:
         with self._translated():
             query = self._table.search(bits, vector_column_name="bits").distance_type("hamming").nprobes(self.probes)
+            if self.index is False:
+                query = query.bypass_vector_index()
             if groups:
                 query = query.where(_condition(groups), prefilter=True)
             return _found(query.select(["id", "bits", "_distance"]).limit(count).to_arrow())

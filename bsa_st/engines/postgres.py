@@ -92,6 +92,8 @@ class PostgresEngine(Engine):
         with self._transaction() as cursor:
             cursor.execute(f"SET LOCAL hnsw.ef_search = {min(1000, max(200, 2 * count))}")
             cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
+            if self.index is False:
+                cursor.execute("SET LOCAL enable_indexscan = off")
             return _found(cursor.execute(query, values, binary=True).fetchall(), len(bits))
 
     def _fetch(self, ids: list[int]) -> tuple[Found, list[dict[str, Any]]]:
