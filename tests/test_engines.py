@@ -89,6 +89,8 @@ def test_filters_leave_what_has_the_values(engine: Engine, engine_sample: Engine
         assert np.array_equal(ranking.ids, ids)
     (few,) = engine.search(engine_sample.dense[0], 10, model=engine_sample.decoder, filter={"tags": 'it\'s "quoted"'})
     assert few.ids.tolist() == [5]
+    (none,) = engine.search(engine_sample.dense[0], 10, model=engine_sample.decoder, filter={"tags": "nothing"})
+    assert none.ids.shape == none.scores.shape == (0,)
 
 
 def test_sending_again_doubles_nothing_and_new_content_replaces(engine: Engine, engine_sample: EngineSample) -> None:
