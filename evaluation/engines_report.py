@@ -91,7 +91,8 @@ def engines_page(rows: list[Row]) -> list[str]:
         "*bytes*: on disk per document, the engine's index apart. *ms*: CPU milliseconds of a single float query, best ten of 200 candidates, scoring included, those of the "
         "server too; on an idle machine of one core that is the time that passes. PostgreSQL is a server of default settings, the others run in this process. *found*: share of the float embeddings' own ten nearest "
         "among the ten found; *of scoring all*: that share divided by what scoring every code finds. *load*: documents per second by `bsa-st engine load`, one "
-        "process. Loads and index builds ran on a machine of one core that other work shared (*load average* says how many processes wanted it), so they are lower bounds.",
+        "process. All of it ran on a machine of one core that a dozen other processes wanted at the same time (*load average*, of the load or of the index build): rates are lower bounds, "
+        "milliseconds upper ones, several times what an idle machine takes. Sets of 100,000 stand where a million could not be finished there.",
         "",
         markdown_table(
             [
@@ -149,7 +150,7 @@ def _memory(rows: list[Row]) -> list[str]:
         f"Qdrant's process holds {row['resident_growth'] / row['documents']:.0f} bytes per document in memory that is no file's page "
         f"({row['documents']:,} documents, {'with' if row['index'] else 'without'} HNSW): the growth of the process on opening and asking."
         for row in rows
-        if row["engine"] == "qdrant-edge"
+        if row["engine"] == "qdrant-edge" and row.get("only_opened")  # a process that has loaded holds more
     ]
     return [*lines, ""] if lines else []
 

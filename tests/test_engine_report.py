@@ -33,7 +33,9 @@ def test_figures_are_divided_by_documents(tmp_path: Path) -> None:
         "index_load_average": 3.0,
         "disk_bytes": {"documents": 66_600_000, "index": 70_300_000},
     }
-    (tmp_path / "engines.json").write_text(json.dumps({"rows": [row(), row(**indexed, cpu_ms=6.0), row(engine="qdrant-edge")]}))
+    (tmp_path / "engines.json").write_text(
+        json.dumps({"rows": [row(), row(**indexed, cpu_ms=6.0), row(engine="qdrant-edge", only_opened=True)]})
+    )
     engines, scale = (path.read_text() for path in write_reports(tmp_path / "engines.json"))
     assert "| LanceDB | 1,000,000 | none | 66.6 | - | 20.0 | 50.0 | 96.2 % | 100,000 | - | 2 |" in engines
     assert "| LanceDB | 1,000,000 | IVF_FLAT | 66.6 | 70.3 | 6.0 | 50.0 | 96.2 % | 100,000 | 30 | 3 |" in engines

@@ -90,7 +90,7 @@ class PostgresEngine(Engine):
             self._table, sql.Literal(_bit_text(bits)) + sql.SQL(f"::bit({8 * len(bits)})"), sql.Literal(count)
         )
         with self._transaction() as cursor:
-            cursor.execute(f"SET LOCAL hnsw.ef_search = {min(1000, max(200, 2 * count))}")
+            cursor.execute(f"SET LOCAL hnsw.ef_search = {min(1000, max(100, count))}")
             cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
             if self.index is False:
                 cursor.execute("SET LOCAL enable_indexscan = off")
