@@ -13,7 +13,8 @@ Row = dict[str, Any]
 NAMES = {"lancedb": "LanceDB", "postgresql": "PostgreSQL, pgvector", "qdrant-edge": "Qdrant (Edge)", "duckdb": "DuckDB"}
 INDEXES = {"lancedb": "IVF_FLAT", "postgresql": "HNSW", "qdrant-edge": "HNSW"}
 BILLION = 1_000_000_000
-ENCODE_MS = {"linear layer and refinement, 64 bytes": 0.3, "encoder, all-MiniLM-L6-v2, 33 tokens": 9.0}
+COST = Path(__file__).parent / "paper" / "results" / "cost.json"
+"""CPU milliseconds of the encoder and of the codes, by D, as `python -m evaluation.paper` measured them."""
 PER_MACHINE = 100_000_000
 """Documents of one shard in the plan: 6.4 GB of bits, which a small machine keeps in memory."""
 
@@ -118,7 +119,7 @@ def engines_page(rows: list[Row]) -> list[str]:
 
 
 BARS = [
-    "LanceDB's index holds the bits a second time: a table without it is the smallest and scans everything; with it a query takes a tenth of the time. PostgreSQL's "
+    "LanceDB's index holds the bits a second time: a table without it is the smallest and scans every code. PostgreSQL's "
     "bytes are row overhead: 24 for the header, 8 for the id, 20 for the key. Qdrant keeps the bits in memory and the uint8 vectors that they are made from on disk. DuckDB "
     "scans.",
     "",
@@ -136,6 +137,7 @@ def _row(row: Row) -> list[str]:
         f"{disk['documents'] / row['documents']:.1f}",
         f"{disk['index'] / row['documents']:.1f}" if index and disk["index"] else MISSING,
         f"{row['cpu_ms']:.1f}",
+        str(row["queries"]),
         f"{100 * row['found']:.1f}" if found else MISSING,
         f"{100 * row['found'] / row['found_by_all']:.1f} %" if found else MISSING,
         f"{row['documents'] / row['load_seconds']:,.0f}",
@@ -182,7 +184,8 @@ def scale_page(rows: list[Row]) -> list[str]:
                 f"{scan / 1000:,.1f} s" if not index else f"more than {row['cpu_ms']:.0f} ms",
             ]
         )
-    encoder, codes = ENCODE_MS["encoder, all-MiniLM-L6-v2, 33 tokens"], ENCODE_MS["linear layer and refinement, 64 bytes"]
+    cost = json.loads(COST.read_text())["encode-by-D"]
+    encoder, codes = cost["dense"], next(refined for width, _, refined in cost["points"] if width == 512)
     return [
         "# Scale: a billion texts",
         "",
@@ -195,7 +198,7 @@ def scale_page(rows: list[Row]) -> list[str]:
         "",
         "## Encoding",
         "",
-        f"On CPUs the encoder costs {encoder:.0f} ms per text and core, the code {codes} ms (README, PAPER.md): "
+        f"On CPUs the encoder, all-MiniLM-L6-v2, costs {encoder:.1f} ms per text and core, a refined code of 512 features {codes:.2f} ms ([PAPER.md](PAPER.md)): "
         f"{BILLION * encoder / 3.6e6:,.0f} and {BILLION * codes / 3.6e6:,.0f} core hours; on {shards} machines of 32 cores (assumed) "
         f"{BILLION * (encoder + codes) / 3.6e6 / 32 / shards:,.1f} hours. GPUs shorten the first number only; none was measured here. `bsa-st encode --engine ray` writes shards of codes "
         "that go on after a crash, and `bsa-st engine load` takes such a folder.",

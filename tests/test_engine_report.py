@@ -37,8 +37,8 @@ def test_figures_are_divided_by_documents(tmp_path: Path) -> None:
         json.dumps({"rows": [row(), row(**indexed, cpu_ms=6.0), row(engine="qdrant-edge", only_opened=True)]})
     )
     engines, scale = (path.read_text() for path in write_reports(tmp_path / "engines.json"))
-    assert "| LanceDB | 1,000,000 | none | 66.6 | - | 20.0 | 50.0 | 96.2 % | 100,000 | - | 2 |" in engines
-    assert "| LanceDB | 1,000,000 | IVF_FLAT | 66.6 | 70.3 | 6.0 | 50.0 | 96.2 % | 100,000 | 30 | 3 |" in engines
+    assert "| LanceDB | 1,000,000 | none | 66.6 | - | 20.0 | 500 | 50.0 | 96.2 % | 100,000 | - | 2 |" in engines
+    assert "| LanceDB | 1,000,000 | IVF_FLAT | 66.6 | 70.3 | 6.0 | 500 | 50.0 | 96.2 % | 100,000 | 30 | 3 |" in engines
     assert "holds 72 bytes per document in memory" in engines
     # 1,000 times 40 seconds, and ten machines
     assert "| LanceDB | IVF_FLAT | 1,000,000 | 137 | 137 GB | 11 | 1.1 | more than 6 ms |" in scale
