@@ -21,7 +21,7 @@ from bsa_st.codes.scoring import asymmetric_scores
 from bsa_st.errors import BSAError
 from bsa_st.search.ids import check_ids
 from bsa_st.search.queries import prepared
-from bsa_st.search.rescoring import Ranking, ranked
+from bsa_st.search.rescoring import Ranking, best
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -210,7 +210,7 @@ class Engine(abc.ABC):
         for query, bits in zip(dense, signs, strict=True):
             found = self._candidates(bits, max(int(candidates), int(top_k)), groups)
             codes = BinaryCodes.from_packed(found.bits, width)
-            rankings.append(ranked(found.ids, asymmetric_scores(query[None], codes, *decoder)[0], int(top_k)))
+            rankings.append(best(found.ids, asymmetric_scores(query[None], codes, *decoder)[0], int(top_k)))
         return rankings
 
     def fetch(self, ids: npt.ArrayLike) -> tuple[Found, list[dict[str, Any]]]:
