@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: test-all setup browser lucene screenshots demo evaluate interpretability test lint clean
+.PHONY: test-all setup browser screenshots demo evaluate interpretability test lint clean
 
 setup: $(STAMP)
 
@@ -31,9 +31,6 @@ interpretability: $(STAMP)
 browser:
 	sh .ci/browser
 
-# Jars of Lucene for one test, where Java is.
-lucene:
-	sh .ci/lucene
 
 # The pictures of the README, from the page that the demo wrote.
 screenshots: $(STAMP)
@@ -45,10 +42,10 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 # Two processes, each with the tests of a file at a time; test-all adds those that take minutes.
-test: lint browser lucene
+test: lint browser
 	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not slow"
 
-test-all: lint browser lucene
+test-all: lint browser
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 clean:
