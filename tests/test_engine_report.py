@@ -12,6 +12,8 @@ from evaluation.engines_report import NAMES, write_report
 from evaluation.search_data import Sample
 from tests.engine_server import EngineSample
 
+pytestmark = pytest.mark.evaluation
+
 
 @pytest.mark.parametrize("name", ["qdrant-edge", "qdrant-edge overlap", "postgres bit"])
 def test_an_engine_is_measured_beside_the_index(
@@ -32,10 +34,12 @@ def test_an_engine_is_measured_beside_the_index(
     assert not (tmp_path / "edge" / "bench").exists()
 
 
+@pytest.mark.docs
 def test_the_committed_page_is_that_of_the_results(tmp_path: Path) -> None:
     shutil.copy(RESULTS, tmp_path)
     assert write_report(tmp_path / RESULTS.name).read_text() == (RESULTS.parent / "ENGINES.md").read_text()
 
 
+@pytest.mark.docs
 def test_every_contender_has_a_name_on_the_page() -> None:
     assert set(NAMES) == set(CONTENDERS)
