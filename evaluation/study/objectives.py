@@ -57,17 +57,20 @@ def render(results: Results) -> str:
 
 
 def _finding(grouped: dict[str, list[dict[str, Any]]]) -> str:
+    if "bsa" not in grouped:
+        return f"{describe()}."
     names = [name for name in grouped if name != NONE]
     spans = {kind: np.ptp([100 * found(grouped[name], kind).mean for name in names]) for kind in KINDS}
     ranks = {
         kind: 1 + sum(found(grouped[name], kind).mean > found(grouped["bsa"], kind).mean for name in names) for kind in KINDS
     }
-    gains = [name for name in names if (lead := found(grouped[name], "refit", grouped[NONE])).mean > lead.half]
+    none = grouped.get(NONE)
+    gains = [name for name in names if none and (lead := found(grouped[name], "refit", none)).mean > lead.half]
     return (
         f"{describe()}; `{NONE}` is the refit of a random tight frame. All codes have the same number of active features, and after the losses a decoder fitted"
         f" to plain codes. From the best objective to the worst it is {spans['plain']:.1f} points in plain codes, {spans['refined']:.1f} in refined ones and"
         f" {spans['refit']:.1f} after {ROUNDS} rounds of refit; BSA's losses are number {ranks['plain']}, {ranks['refined']} and {ranks['refit']} of {len(names)}."
-        f" Beyond doubt better than no losses at all after the refit: {', '.join(gains) or 'none'}."
+        f" Better than no losses at all after the refit, by more than the interval: {', '.join(gains) or 'none'}."
     )
 
 
