@@ -44,7 +44,7 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def render(kept: dict[str, Any]) -> str:
-    """The page, Markdown."""
+    """The page, Markdown; where a section has no results, what an earlier version measured stands for it."""
     parts = [INTRODUCTION]
     for name, content in kept.items():
         section = SECTIONS[name]
@@ -53,7 +53,8 @@ def render(kept: dict[str, Any]) -> str:
         missing = [cell for cell in known if cell not in cells]
         absent = f" Not measured: {', '.join(missing)}." if missing else ""
         parts.append(f"## {section.title}\n\nMeasured at commit {content['commit']}.{absent} {section.render(cells)}\n")
-    return "\n".join([*parts, *map(settled, read_json(SETTLED))])
+    questions = [question for question in read_json(SETTLED) if question.get("section") not in kept]
+    return "\n".join([*parts, *map(settled, questions)])
 
 
 def settled(question: dict[str, Any]) -> str:
