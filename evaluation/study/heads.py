@@ -102,7 +102,6 @@ def refitted(head: BinarySparsityAlignment, rows: np.ndarray, rounds: int, *, re
 def figures(head: BinarySparsityAlignment, inputs: Inputs, *, refine: bool) -> dict[str, Any]:
     """What a head's codes find of general sentences."""
     method = Trained(head, refine=refine)
-    method.mean = inputs.general.training.mean(axis=0)
     method.softening = method.choose_softening(inputs.general.training)
     found = general_figures(method, inputs)
     return {"stored": found["stored"], "cosine": found["cosine"], "counts": found["counts"]["softened"]}
