@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: test-all setup browser screenshots demo evaluate interpretability test lint clean
+.PHONY: test-all check-docs study setup browser screenshots demo evaluate interpretability test lint clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,10 @@ evaluate: $(STAMP)
 interpretability: $(STAMP)
 	$(BIN)/python -m evaluation.interpretability --data $(DATA)
 
+# Needs DATA; measures what evaluation/study/results lacks and writes evaluation/STUDY.md.
+study: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m evaluation.study --data $(DATA)
+
 # A browser for the tests of the page. Where it cannot be installed these tests skip and say so.
 browser:
 	sh .ci/browser
@@ -41,12 +45,16 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Two processes, each with the tests of a file at a time; test-all adds those that take minutes.
+# Two processes, each with the tests of a file at a time; test-all adds those that take minutes, those of evaluation and those of documents.
 test: lint browser
-	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not slow and not evaluation and not docs"
 
 test-all: lint browser
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# Whether every document shows what its results file holds.
+check-docs: $(STAMP)
+	$(BIN)/pytest -m docs
 
 clean:
 	rm -rf build $(VENV)

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from evaluation.engines import FLIPPED, GROWN, RESULTS, copied_codes
 from evaluation.engines_report import write_reports
+
+pytestmark = pytest.mark.evaluation
 
 
 def row(**changes: Any) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def test_commands_and_options_exist() -> None:
     assert all(f"\n{target}:" in makefile for target in re.findall(r"^make (\w+)", README, flags=re.MULTILINE))
 
 
+@pytest.mark.docs
 def test_the_table_is_the_one_in_the_results_file() -> None:
     rows = json.loads((ROOT / "evaluation" / "demo.json").read_text())["rows"]
     shown = README.split("<!-- demo table -->\n")[1].split("<!-- end -->")[0]

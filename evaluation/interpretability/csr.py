@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,34 +17,12 @@ from sentence_transformers.sparse_encoder.training_args import SparseEncoderTrai
 from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback
 
-from bsa_st import BinaryCodes
 from bsa_st.head.settings import DistillSettings
 from bsa_st.inputs.precision import has_fast_bfloat16
 from bsa_st.training.cached_rows import CachedRows
-from evaluation.embeddings import unit_rows
-from evaluation.paper.methods.base import DecodedMethod, Encoded
 
 
-@dataclass(frozen=True)
-class SparseValues:
-    """Sparse codes with real strengths: which features, and float16 values (nnz,) in the same order."""
-
-    codes: BinaryCodes
-    values: np.ndarray
-
-    @property
-    def nbytes(self) -> int:
-        """Compressed ids and half-precision values."""
-        return self.codes.nbytes + int(self.values.nbytes)
-
-    def to_scipy(self) -> sparse.csr_matrix:
-        """CSR matrix, float32 (n, hidden_dim)."""
-        matrix = self.codes.to_scipy()
-        matrix.data = self.values.astype(np.float32)
-        return matrix
-
-
-class CSR(DecodedMethod):
+class CSR:
     """Contrastive Sparse Representation: sentence-transformers' ``SparseAutoEncoder`` trained with its ``CSRLoss``.
 
     Training is like BSA's: the same embeddings, steps, batch size, learning rate and input noise. Without labelled pairs the two
@@ -56,16 +32,11 @@ class CSR(DecodedMethod):
     Source: Wen et al., "Beyond Matryoshka: Revisiting Sparse Coding for Adaptive Representation" (2025).
     """
 
-    family = "csr"
-
     def __init__(self, settings: DistillSettings) -> None:
-        super().__init__(f"csr-{settings.hidden_dim}-{settings.k}", ("symmetric", "asymmetric"))
         self.recipe = settings
 
-    def settings(self) -> dict[str, Any]:
-        return vars(self.recipe) | {"gamma": 0.1}
-
     def fit(self, training: np.ndarray) -> None:
+        """Learn from training embeddings, float (n, d)."""
         recipe, width = self.recipe, training.shape[1]
         set_seed(recipe.seed)
         self.unit = 1 / math.sqrt(width)
@@ -97,41 +68,17 @@ class CSR(DecodedMethod):
             trainer.remove_callback(PrinterCallback)
             trainer.train()
         self.coder.eval()
-        self.shared_bytes = 4 * sum(parameter.numel() for parameter in self.coder.parameters())
 
     def _new_coder(self) -> SparseAutoEncoder:
         size, k = self.recipe.hidden_dim, self.recipe.k
         return SparseAutoEncoder(self.width, size, k, k_aux=min(512, size))
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = vars(self).copy()
-        if "coder" in state:  # fitted
-            state["coder"] = self.coder.state_dict()  # the module itself cannot be pickled
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        if "coder" in state:
-            self.coder = self._new_coder()
-            self.coder.load_state_dict(state["coder"])
-            self.coder.eval()
-
     @torch.inference_mode()
-    def encode(self, dense: np.ndarray) -> SparseValues:
+    def encode(self, dense: np.ndarray) -> sparse.csr_matrix:
+        """Strengths of the features of embeddings, float32 (n, d): float32 (n, D)."""
         parts = []
         for start in range(0, len(dense), 2048):
             x = torch.from_numpy(dense[start : start + 2048] / np.float32(self.unit))
             active, _ = self.coder.top_k(self.coder.encode_pre_act(x), compute_aux=False)
             parts.append(sparse.csr_matrix(active.numpy()))
-        matrix = sparse.vstack(parts, format="csr")
-        matrix.sort_indices()
-        return SparseValues(BinaryCodes(matrix.indices, matrix.indptr, matrix.shape[1]), matrix.data.astype(np.float16))
-
-    def decode(self, codes: SparseValues) -> np.ndarray:
-        weight = self.coder.encoder.get_parameter("weight").detach().numpy()
-        return unit_rows(codes.to_scipy() @ weight + self.coder.pre_bias.detach().numpy())
-
-    def vectors(self, texts: Encoded, scoring: str, *, query: bool) -> np.ndarray:
-        if scoring == "symmetric":
-            return unit_rows(texts.codes.to_scipy().toarray())
-        return super().vectors(texts, scoring, query=query)
+        return sparse.vstack(parts, format="csr")
