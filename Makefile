@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: test-all check-docs study setup browser lucene screenshots demo evaluate interpretability test lint clean
+.PHONY: test-all check-docs study setup browser screenshots demo evaluate interpretability test lint clean
 
 setup: $(STAMP)
 
@@ -35,9 +35,6 @@ study: $(STAMP)
 browser:
 	sh .ci/browser
 
-# Jars of Lucene for one test, where Java is.
-lucene:
-	sh .ci/lucene
 
 # The pictures of the README, from the page that the demo wrote.
 screenshots: $(STAMP)
@@ -49,10 +46,10 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 # Two processes, each with the tests of a file at a time; test-all adds those that take minutes, those of evaluation and those of documents.
-test: lint browser lucene
+test: lint browser
 	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not slow and not evaluation and not docs"
 
-test-all: lint browser lucene
+test-all: lint browser
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # Whether every document shows what its results file holds.

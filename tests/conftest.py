@@ -21,16 +21,14 @@ from filelock import FileLock
 from sentence_transformers import SentenceTransformer
 
 import bsa_st
-from bsa_st.codes.decoder import as_decoder
 from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
 from bsa_st.demo.run import packaged_teacher
 from bsa_st.encoding.encode import put_behind
 from bsa_st.explain.atlas import FeatureAtlas
 from bsa_st.explain.labels import label_features
 from bsa_st.explain.store import write_features
-from bsa_st.head.layer import head_of
 from bsa_st.inputs.embeddings import cached_embeddings
-from tests.engine_server import EngineSample, running_postgres
+from tests.engine_server import EngineSample, running_postgres, sample_documents
 
 
 @pytest.fixture(scope="session")
@@ -139,13 +137,8 @@ def labelled_folder(
 
 
 @pytest.fixture(scope="session")
-def engine_sample(threshold_model: SentenceTransformer, embeddings: np.ndarray) -> EngineSample:
-    """400 documents and 5 queries of real text, for engines."""
-    head = head_of(threshold_model)
-    codes = bsa_st.encode_embeddings(head, embeddings[:400], refine=True)
-    queries = bsa_st.encode_embeddings(head, embeddings[400:405], refine=False)
-    payloads = [{"part": place % 4, "kind": "even" if place % 2 == 0 else "odd", "first": place < 10} for place in range(400)]
-    return EngineSample(codes, queries, embeddings[400:405], as_decoder(head, codes.hidden_dim), payloads)
+def engine_sample() -> EngineSample:
+    return sample_documents()
 
 
 @pytest.fixture(scope="session")
