@@ -34,12 +34,10 @@ class EvaluationTask:
     Attributes:
         name: Short name in the tables.
         task: What ``mteb.evaluate`` is given.
-        corpus: Documents; none of sentence pairs, whose texts all are test inputs.
     """
 
     name: str
     task: AbsTask
-    corpus: list[str]
 
 
 class LocalRetrieval(AbsTaskRetrieval):
@@ -100,13 +98,13 @@ def retrieval_task(name: str, data: RetrievalData) -> EvaluationTask:
     """A collection as an mteb retrieval task."""
     members = {"metadata": _metadata(name, "Retrieval", "ndcg_at_10"), "data": data}
     task = type(f"Local{name}", (LocalRetrieval,), members)()
-    return EvaluationTask(name, task, data.documents)
+    return EvaluationTask(name, task)
 
 
 def sts_task(name: str, data: PairData) -> EvaluationTask:
     """Sentence pairs as an mteb STS task."""
     task = type(f"Local{name}", (LocalSTS,), {"metadata": _metadata(name, "STS", "spearman"), "data": data})()
-    return EvaluationTask(name, task, [])
+    return EvaluationTask(name, task)
 
 
 def hpo_task(concepts: int | None = None, seed: int = 0) -> EvaluationTask:
