@@ -8,7 +8,6 @@ through the routes ``query`` and ``document``, sentence pairs through the defaul
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,25 +20,27 @@ from mteb.models import SentenceTransformerEncoderWrapper
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import InputModule
 
-from bsa_st.head.layer import BinarySparsityAlignment
-from bsa_st.head.settings import DistillSettings
+from bsa_st import BinarySparsityAlignment, DistillSettings, encode_embeddings
+from bsa_st.codes.decoder import as_decoder
+from bsa_st.codes.scoring import asymmetric_scores
 from bsa_st.hub.export import stock_modules
 from bsa_st.training import train_head
 from evaluation.console import run_command
-from evaluation.embeddings import EmbeddingStore
-from evaluation.encoders import MINILM, load_encoder
+from evaluation.encoders import E5_LIKE, MINILM
+from evaluation.inputs import Inputs
 from evaluation.jsonfiles import read_json, write_json
-from evaluation.markdown import markdown_table
-from evaluation.neighbours import General, found_counts, general_texts, shares
+from evaluation.markdown import MISSING, markdown_table
+from evaluation.neighbours import General, found_counts, shares
 from evaluation.tasks import EvaluationTask, folder_task, local_folders, task_texts
 
-RESULTS = Path(__file__).with_name("results") / "plain.json"
-TASKS = ("time", "med", "cranfield", "scifact", "stsbenchmark", "sts13")
+RESULTS = Path(__file__).with_name("plain.json")
+TASKS = ("time", "med", "cranfield", "cisi", "lisa", "scifact", "stsbenchmark", "sts12", "sts13", "sts14")
 HEADS = {
-    "64 bytes": DistillSettings.of_bytes(64),
-    "48 bytes": DistillSettings.of_bytes(48),
-    "sparse, D=1024 k=107": DistillSettings(),
+    "compact, 64 bytes": {"code_bytes": 64},
+    "compact, 48 bytes": {"code_bytes": 48},
+    "sparse, D=1024 k=107": {},
 }
+ENCODERS = (MINILM, MINILM + E5_LIKE)
 FLOAT = "float32"
 
 logger = logging.getLogger("evaluation")
@@ -50,21 +51,14 @@ class KnownTexts(InputModule):
 
     Args:
         embeddings: Text to unit embedding, float32 (d,).
-        encoder: Embeds what is not among them.
     """
 
-    def __init__(self, embeddings: dict[str, np.ndarray], encoder: SentenceTransformer) -> None:
+    def __init__(self, embeddings: dict[str, np.ndarray]) -> None:
         super().__init__()
         self.embeddings = embeddings
-        self._encoder = [encoder]  # in a list, so that it is no part of the model
 
     def preprocess(self, inputs: Sequence[str], prompt: str | None = None, **kwargs: Any) -> dict[str, torch.Tensor]:  # type: ignore[override]
-        texts = [(prompt or "") + text for text in inputs]
-        missing = [text for text in texts if text not in self.embeddings]
-        if missing:
-            rows = self._encoder[0].encode(missing, normalize_embeddings=True, show_progress_bar=False)
-            self.embeddings.update(zip(missing, rows, strict=True))
-        return {"sentence_embedding": torch.from_numpy(np.stack([self.embeddings[text] for text in texts]))}
+        return {"sentence_embedding": torch.from_numpy(np.stack([self.embeddings[(prompt or "") + text] for text in inputs]))}
 
     def forward(self, features: dict[str, torch.Tensor], **kwargs: Any) -> dict[str, torch.Tensor]:
         return features
@@ -95,53 +89,78 @@ def found(head: BinarySparsityAlignment, general: General) -> float:
                 *(("document", part) for part in np.array_split(general.documents, 8)),
             )
         )
-    return float(shares(found_counts(weights @ np.concatenate(codes).T, general.truth)).mean())
+    return _share(weights @ np.concatenate(codes).T, general)
 
 
-def measure(data: Path, names: Sequence[str]) -> dict[str, Any]:
-    """All rows; see the module."""
-    encoder = load_encoder(MINILM)
-    store = EmbeddingStore(encoder)
-    general = General(*map(store.evaluation, general_texts(data)))
-    folders = local_folders(data)
-    tasks = [folder_task(name, folders[name]) for name in names]
-    known: dict[str, np.ndarray] = {}
-    for task in tasks:
-        for texts in task_texts(task):
-            known.update(zip(texts, store.evaluation(texts), strict=True))
-    source = KnownTexts(known, encoder)
-    rows: dict[str, Any] = {FLOAT: {"found": 1.0, "tasks": score(SentenceTransformer(modules=[source], device="cpu"), tasks)}}
-    for name, settings in HEADS.items():
-        started = time.perf_counter()
-        head = train_head(np.array(general.training), settings, show_progress_bar=False)
-        seconds = time.perf_counter() - started
-        routers = stock_modules(head)
-        model = SentenceTransformer(modules=[source, *routers], device="cpu", similarity_fn_name="dot")
-        weights = {id(tensor): tensor.numel() for tensor in routers[0].parameters()}
-        rows[name] = {
-            "found": found(head, general),
-            "found_refined_held_out": head.report["figures"]["found_at_10"],
-            "steps": 0 if head.unrolled is None else len(head.unrolled.layers),
-            "weights": sum(weights.values()),
-            "fit_seconds": round(seconds, 1),
-            "tasks": score(model, tasks),
-        }
-        logger.info("%s: %s", name, rows[name])
-    return rows
+def found_refined(head: BinarySparsityAlignment, general: General) -> float:
+    """found@10 of float queries against refined codes, which only bsa_st makes."""
+    codes = encode_embeddings(head, general.documents, refine=True)
+    decoder = as_decoder(head, head.hidden_dim)
+    assert decoder is not None
+    return _share(asymmetric_scores(general.queries, codes, *decoder), general)
 
 
-def markdown(rows: dict[str, Any]) -> str:
-    """The rows as shares of float32's scores."""
-    base = rows[FLOAT]["tasks"]
-    retrieval = [name for name in base if not name.startswith("sts")]
-    table = []
-    for name, row in rows.items():
-        of = {task: row["tasks"][task] / base[task] for task in base}
-        groups = [[of[task] for task in base if (task in retrieval) == wanted] for wanted in (True, False)]
-        table.append(
-            [name, f"{100 * row['found']:.1f}", *(f"{100 * np.mean(group):.1f}" if group else "-" for group in groups)]
+def _share(scores: np.ndarray, general: General) -> float:
+    return float(shares(found_counts(scores, general.truth)).mean())
+
+
+def measure(inputs: Inputs, name: str, seed: int, tasks: list[EvaluationTask], source: KnownTexts) -> dict[str, Any]:
+    """One head; see the module."""
+    settings: dict[str, Any] = {"seed": seed, **HEADS[name]}
+    code_bytes = settings.pop("code_bytes", None)
+    chosen = DistillSettings(**settings) if code_bytes is None else DistillSettings.of_bytes(code_bytes, **settings)
+    head = train_head(np.array(inputs.general.training), chosen, show_progress_bar=False)
+    routers = stock_modules(head)
+    model = SentenceTransformer(modules=[source, *routers], device="cpu", similarity_fn_name="dot")
+    weights = {id(tensor): tensor.numel() for tensor in routers[0].parameters()}
+    return {
+        "found": found(head, inputs.general),
+        "refined": found_refined(head, inputs.general),
+        "steps": 0 if head.unrolled is None else len(head.unrolled.layers),
+        "weights": sum(weights.values()),
+        "tasks": score(model, tasks),
+    }
+
+
+def table() -> str:
+    """The rows that are there, mean over seeds: found@10, and mteb's scores as shares of float32's; ``""`` without rows."""
+    rows = read_json(RESULTS) if RESULTS.is_file() else []
+    floats = {row["encoder"]: row["tasks"] for row in rows if row["head"] == FLOAT}
+    body = []
+    for encoder, head in dict.fromkeys((row["encoder"], row["head"]) for row in rows if row["head"] != FLOAT):
+        same = [row for row in rows if (row["encoder"], row["head"]) == (encoder, head)]
+        body.append(
+            [
+                encoder,
+                head,
+                str(len(same)),
+                *(_spread([row[key] for row in same]) for key in ("found", "refined")),
+                *(_spread(_of_float(same, floats.get(encoder, {}), sts)) for sts in (False, True)),
+            ]
         )
-    return markdown_table(["plain sentence-transformers", "found@10", "nDCG@10, % of float32", "STS, % of float32"], table)
+    header = [
+        "encoder",
+        "head",
+        "seeds",
+        "found@10",
+        "refined, for comparison",
+        "nDCG@10, % of float32",
+        "Spearman, % of float32",
+    ]
+    return markdown_table(header, body) if body else ""
+
+
+def _spread(values: list[float]) -> str:
+    """Mean and range over seeds, in per cent."""
+    if not values:
+        return MISSING
+    mean, least, most = (100 * value for value in (np.mean(values), min(values), max(values)))
+    return f"{mean:.1f}" if len(values) == 1 else f"{mean:.1f} ({least:.1f} to {most:.1f})"
+
+
+def _of_float(rows: list[dict[str, Any]], floats: dict[str, float], sts: bool) -> list[float]:
+    names = [name for name in floats if name.startswith("sts") == sts]
+    return [float(np.mean([row["tasks"][name] / floats[name] for name in names])) for row in rows if names and row["tasks"]]
 
 
 app = typer.Typer(add_completion=False)
@@ -150,15 +169,33 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     data: Annotated[Path, typer.Argument(help="Folder with the general sentences and the local task folders.")],
-    task: Annotated[
-        list[str] | None, typer.Option(help=f"Local task; repeat for several. Default: {', '.join(TASKS)}.")
-    ] = None,
-    show: Annotated[bool, typer.Option(help="Print the table of the kept results only.")] = False,
+    seeds: Annotated[int, typer.Option(help="Seeds of each head.", min=1)] = 3,
 ) -> None:
-    """Measure, write evaluation/results/plain.json and print the table."""
-    if not show:
-        write_json(RESULTS, measure(data, task or TASKS))
-    typer.echo(markdown(read_json(RESULTS)))
+    """Measure what is missing in evaluation/plain.json, and print the table."""
+    rows: list[dict[str, Any]] = read_json(RESULTS) if RESULTS.is_file() else []
+    folders = local_folders(data)
+    for name in ENCODERS:
+        inputs = Inputs(name, data, with_tasks=False)
+        tasks = [folder_task(task, folders[task]) for task in TASKS if task in folders and name == MINILM]
+        known: dict[str, np.ndarray] = {}
+        for task in tasks:
+            for texts in task_texts(task):
+                known.update(zip(texts, inputs.embed(texts), strict=True))
+        source = KnownTexts(known)
+        wanted = [(FLOAT, 0), *((head, seed) for seed in range(seeds) for head in HEADS)]
+        for head, seed in wanted:
+            if any((row["encoder"], row["head"], row["seed"]) == (name, head, seed) for row in rows):
+                continue
+            if head != FLOAT:
+                row = measure(inputs, head, seed, tasks, source)
+            elif tasks:
+                row = {"tasks": score(SentenceTransformer(modules=[source], device="cpu"), tasks)}
+            else:
+                continue
+            rows.append({"encoder": name, "head": head, "seed": seed, **row})
+            write_json(RESULTS, rows)
+            logger.info("%s", rows[-1])
+    typer.echo(table())
 
 
 if __name__ == "__main__":

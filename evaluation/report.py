@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from evaluation import plain
 from evaluation.inputs import ENCODERS
 from evaluation.markdown import MISSING, markdown_table
 from evaluation.methods import METHODS, OURS, RIVALS, SIZED_RIVALS
@@ -23,6 +24,10 @@ prints what it leaves out: each estimate, cosines, seconds to fit, milliseconds 
 
 ![found@10 against bytes](plots/found.png)
 """
+PLAIN = """## Plain sentence-transformers, through mteb's own wrapper
+
+What `SentenceTransformer("org/model-bsa")` gives without a flag and without this package: documents by `encode_document`, queries by `encode_query`,
+sentence pairs by `encode` (code against code). Mean over seeds, and their range. `python -m evaluation.plain DATA` measures it."""
 READING = """## How to read it
 
 - **Gained**: where *lead* is above its interval, the code finds more of the neighbours than product, residual and additive quantisers of as
@@ -57,6 +62,8 @@ def page(found: list[Results]) -> str:
         return "# Results\n\nNone yet: `python -m evaluation --data DATA`.\n"
     sizes = {name: found[0].content[name] for name in ("queries", "documents", "training")}
     parts = [TITLE.format(**sizes, one_seed=ONE_SEED)]
+    if rows := plain.table():
+        parts.append(f"{PLAIN}\n\n{rows}\n")
     for results in found:
         parts.append(f"## {_heading(results)}\n\n{found_table(results)}\n")
     parts.append(f"## Methods of one size\n\n{fixed_table(found)}\n")

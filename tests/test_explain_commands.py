@@ -64,10 +64,10 @@ def test_explore_then_explain_from_the_shell(place: Path) -> None:
         (("explore", "plain"), "plain carries no labels yet; name a file of texts"),
         (("explore", "plain", "missing.txt"), "text file not found: missing.txt"),
         (("explore", "plain", "empty.txt"), "empty.txt: no text in it"),
-        (("explore", "plain", "hole.txt"), "hole.txt: text 2 is empty"),
+        (("explore", "plain", "hole.jsonl"), "hole.jsonl: text 2 is empty"),
         (("explore", "plain", "texts.txt", "--page", "no/page.html"), "there is no folder no"),
         (("explore", "plain", "texts.txt", "--embeddings", "texts.txt"), "texts.txt: embeddings come from an .npy file"),
-        (("explore", "plain", "hole.txt", "--embeddings", "texts.npy"), "text 2 is empty"),
+        (("explore", "plain", "hole.jsonl", "--embeddings", "texts.npy"), "text 2 is empty"),
     ],
 )
 def test_user_errors_are_one_clear_message_with_status_2(
@@ -78,7 +78,7 @@ def test_user_errors_are_one_clear_message_with_status_2(
     for name in ("texts.txt", "texts.npy"):
         shutil.copy(place / name, tmp_path / name)
     (tmp_path / "empty.txt").write_text("")
-    (tmp_path / "hole.txt").write_text("one\n\nthree\n")
+    (tmp_path / "hole.jsonl").write_text('{"text": "one"}\n{"text": " "}\n')
     before = sorted(str(path) for path in tmp_path.rglob("*"))
     result = run(*arguments, cwd=tmp_path)
     assert result.returncode == 2

@@ -28,12 +28,15 @@ def explain(
     json: Annotated[Path | None, typer.Option("--json", help="Write the explanation to this file too, as JSON.")] = None,
 ) -> None:
     """Say why two texts match: shared features, with their labels and what each adds to the score."""
+    from bsa_st.atomic import check_output
+    from bsa_st.cli.models import load_model
     from bsa_st.demo.run import write_json
     from bsa_st.explain.pair import explain as run
     from bsa_st.explain.wording import as_json, describe
-    from bsa_st.hub import load
 
-    result = run(load(model), a, b, scoring=scoring, words=words, prompt_name=prompt_name)  # type: ignore[arg-type]
+    if json is not None:
+        check_output(json, b"{")
+    result = run(load_model(model), a, b, scoring=scoring, words=words, prompt_name=prompt_name)  # type: ignore[arg-type]
     typer.echo(describe(result, top))
     if json is not None:
         write_json(as_json(result), json)
@@ -62,11 +65,12 @@ def explore(
     save_labels: Annotated[bool, typer.Option(help="Keep the labels in the model folder (bsa/features.json).")] = True,
 ) -> None:
     """Label the features of a model from texts and write one self-contained HTML page about them."""
+    from bsa_st.cli.models import load_model
     from bsa_st.encoding.encode import split_model
     from bsa_st.explain.labels import label_features
     from bsa_st.explain.page import write_page
     from bsa_st.explain.store import write_features
-    from bsa_st.hub import FOLDER, load
+    from bsa_st.hub import FOLDER
     from bsa_st.inputs.prompts import document_prompt, under_prompt
     from bsa_st.inputs.row_shards import Embeddings, finished_together
     from bsa_st.inputs.texts import stream_texts
@@ -74,7 +78,7 @@ def explore(
 
     if not page.parent.is_dir():
         raise BSAError(f"cannot write {page}: there is no folder {page.parent}")
-    loaded = load(model)
+    loaded = load_model(model)
     encoder, head = split_model(loaded)
     if texts is None:
         if head.labels is None:

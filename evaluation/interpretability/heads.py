@@ -59,7 +59,7 @@ class BSAHead(TrainedHead):
         return self.head.decoder_weight.detach().numpy()
 
     def encode(self, dense: np.ndarray) -> sparse.csr_matrix:
-        return encode_embeddings(self.head, dense).to_scipy()
+        return encode_embeddings(self.head, dense, refine=False).to_scipy()
 
 
 class CSRHead(TrainedHead):
