@@ -15,6 +15,9 @@ def attach(
     sparse: Annotated[bool, typer.Option("--sparse", help="The sparse head instead: the form that can be read.")] = False,
 ) -> None:
     """Put a head that ships with the package behind a known encoder and save the model: nothing to train."""
+    from bsa_st.cli import models
+
+    models.quiet()
     from bsa_st.hub import check_target, save
     from bsa_st.shipped import attach as run
 
