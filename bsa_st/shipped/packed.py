@@ -137,9 +137,7 @@ def linear_encoder(decoder: Tensor, damping: float) -> Tensor:
 
 
 @torch.no_grad()
-def unrolled_encoder(
-    head: BinarySparsityAlignment, constant: int, schedule: StepSchedule, softening: float
-) -> UnrolledEncoder:
+def unrolled_encoder(head: BinarySparsityAlignment, constant: int, schedule: StepSchedule, softening: float) -> UnrolledEncoder:
     """The unrolled encoder of a head whose codes its own decoder decodes."""
     steps = Steps(head.decoder_weight, head.decoder_bias, head.mean, constant)
     return UnrolledEncoder(unroll(steps, schedule), shared_decoder(head, constant), softening)

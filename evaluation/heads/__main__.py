@@ -23,7 +23,9 @@ Encoders = Annotated[list[str] | None, typer.Option("--encoder", help="Encoder; 
 def train(
     wordnet: WordNet = WORDNET,
     encoder: Encoders = None,
-    size: Annotated[list[str] | None, typer.Option(help="Bytes, or sparse; may be given several times.  [default: all]")] = None,
+    size: Annotated[
+        list[str] | None, typer.Option(help="Bytes, or sparse; may be given several times.  [default: all]")
+    ] = None,
 ) -> None:
     """Train the heads and write their files and cards into bsa_st/shipped/heads."""
     from evaluation.heads.cards import write_cards

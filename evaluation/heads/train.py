@@ -101,7 +101,13 @@ def fit(rows: np.ndarray, settings: DistillSettings) -> tuple[BinarySparsityAlig
         "figures": {name: round(value, 4) for name, value in figures.items()},
     }
     logger.info("%s", report["figures"])
-    return head, {"damping": damping, "constant": steps.constant, "schedule": schedule, "softening": softening, "report": report}
+    return head, {
+        "damping": damping,
+        "constant": steps.constant,
+        "schedule": schedule,
+        "softening": softening,
+        "report": report,
+    }
 
 
 @torch.no_grad()
