@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from bsa_st.atomic import atomic_file
 from bsa_st.demo.compare import Row, compare
 from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
-from bsa_st.encoding.encode import encode_embeddings, put_behind
+from bsa_st.encoding.encode import put_behind
 from bsa_st.errors import BSAError
 from bsa_st.explain.labels import label_features
 from bsa_st.explain.page import write_page

@@ -115,7 +115,7 @@ def write_head(head: BinarySparsityAlignment, facts: HeadFacts, fingerprint: np.
     """
     tensors = {name: tensor.detach().clone() for name, tensor in head.state_dict().items() if name != COMPUTED}
     tensors[HALVED] = tensors[HALVED].half()
-    tensors[FINGERPRINT] = torch.from_numpy(fingerprint).half()
+    tensors[FINGERPRINT] = torch.from_numpy(fingerprint)
     path = folder / f"{facts.name}.safetensors"
     save_file(tensors, path)
     path.with_suffix(".json").write_text(json.dumps(asdict(facts), indent=2) + "\n", encoding="utf-8")
