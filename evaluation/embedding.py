@@ -23,7 +23,7 @@ from torch import nn
 import bsa_st
 from bsa_st.demo.hpo import load_concepts, synonym_task
 from bsa_st.demo.run import packaged_teacher
-from bsa_st.inputs.embed import BATCH_TOKENS, batches, embed, token_counts
+from bsa_st.inputs.embed import BATCH_SIZE, TEXT_TOKENS, batches, embed, token_counts
 from bsa_st.training.hardware import hardware_name
 from evaluation.console import run_command
 from evaluation.jsonfiles import read_json, write_json
@@ -147,7 +147,7 @@ def _batched(model: SentenceTransformer, run: Callable[[dict[str, np.ndarray]], 
 
     def way(texts: list[str]) -> np.ndarray:
         rows = np.empty((len(texts), model.get_embedding_dimension() or 0), np.float32)
-        for batch in batches(token_counts(model, texts), BATCH_TOKENS):
+        for batch in batches(token_counts(model, texts), BATCH_SIZE * TEXT_TOKENS):
             tokens = model.tokenizer(
                 [texts[place] for place in batch],
                 return_tensors="np",

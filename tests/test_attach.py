@@ -111,7 +111,7 @@ def test_an_encoder_without_normalize_is_recognised() -> None:
 
 
 def test_a_wrong_encoder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(bsa_st.BSAError, match="no head ships for an encoder of width 16: heads ship for .*bsa_st.distill"):
+    with pytest.raises(bsa_st.BSAError, match=r"no head ships for an encoder of width 16: heads ship for .*bsa_st.distill"):
         bsa_st.attach(small_encoder(tmp_path))
     changed = packaged_teacher()
     with torch.no_grad():
@@ -125,7 +125,7 @@ def test_a_wrong_encoder_is_refused(tmp_path: Path) -> None:
 
 def test_a_size_that_does_not_ship_is_refused_with_those_that_do() -> None:
     with pytest.raises(
-        bsa_st.BSAError, match="no head of 40 bytes ships for .*, only of 32, 48, 64, 96 bytes and a sparse one"
+        bsa_st.BSAError, match=r"no head of 40 bytes ships for .*, only of 32, 48, 64, 96 bytes and a sparse one"
     ):
         bsa_st.attach(packaged_teacher(), code_bytes=40)
     with pytest.raises(bsa_st.BSAError, match="not both"):

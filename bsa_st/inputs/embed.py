@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-BATCH_TOKENS = 2048
-"""Tokens of a batch on a CPU. On other devices as many as 128 texts of 256 tokens."""
+BATCH_SIZE = 32
+TEXT_TOKENS, DEVICE_TEXT_TOKENS = 64, 256
+"""Tokens that a text of the batch size stands for, on a CPU and elsewhere."""
 
-DEVICE_TOKENS = 1 << 15
 CHARACTERS_A_TOKEN = 4
 """Of encoders whose tokens cannot be counted."""
 
@@ -25,6 +25,7 @@ def embed(
     encoder: SentenceTransformer,
     texts: list[str],
     *,
+    batch_size: int = BATCH_SIZE,
     prompt_name: str | None = None,
     done: Callable[[int], object] | None = None,
 ) -> np.ndarray:
@@ -33,6 +34,7 @@ def embed(
     Args:
         encoder: The dense model.
         texts: n texts, n > 0.
+        batch_size: Size of a forward pass, in texts of 64 tokens, or 256 on a GPU: batches of shorter texts have more, of longer ones fewer.
         prompt_name: Name of one of its prompts; default as in ``SentenceTransformer.encode``.
         done: Called after each batch with its number of texts.
 
@@ -40,7 +42,8 @@ def embed(
         float32 (n, d).
     """
     rows: np.ndarray | None = None
-    for batch in batches(token_counts(encoder, texts), BATCH_TOKENS if encoder.device.type == "cpu" else DEVICE_TOKENS):
+    limit = batch_size * (TEXT_TOKENS if encoder.device.type == "cpu" else DEVICE_TEXT_TOKENS)
+    for batch in batches(token_counts(encoder, texts), limit):
         with torch.inference_mode():
             found = encoder.encode(
                 [texts[place] for place in batch],
