@@ -101,19 +101,6 @@ def fit(rows: np.ndarray, settings: DistillSettings) -> tuple[BinarySparsityAlig
         "figures": {name: round(value, 4) for name, value in figures.items()},
     }
     logger.info("%s", report["figures"])
-    if True:  # TEMP
-        from bsa_st.training.unroll import _solve
-
-        with torch.no_grad():
-            c = head.unrolled.codes(torch.from_numpy(sample[:20000])).float()
-            own = _solve(c, torch.from_numpy(sample[:20000]), head, steps.constant)
-            print(
-                "OWN",
-                best_softening(torch.from_numpy(queries), there, head.unrolled.codes(there).float() @ own),
-                "shared",
-                found_unrolled,
-                flush=True,
-            )
     return head, {
         "damping": damping,
         "constant": steps.constant,
