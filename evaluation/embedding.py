@@ -1,6 +1,6 @@
 """``python -m evaluation.embedding``: texts per second of embedding on a CPU, and what each way changes in the embeddings.
 
-1,000 concepts of the Human Phenotype Ontology (name and definition) and 200 synonyms, all-MiniLM-L6-v2. Ways are timed in turns, the fastest of several
+600 concepts of the Human Phenotype Ontology (name and definition) and 150 synonyms, all-MiniLM-L6-v2. Ways are timed in turns, the fastest of several
 rounds counts; compare them within one run only. Other runtimes are tried where their packages are installed: they are no dependency of bsa_st.
 """
 
@@ -30,8 +30,8 @@ from evaluation.jsonfiles import read_json, write_json
 from evaluation.markdown import markdown_table
 
 RESULTS = Path(__file__).with_name("embedding.json")
-DOCUMENTS, QUERIES = 1_000, 200
-ROUNDS = 3
+DOCUMENTS, QUERIES = 600, 150
+ROUNDS = 2
 PLAIN = "model.encode"
 
 Way = Callable[[list[str]], np.ndarray | None]

@@ -31,9 +31,13 @@ def test_python_snippets_run_one_after_the_other(tmp_path: Path, monkeypatch: py
     assert {name for name, text in PAGES.items() if snippets(text, "python")} == set(READ)
     programs = [program for text in (README, *(PAGES[name] for name in READ)) for program in snippets(text, "python")]
     assert len(programs) == 8
+    printed = []
     for program in programs:
         result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
+        printed.append(result.stdout)
+    first = [int(number) for number in re.findall(r"\d+", printed[0])]
+    assert set(first) == {6, 7}, "the README's first example should find hearing loss and deafness"
     assert (tmp_path / "texts.codes").is_file()
 
 

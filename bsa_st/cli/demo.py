@@ -13,7 +13,7 @@ def demo(
     train: Annotated[
         bool, typer.Option("--train", help="Fit a head to the concepts first, in place of the one that ships.")
     ] = False,
-    concepts: Annotated[int | None, typer.Option(help="Use only the first so many concepts.  [default: all]", min=20)] = None,
+    concepts: Annotated[int | None, typer.Option(help="Use only the first so many concepts.  [default: all]", min=300)] = None,
     cache_dir: Annotated[Path | None, typer.Option(help="Folder of the embedding cache.  [default: ~/.cache/bsa_st]")] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the table to this file too, as JSON.")] = None,
 ) -> None:
