@@ -17,9 +17,7 @@ A {kind} head for [{encoder}](https://huggingface.co/{encoder}) ({license}): {by
 model = bsa_st.attach("{encoder}", {argument})
 ```
 
-- Trained on {texts:,} texts, none of them general web text or of a benchmark: WordNet 3.0 definitions and example sentences (WordNet licence, copyright 2006
-  Princeton University), titles, sentences and passages of News Articles (doi:10.7910/DVN/GMFCTR, CC0) and sentences of the House of Commons from ParlSpeech V2
-  (doi:10.7910/DVN/L4OAKN, CC0). English only. The texts are not in the package.
+- Trained on {texts:,} texts, none of them of a benchmark: {source}. English only. The texts are not in the package.
 - Of float32's ten nearest among held-out texts of these kinds it finds {found:.1%} refined and {unrolled:.1%} in plain sentence-transformers.{general}
 - The encoder's licence, languages, maximum length and biases hold for the codes too. Texts of a special kind are worth a head of their own: `bsa_st.distill`.
 - Written by `python -m evaluation.heads train`{measured}; {seconds:.0f} s on {hardware}, without the embedding. Weights: Apache-2.0.
@@ -54,6 +52,7 @@ def card(facts: HeadFacts, measured: dict[str, Any] | None) -> str:
         active=f"about {facts.k} of them set" if facts.code_bytes is None else "about half of them set",
         argument="sparse=True" if facts.code_bytes is None else f"code_bytes={facts.code_bytes}",
         texts=facts.report["texts"],
+        source=facts.report["texts_from"],
         found=figures["found_at_10"],
         unrolled=figures["found_at_10_unrolled"],
         general=general,

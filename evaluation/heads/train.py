@@ -25,6 +25,7 @@ from bsa_st.training.statistics import best_softening, choose_softening
 from bsa_st.training.unroll import fit_schedule
 from evaluation.embeddings import EmbeddingStore
 from evaluation.encoders import MINILM, MPNET, WORDLLAMA, load_encoder
+from evaluation.heads.texts import SOURCES
 
 HELD_OUT = 1_500
 QUERIES = 500
@@ -96,6 +97,7 @@ def fit(rows: np.ndarray, settings: DistillSettings) -> tuple[BinarySparsityAlig
     report = head.report | {
         "settings": settings.to_dict(),
         "texts": len(rows),
+        "texts_from": SOURCES,
         "texts_held_out": len(held_out),
         "seconds_training": round(time.perf_counter() - started, 1),
         "figures": {name: round(value, 4) for name, value in figures.items()},
