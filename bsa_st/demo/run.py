@@ -43,6 +43,9 @@ MODEL, READABLE, INDEX, PAGE = "model", "readable-model", "concepts.index", "fea
 PROBE_TEXTS = 128
 """Texts by which the time is told beforehand."""
 
+TOKENS = 32
+"""Tokens to which the demo cuts texts, to save time: a concept's name and the beginning of its definition."""
+
 HEADER = ["method", "code", "disk", "memory", "nDCG@10", "found@10", "ms"]
 
 
@@ -90,6 +93,7 @@ def run_demo(
     encoder = packaged_teacher()
     task = synonym_task(load_concepts()[:concepts])
     everything = list(dict.fromkeys([*task.documents, *task.queries]))
+    whole, encoder.max_seq_length = encoder.max_seq_length, TOKENS
     clock.lap("start")
     tell(_forecast(encoder, everything, train, cache_dir))
     embeddings = cached_embeddings(encoder, everything, cache_dir=cache_dir, show_progress_bar=say is not None)
@@ -111,6 +115,7 @@ def run_demo(
     readable = attach(encoder, sparse=True)
     head_of(readable).labels = label_features(readable, task.documents, embeddings=documents, show_progress_bar=False)
     examples = _examples(model, readable, index, task, queries)
+    encoder.max_seq_length = whole
     save(model, folder / MODEL)
     save(readable, folder / READABLE)
     Index.build(index.codes(index.ids), task.documents, ids=index.ids, decoder=model).save(folder / INDEX)
@@ -137,7 +142,8 @@ def format_report(result: dict[str, Any], folder: Path) -> str:
     seconds = ", ".join(f"{name} {value:.0f}" for name, value in result["seconds"].items())
     return "\n".join(
         [
-            f"Find the concept from a synonym: {result['queries']} queries, {result['concepts']} concepts; head: {result['head']}.",
+            f"Find the concept from a synonym: {result['queries']} queries, {result['concepts']} concepts (name and definition, {TOKENS} tokens); "
+            f"head: {result['head']}.",
             *table,
             _notes(result),
             "Three searches by the refined codes; * marks the concept that the synonym belongs to. Reasons: features that the sparse head gives both "
