@@ -27,7 +27,7 @@ def train(
         list[str] | None, typer.Option(help="Bytes, or sparse; may be given several times.  [default: all]")
     ] = None,
 ) -> None:
-    """Train the heads and write their files and cards into bsa_st/shipped/heads."""
+    """Train the heads and write their files and cards into bsa_st/shipped/heads, which say on how many texts."""
     from evaluation.heads.cards import write_cards
     from evaluation.heads.texts import training_texts
     from evaluation.heads.train import ENCODERS
@@ -36,7 +36,7 @@ def train(
     texts = training_texts(wordnet)
     sizes = tuple(None if one == "sparse" else int(one) for one in size or [])
     for name in encoder or list(ENCODERS):
-        for path in run(name, texts, sizes):
+        for path in run(name, texts, sizes, rows):
             typer.echo(f"{path.name}: {path.stat().st_size} bytes")
     write_cards(RESULTS)
 

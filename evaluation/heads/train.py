@@ -54,11 +54,11 @@ ENCODERS = {
 """Fewer texts where they take eight times as long to embed."""
 
 
-def train(name: str, texts: list[str], sizes: tuple[int | None, ...] = ()) -> Iterator[Path]:
-    """Train and write the heads of an encoder, all its sizes or these; yields the path of each one's weights."""
+def train(name: str, texts: list[str], sizes: tuple[int | None, ...] = (), limit: int | None = None) -> Iterator[Path]:
+    """Train and write the heads of an encoder, all its sizes or these, on at most ``limit`` of its texts; yields the path of each one's weights."""
     known = ENCODERS[name]
     encoder = load_encoder(name)
-    rows = np.array(EmbeddingStore(encoder).training(texts[: known.texts]), dtype=np.float32)
+    rows = np.array(EmbeddingStore(encoder).training(texts[: known.texts])[:limit], dtype=np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     mark = fingerprint(encoder)
     for size in sizes or known.sizes:
