@@ -26,6 +26,7 @@ def train(
     size: Annotated[
         list[str] | None, typer.Option(help="Bytes, or sparse; may be given several times.  [default: all]")
     ] = None,
+    rows: Annotated[int | None, typer.Option(help="Most texts that are learnt from.  [default: all that are embedded]")] = None,
 ) -> None:
     """Train the heads and write their files and cards into bsa_st/shipped/heads, which say on how many texts."""
     from evaluation.heads.cards import write_cards
