@@ -9,6 +9,8 @@ from bsa_st.shipped.packed import FOLDER, HeadFacts, shipped_heads
 from evaluation.jsonfiles import read_json
 from evaluation.markdown import markdown_table
 
+README = Path(__file__).parent.parent.parent / "README.md"
+
 CARD = """# {name}
 
 A {kind} head for [{encoder}](https://huggingface.co/{encoder}) ({license}): {bytes} bytes per text, {hidden_dim} bits, {active}.
@@ -25,10 +27,11 @@ model = bsa_st.attach("{encoder}", {argument})
 
 
 def write_cards(results: Path) -> None:
-    """Write the card of every shipped head beside it."""
+    """Write the card of every shipped head beside it, and the README's table of them."""
     measured = {row["head"]: row for row in read_json(results)} if results.is_file() else {}
     for facts in shipped_heads():
         FOLDER.joinpath(f"{facts.name}.md").write_text(card(facts, measured.get(facts.name)), encoding="utf-8")
+    write_readme(README)
 
 
 def card(facts: HeadFacts, measured: dict[str, Any] | None) -> str:
@@ -60,6 +63,21 @@ def card(facts: HeadFacts, measured: dict[str, Any] | None) -> str:
         seconds=facts.report["seconds_training"],
         hardware=facts.report["hardware"],
     )
+
+
+def write_readme(readme: Path) -> None:
+    """Write the table of the shipped heads into the README."""
+    rows = ["| heads that ship | | bytes | found@10 refined | flag-free |", "|---|---|---:|---:|---:|"]
+    for facts in sorted(shipped_heads(), key=lambda facts: (facts.encoder, facts.code_bytes or facts.hidden_dim)):
+        figures = facts.report["figures"]
+        argument = "sparse=True" if facts.code_bytes is None else f"code_bytes={facts.code_bytes}"
+        shares = " | ".join(f"{100 * figures[name]:.1f}" for name in ("found_at_10", "found_at_10_unrolled"))
+        rows.append(f"| {facts.encoder} | `{argument}` | {facts.hidden_dim // 8} | {shares} |")
+    text = readme.read_text(encoding="utf-8")
+    before, rest = text.split("<!-- heads -->\n")
+    after = rest.split("<!-- end of heads -->")[1]
+    table = "\n".join(rows)
+    readme.write_text(f"{before}<!-- heads -->\n{table}\n<!-- end of heads -->{after}", encoding="utf-8")
 
 
 def table(results: Path) -> str:
