@@ -78,7 +78,9 @@ def shipped_heads(folder: Path = FOLDER) -> tuple[HeadFacts, ...]:
     found = []
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
-        schedule = {name: tuple(value) if isinstance(value, list) else value for name, value in content["schedule"].items()}
+        schedule: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in content["schedule"].items()
+        }
         found.append(HeadFacts(**{**content, "schedule": StepSchedule(**schedule)}))
     return tuple(found)
 
