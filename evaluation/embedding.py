@@ -121,7 +121,7 @@ def _int8(model: SentenceTransformer) -> Way:
 class _Graph(nn.Module):
     def __init__(self, model: SentenceTransformer) -> None:
         super().__init__()
-        self.transformer = model[0].auto_model
+        self.transformer: nn.Module = model[0].auto_model  # type: ignore[assignment]  # which attribute access calls Tensor or Module
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         states: torch.Tensor = self.transformer(input_ids=input_ids, attention_mask=attention_mask)[0]
