@@ -112,7 +112,7 @@ def run_demo(
     rows, index = compare(head_of(model), documents, queries, np.array(task.relevant))
     clock.lap("comparison")
     tell("Reading what features mean, and writing the page.")
-    readable = attach(encoder, sparse=True)
+    readable = _readable(encoder, model)
     head_of(readable).labels = label_features(readable, task.documents, embeddings=documents, show_progress_bar=False)
     examples = _examples(model, readable, index, task, queries)
     encoder.max_seq_length = whole
@@ -146,8 +146,8 @@ def format_report(result: dict[str, Any], folder: Path) -> str:
             f"head: {result['head']}.",
             *table,
             _notes(result),
-            "Three searches by the refined codes; * marks the concept that the synonym belongs to. Reasons: features that the sparse head gives both "
-            "texts, named after concepts that fire them.",
+            "Three searches by the refined codes; * marks the concept that the synonym belongs to. Reasons: features that fire in both texts, "
+            "named after the concepts that fire them.",
             *(line for example in result["examples"] for line in _lines(example)),
             f"Seconds: {seconds}; {sum(result['seconds'].values()):.0f} in all.",
             f"Written: {folder / MODEL}, {folder / READABLE}, {folder / INDEX}, and {folder / PAGE}: open it in a browser.",
@@ -180,6 +180,14 @@ class _Clock:
         taken, self._last = now - self._last, now
         self.seconds[name] = round(taken, 1)
         return taken
+
+
+def _readable(encoder: SentenceTransformer, model: SentenceTransformer) -> SentenceTransformer:
+    """The sparse head that ships behind the encoder; or the model itself where none ships: its features can be named too, but half of them fire in each text."""
+    try:
+        return attach(encoder, sparse=True)
+    except BSAError:
+        return model
 
 
 def _forecast(encoder: SentenceTransformer, texts: list[str], train: bool, cache_dir: Path | None) -> str:
