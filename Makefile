@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEMO_STAMP := $(VENV)/installed-demo
 
-.PHONY: test-all heads setup browser lucene screenshots demo evaluate interpretability test lint clean
+.PHONY: test-all heads check-docs study setup browser screenshots demo evaluate interpretability test lint clean
 
 setup: $(STAMP)
 
@@ -42,13 +42,14 @@ heads: $(STAMP)
 interpretability: $(STAMP)
 	$(BIN)/python -m evaluation.interpretability --data $(DATA)
 
+# Needs DATA; measures what evaluation/study/results lacks and writes evaluation/STUDY.md.
+study: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m evaluation.study --data $(DATA)
+
 # A browser for the tests of the page. Where it cannot be installed these tests skip and say so.
 browser:
 	sh .ci/browser
 
-# Jars of Lucene for one test, where Java is.
-lucene:
-	sh .ci/lucene
 
 # The pictures of the README, from the page that the demo wrote.
 screenshots: $(STAMP)
@@ -59,12 +60,16 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Two processes, each with the tests of a file at a time; test-all adds those that take minutes.
-test: lint browser lucene
-	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not slow"
+# Two processes, each with the tests of a file at a time; test-all adds those that take minutes, those of evaluation and those of documents.
+test: lint browser
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not slow and not evaluation and not docs"
 
-test-all: lint browser lucene
+test-all: lint browser
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# Whether every document shows what its results file holds.
+check-docs: $(STAMP)
+	$(BIN)/pytest -m docs
 
 clean:
 	rm -rf build $(VENV)

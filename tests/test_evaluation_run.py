@@ -28,6 +28,8 @@ from evaluation.report import full_tables, page
 from evaluation.results import Results, interval, read
 from evaluation.tasks import folder_task
 
+pytestmark = pytest.mark.evaluation
+
 ENCODER = "wordllama"
 RUN = ["--encoders", ENCODER, "--methods", "PQ,sign bits,float32,limit", "--budgets", "16", "--seeds", "2", "--share", "0.05"]
 

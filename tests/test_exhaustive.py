@@ -49,5 +49,5 @@ def test_bad_input_is_named(threshold_model: SentenceTransformer) -> None:
         bsa_st.search(threshold_model, QUERIES, documents, scoring="dot")  # type: ignore[arg-type]
     with pytest.raises(BSAError, match="text 1 is empty"):
         bsa_st.search(threshold_model, [""], documents)
-    with pytest.raises(BSAError, match="the documents have 8 features, the model 1024"):
+    with pytest.raises(BSAError, match="the codes have 8 features, the decoder 1024"):
         bsa_st.search(threshold_model, QUERIES, bsa_st.BinaryCodes([0], [0, 1], 8))

@@ -16,6 +16,8 @@ from evaluation.interpretability.document import render
 from evaluation.interpretability.probing import probe, read_labelled
 from evaluation.interpretability.stability import chance, stability
 
+pytestmark = pytest.mark.evaluation
+
 HERE = Path(__file__).parent.parent / "evaluation"
 
 
@@ -68,6 +70,7 @@ def test_labelled_texts_are_read_and_what_is_missing_is_named(tmp_path: Path) ->
         read_labelled(tmp_path / "nowhere")
 
 
+@pytest.mark.docs
 def test_the_document_is_the_one_that_the_results_give() -> None:
     results = json.loads((HERE / "interpretability.json").read_text())
     assert (HERE / "INTERPRETABILITY.md").read_text(encoding="utf-8") == render(results)

@@ -194,7 +194,12 @@ def encode(
 @app.command()
 def export(
     codes: Annotated[Path, typer.Argument(help="Codes file or folder of shards.")],
-    target: Annotated[Path, typer.Argument(help="File to write: .npz scipy CSR, .npy packed bits, .jsonl lists of ids.")],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            help="File to write: .npz scipy CSR, .npy packed bits, .jsonl lists of ids, .faiss or .usearch an index of bits."
+        ),
+    ],
     overwrite: Overwrite = False,
 ) -> None:
     """Export a codes file for other tools."""

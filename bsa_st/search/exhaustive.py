@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.codes.scoring import BLOCK_CELLS, Hits, asymmetric_scores, decode, idf, scores
+from bsa_st.codes.decoder import as_decoder
+from bsa_st.codes.scoring import BLOCK_CELLS, Hits, asymmetric_scores, idf, scores
 from bsa_st.codes.scoring import top_k as best_of
 from bsa_st.errors import BSAError
-from bsa_st.inputs.prompts import query_prompt
+from bsa_st.inputs.texts import read_texts
+from bsa_st.search.queries import prepared
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-    from bsa_st.head.layer import BinarySparsityAlignment
 
 Scoring = Literal["overlap", "cosine", "idf", "decoded", "asymmetric"]
 
@@ -49,31 +49,16 @@ def search(
     """
     if scoring not in get_args(Scoring):
         raise BSAError(f"scoring must be one of {', '.join(get_args(Scoring))}, got {scoring!r}")
-    from bsa_st.encoding.encode import split_model
-    from bsa_st.inputs.texts import read_texts
-
-    encoder, head = split_model(model)
-    if documents.hidden_dim != head.hidden_dim:
-        raise BSAError(f"the documents have {documents.hidden_dim} features, the model {head.hidden_dim}")
-    prompt_name = query_prompt(encoder, prompt_name)
-    dense = encoder.encode(read_texts(queries), prompt_name=prompt_name, show_progress_bar=False)
-    score = _scorer(head, dense, documents, scoring)
-    step = max(1, BLOCK_CELLS // max(1, len(documents)))
-    parts = [best_of(score(slice(start, start + step)), top_k) for start in range(0, len(dense), step)]
+    decoder = as_decoder(model, documents.hidden_dim)
+    kind = "overlap" if scoring == "idf" else scoring
+    _, asked = prepared(read_texts(queries), kind, model, decoder, documents.hidden_dim, prompt_name)
+    weights = idf(documents) if scoring == "idf" else None
+    parts, step = [], max(1, BLOCK_CELLS // max(1, len(documents)))
+    for start in range(0, len(asked), step):
+        part = asked[start : start + step]
+        if isinstance(part, BinaryCodes):
+            matrix = scores(part, documents, "cosine" if scoring == "cosine" else "overlap", weights)
+        else:
+            matrix = asymmetric_scores(part, documents, *decoder)
+        parts.append(best_of(matrix, top_k))
     return Hits(np.concatenate([part.ids for part in parts]), np.concatenate([part.scores for part in parts]))
-
-
-def _scorer(
-    head: BinarySparsityAlignment, dense: np.ndarray, documents: BinaryCodes, scoring: Scoring
-) -> Callable[[slice], np.ndarray]:
-    from bsa_st.encoding.encode import encode_embeddings
-
-    decoder, offset = head.decoder_weight.detach().cpu().numpy(), head.decoder_bias.detach().cpu().numpy()
-    softening = float(head.length_softening)
-    if scoring in ("overlap", "cosine", "idf"):
-        codes = encode_embeddings(head, dense, refine=False)
-        weights = idf(documents) if scoring == "idf" else None
-        return lambda part: scores(codes[part], documents, "cosine" if scoring == "cosine" else "overlap", weights)
-    if scoring == "decoded":
-        dense = decode(encode_embeddings(head, dense, refine=True), decoder, offset)
-    return lambda part: asymmetric_scores(dense[part], documents, decoder, offset, softening)

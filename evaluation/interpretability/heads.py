@@ -21,7 +21,7 @@ from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.head.settings import Selection
 from bsa_st.inputs.embeddings import texts_fingerprint
 from bsa_st.training import train_head
-from evaluation.paper.methods.sparse import CSR
+from evaluation.interpretability.csr import CSR
 
 FAMILIES = ("bsa-threshold", "bsa-topk", "csr")
 SEEDS = (0, 1)
@@ -63,7 +63,7 @@ class BSAHead(TrainedHead):
 
 
 class CSRHead(TrainedHead):
-    """A ``SparseAutoEncoder`` trained by :class:`evaluation.methods.sparse.CSR`; its decoder is its encoder's weight."""
+    """A ``SparseAutoEncoder`` trained by :class:`evaluation.interpretability.csr.CSR`; its decoder is its encoder's weight."""
 
     def __init__(self, method: CSR) -> None:
         super().__init__("csr")
@@ -74,7 +74,7 @@ class CSRHead(TrainedHead):
         return self.method.coder.encoder.get_parameter("weight").detach().numpy()
 
     def encode(self, dense: np.ndarray) -> sparse.csr_matrix:
-        return self.method.encode(dense).to_scipy()
+        return self.method.encode(dense)
 
 
 def trained_head(family: str, settings: DistillSettings, texts: list[str], training: np.ndarray, work: Path) -> TrainedHead:
