@@ -13,6 +13,8 @@ from bsa_st.shipped.packed import HeadFacts, linear_encoder, read_fingerprint, r
 from evaluation.heads.texts import _synsets, training_texts
 from evaluation.heads.train import fit
 
+pytestmark = pytest.mark.evaluation
+
 NOUN = (
     "  1 This software and database is being provided to you\n"
     "02084071 05 n 03 dog 0 domestic_dog 0 Canis_familiaris 0 001 @ 02083346 n 0000 | a member of the genus Canis; has been domesticated; "

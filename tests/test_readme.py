@@ -78,12 +78,14 @@ def test_links_lead_somewhere() -> None:
 
 
 @pytest.mark.docs
+@pytest.mark.docs
 def test_the_table_is_the_one_in_the_results_file() -> None:
     results = ROOT / "evaluation" / "demo.json"
     shown = README.split("<!-- demo table -->\n")[1].split("<!-- end -->")[0]
     assert shown == (markdown_table(json.loads(results.read_text())["rows"]) if results.is_file() else "")
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize(
     ("method", "claim"),
     [
