@@ -16,6 +16,7 @@ from bsa_st.explain.collect import SAMPLE_TEXTS, Collected, Collector, chunks, c
 from bsa_st.explain.families import coactivation, families, feature_map, name_clusters, neighbours
 from bsa_st.explain.terms import feature_terms
 from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.inputs.embed import embed
 from bsa_st.inputs.prompts import document_prompt
 from bsa_st.inputs.row_shards import Embeddings
 from bsa_st.inputs.unit_rows import BATCH_CELLS
@@ -70,7 +71,7 @@ def label_features(
     with tqdm(total=total, desc="Reading features", unit="text", disable=not show_progress_bar) as bar:
         for batch in chunks(texts, max(1, min(4096, BATCH_CELLS // head.hidden_dim))):
             if embeddings is None:
-                rows = encoder.encode(batch, prompt_name=prompt, batch_size=batch_size, show_progress_bar=False)
+                rows = embed(encoder, batch, batch_size=batch_size, prompt_name=prompt)
             else:
                 rows = np.array(embeddings[collector.texts : collector.texts + len(batch)], dtype=np.float32)
             if len(rows) < len(batch):
