@@ -98,7 +98,7 @@ def prepare(texts: Path, head: Path, documents: int, work: Path, scratch: Path) 
     scratch.mkdir(parents=True, exist_ok=True)
     data = load(texts, head, min(documents, GROWN), work)
     copied_codes(data.codes, documents).save(codes_file)
-    asked = {"queries": data.queries, "weight": data.head.weight, "offset": data.head.offset}
+    asked: dict[str, Any] = {"queries": data.queries, "weight": data.head.weight, "offset": data.head.offset}
     if documents <= GROWN:
         asked |= {"nearest": data.nearest, "scored": scored_best(data.queries, data.codes, data.head)}
     with atomic_file(asked_file) as file:
@@ -168,7 +168,7 @@ def opened(name: str, folder: Path, index: bool) -> Iterator[tuple[Engine, int]]
     server = get_server(folder.resolve(), cleanup_mode="stop")
     try:
         with connect(server.get_uri(), index=index) as engine:
-            yield engine, server.get_pid()
+            yield engine, server.get_pid() or 0
     finally:
         server.cleanup()
 
@@ -191,7 +191,8 @@ def scored_best(queries: np.ndarray, codes: np.ndarray, decoder: tuple[np.ndarra
     names = np.zeros((len(queries), BEST), np.int64)
     for start in range(0, len(codes), BLOCK):
         block = BinaryCodes.from_packed(np.ascontiguousarray(codes[start : start + BLOCK]))
-        both = np.concatenate([scores, asymmetric_scores(queries, block, *decoder)], axis=1)
+        weight, offset, *softening = decoder
+        both = np.concatenate([scores, asymmetric_scores(queries, block, weight, offset, *map(float, softening))], axis=1)
         ids = np.concatenate([names, np.broadcast_to(np.arange(start, start + len(block)), (len(names), len(block)))], axis=1)
         best = np.argpartition(-both, BEST - 1, axis=1)[:, :BEST]
         scores, names = np.take_along_axis(both, best, 1), np.take_along_axis(ids, best, 1)

@@ -44,12 +44,12 @@ def export_codes(codes: BinaryCodes, target: Path) -> None:
                 file.write(json.dumps(codes.ids[start:stop].tolist()).encode() + b"\n")
 
 
-def _faiss_index(codes: BinaryCodes) -> memoryview:
+def _faiss_index(codes: BinaryCodes) -> bytes:
     import faiss
 
     index = faiss.IndexBinaryFlat(codes.hidden_dim)
     index.add(codes.to_packed())
-    return memoryview(faiss.serialize_index_binary(index))
+    return bytes(faiss.serialize_index_binary(index))
 
 
 def _usearch_index(codes: BinaryCodes) -> bytes:
@@ -59,4 +59,4 @@ def _usearch_index(codes: BinaryCodes) -> bytes:
         raise BSAError("this export needs usearch: pip install bsa-st[usearch]") from error
     index = Index(ndim=codes.hidden_dim, metric="hamming", dtype="b1")
     index.add(np.arange(len(codes), dtype=np.uint64), codes.to_packed(), threads=1)
-    return bytes(index.save())
+    return bytes(index.save() or b"")

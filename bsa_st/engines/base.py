@@ -201,7 +201,7 @@ class Engine(abc.ABC):
                 raise BSAError(f"{name} must be a whole number of at least 1, got {value!r}")
         width, groups = self._existing(), keyword_groups(filter)
         decoder = as_decoder(model, width)
-        encoder = model if hasattr(model, "encode") else None
+        encoder: Any = model if hasattr(model, "encode") else None
         _, dense = prepared(queries, "asymmetric", encoder, decoder, width, prompt_name)
         assert decoder is not None
         assert isinstance(dense, np.ndarray)

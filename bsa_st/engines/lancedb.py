@@ -62,6 +62,7 @@ class LanceDBEngine(Engine):
         kind = schema.field("bits").type if "bits" in schema.names else None
         if schema.names != ["id", "bits", "tags", "payload"] or not pa.types.is_fixed_size_list(kind):
             raise BSAError(f"table {self.collection} was not made by bsa_st; choose another collection")
+        assert kind is not None
         return 8 * int(kind.list_size)
 
     def _create(self, hidden_dim: int) -> None:
@@ -102,7 +103,7 @@ class LanceDBEngine(Engine):
 
     def drop(self) -> None:
         with self._translated():
-            self._database.drop_table(self.collection, ignore_missing=True)
+            self._database.drop_table(self.collection, ignore_missing=True)  # type: ignore[call-arg]  # the base class lacks it
         self._open = self._width = None
 
     def finish(self) -> None:

@@ -139,5 +139,5 @@ def _config(hidden_dim: int, links: int) -> edge.EdgeConfig:
 
 
 def _filter(groups: list[list[str]]) -> edge.Filter | None:
-    must = [edge.FieldCondition("tags", match=edge.MatchAny(group)) for group in groups]
+    must: list[Any] = [edge.FieldCondition("tags", match=edge.MatchAny(group)) for group in groups]
     return edge.Filter(must=must) if must else None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -23,7 +22,7 @@ Scoring = Literal["overlap", "cosine", "idf", "decoded", "asymmetric"]
 
 def search(
     model: SentenceTransformer,
-    queries: Iterable[str],
+    queries: Any,
     documents: BinaryCodes,
     *,
     top_k: int = 10,
@@ -34,7 +33,7 @@ def search(
 
     Args:
         model: The model that encoded the documents.
-        queries: n texts.
+        queries: Texts (one as a ``str``), their dense embeddings, float (n, d), or for the scorings by codes their codes.
         documents: m codes from :func:`bsa_st.encode`; for ``asymmetric`` and ``decoded`` best with ``refine=True``.
         top_k: Hits per query; at most m come back.
         scoring: ``asymmetric`` float query against code, the most exact; ``decoded`` the query's code, decoded, against code;
@@ -50,8 +49,9 @@ def search(
     if scoring not in get_args(Scoring):
         raise BSAError(f"scoring must be one of {', '.join(get_args(Scoring))}, got {scoring!r}")
     decoder = as_decoder(model, documents.hidden_dim)
+    assert decoder is not None
     kind = "overlap" if scoring == "idf" else scoring
-    _, asked = prepared(read_texts(queries), kind, model, decoder, documents.hidden_dim, prompt_name)
+    _, asked = prepared(_as_texts(queries), kind, model, decoder, documents.hidden_dim, prompt_name)
     weights = idf(documents) if scoring == "idf" else None
     parts, step = [], max(1, BLOCK_CELLS // max(1, len(documents)))
     for start in range(0, len(asked), step):
@@ -62,3 +62,8 @@ def search(
             matrix = asymmetric_scores(part, documents, *decoder)
         parts.append(best_of(matrix, top_k))
     return Hits(np.concatenate([part.ids for part in parts]), np.concatenate([part.scores for part in parts]))
+
+
+def _as_texts(queries: Any) -> Any:
+    """Texts as a list; codes and arrays as they are."""
+    return queries if isinstance(queries, BinaryCodes) or hasattr(queries, "dtype") else read_texts(queries)

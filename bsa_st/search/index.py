@@ -145,7 +145,9 @@ class Index:
             raise BSAError(f"index {path}: its parts do not fit together") from error
         if model is not None:
             given = as_decoder(model, hidden_dim)
-            if decoder is not None and not all(map(np.array_equal, decoder, given or ())):
+            if decoder is not None and not all(
+                np.array_equal(np.asarray(ours), np.asarray(theirs)) for ours, theirs in zip(decoder, given or (), strict=False)
+            ):
                 raise BSAError(f"index {path} was built with another model: their decoders differ")
             decoder = given
         index = cls(segment, decoder, lists if lists >= 0 else None, next_id)

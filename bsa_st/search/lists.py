@@ -92,7 +92,8 @@ class HammingLists:
     def candidates(self, queries: np.ndarray, probed: np.ndarray, count: int) -> list[np.ndarray]:
         """Rows of at most ``count`` nearest codes of each query, int64, from its lists: ``queries`` uint8 (q, bytes), ``probed`` int64 (q, probes)."""
         distances, labels = np.empty((len(queries), count), np.int32), np.empty((len(queries), count), np.int64)
-        coarse, parameters = np.zeros(probed.shape, np.int32), faiss.SearchParametersIVF(nprobe=probed.shape[1])
+        coarse, parameters = np.zeros(probed.shape, np.int32), faiss.SearchParametersIVF()
+        parameters.nprobe = probed.shape[1]
         pointers = [faiss.swig_ptr(np.ascontiguousarray(array)) for array in (queries, probed, coarse, distances, labels)]
         self._index.search_preassigned_c(len(queries), pointers[0], count, *pointers[1:], True, parameters)
         return [self._starts[found >> 32] + (found & 0xFFFFFFFF) for found in (row[row >= 0] for row in labels)]
