@@ -9,6 +9,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more threads than that would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,11 +19,11 @@ from sentence_transformers import SentenceTransformer
 
 import bsa_st
 from bsa_st.codes.decoder import as_decoder
+from bsa_st.concepts import NamedDictionary, name_features
+from bsa_st.concepts.names import names_of
 from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
 from bsa_st.demo.run import packaged_teacher
-from bsa_st.explain.atlas import FeatureAtlas
-from bsa_st.explain.labels import label_features
-from bsa_st.explain.store import write_features
+from bsa_st.encoding.encode import put_behind, split_model
 from bsa_st.head.layer import head_of
 from bsa_st.inputs.embeddings import cached_embeddings
 from tests.engine_server import EngineSample, running_postgres
@@ -104,18 +105,23 @@ def topk_folder(topk_model: SentenceTransformer, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture(scope="session")
-def atlas(threshold_model: SentenceTransformer, texts: list[str], embeddings: np.ndarray) -> FeatureAtlas:
-    """Labels of the features of ``threshold_model``, from the texts that it was trained on."""
-    return label_features(threshold_model, texts, embeddings=embeddings, show_progress_bar=False)
+def named_model(threshold_model: SentenceTransformer, texts: list[str], embeddings: np.ndarray) -> SentenceTransformer:
+    """``threshold_model`` with 600 words of its texts as named features; the other fixtures keep a head without names."""
+    encoder, head = split_model(threshold_model)
+    named = put_behind(encoder, copy.deepcopy(head))
+    name_features(named, texts, hidden_dim=600, embeddings=embeddings)
+    return named
 
 
 @pytest.fixture(scope="session")
-def labelled_folder(
-    threshold_model: SentenceTransformer, atlas: FeatureAtlas, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "labelled"
-    bsa_st.save(threshold_model, folder)
-    write_features(atlas, folder / "bsa")
+def dictionary(named_model: SentenceTransformer) -> NamedDictionary:
+    return names_of(named_model)
+
+
+@pytest.fixture(scope="session")
+def named_folder(named_model: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "named"
+    bsa_st.save(named_model, folder)
     return folder
 
 

@@ -8,12 +8,12 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from bsa_st.explain.wording import explain_hit, match_line
 from sentence_transformers import SentenceTransformer
 
 import bsa_st
 from bsa_st import BSAError, Index
 from bsa_st.encoding.encode import rebuild, split_model
-from bsa_st.explain.wording import explain_hit, match_line
 from bsa_st.inputs.prompts import document_prompt, query_prompt, under_prompt
 from evaluation.embeddings import EmbeddingStore
 

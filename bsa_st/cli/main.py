@@ -13,7 +13,7 @@ import typer
 from bsa_st import __version__
 from bsa_st.cli import engines as engines_cli
 from bsa_st.cli import search as search_commands
-from bsa_st.cli.features import explain, explore
+from bsa_st.cli.concepts import explain, explore, names, tags
 from bsa_st.errors import BSAError
 from bsa_st.head.settings import DistillSettings, help_texts, parse_nested
 
@@ -244,8 +244,8 @@ def push(
     typer.echo(f"Pushed to {address}")
 
 
-app.command()(explain)
-app.command()(explore)
+for reading in (names, tags, explain, explore):
+    app.command()(reading)
 app.add_typer(search_commands.app, name="index")
 app.command()(search_commands.search)
 app.add_typer(engines_cli.app, name="engine")

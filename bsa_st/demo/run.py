@@ -11,12 +11,14 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from bsa_st.atomic import atomic_file
+from bsa_st.concepts.atlas import build_atlas
+from bsa_st.concepts.dictionary import Candidates, fit_dictionary
+from bsa_st.concepts.names import HIDDEN_DIM, MOST_TEXTS, most_used
+from bsa_st.concepts.page import write_page
 from bsa_st.demo.compare import Row, compare
 from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
 from bsa_st.encoding.encode import put_behind
 from bsa_st.errors import BSAError
-from bsa_st.explain.labels import label_features
-from bsa_st.explain.page import write_page
 from bsa_st.head.settings import DistillSettings
 from bsa_st.hub import save
 from bsa_st.inputs.embeddings import cached_embeddings
@@ -31,8 +33,8 @@ TRAINING_TEXTS = 30_000
 """Names, synonyms and definitions that a head learns from: more find hardly more."""
 
 EXAMPLES = 3
-PAGE = "features.html"
-"""The page about the features, in the model's folder."""
+PAGE = "names.html"
+"""The page about the named features, in the model's folder."""
 
 
 def packaged_teacher() -> SentenceTransformer:
@@ -67,11 +69,12 @@ def run_demo(
 
     Returns:
         ``rows`` (see :class:`~bsa_st.demo.compare.Row`), ``settings``, ``texts``, ``hardware``, ``seconds_encoding``, ``seconds_training``,
-        ``figures`` of the head, ``labels`` of the features (the page, its bytes, seconds, share that predict firing), and three
+        ``figures`` of the head, ``names`` of features (their number, the page, its bytes, seconds), and three
         ``examples`` of searches.
     """
     teacher = packaged_teacher()
-    task = synonym_task(load_concepts()[:texts])
+    concepts = load_concepts()[:texts]
+    task = synonym_task(concepts)
     started = time.perf_counter()
     chosen = np.sort(np.random.default_rng(settings.seed).permutation(len(task.training))[:TRAINING_TEXTS])
     training = [task.training[place] for place in chosen]
@@ -85,17 +88,20 @@ def run_demo(
     queries = _unit_rows(embeddings, [place[text] for text in task.queries])
     rows, ranked = compare(head, documents, queries, np.array(task.relevant))
     model = put_behind(teacher, head)
-    labelled = time.perf_counter()
-    head.labels = label_features(model, training, embeddings=embeddings[: len(training)], show_progress_bar=show_progress_bar)
+    named = time.perf_counter()
+    known = [concept.name for concept in concepts if concept.name in place]
+    sample = np.asarray(embeddings[: min(len(training), MOST_TEXTS)], dtype=np.float32)
+    candidates = most_used(Candidates(known, _unit_rows(embeddings, [place[name] for name in known])), sample)
+    head.names = fit_dictionary(candidates, sample, HIDDEN_DIM)
     save(model, folder)
     page = folder / PAGE
-    page_bytes = write_page(head.labels, page, "Features of the Human Phenotype Ontology")
+    page_bytes = write_page(build_atlas(head.names, training[: len(sample)], sample), page, "The Human Phenotype Ontology")
     return {
-        "labels": {
+        "names": {
+            "count": len(head.names),
             "page": str(page),
             "page_bytes": page_bytes,
-            "seconds": round(time.perf_counter() - labelled, 1),
-            "share_reliable": round(head.labels.share_reliable(), 4),
+            "seconds": round(time.perf_counter() - named, 1),
         },
         "rows": [row.as_dict() for row in rows],
         "concepts": len(task.documents),
@@ -130,9 +136,8 @@ def format_report(result: dict[str, Any]) -> str:
             f"reconstruction cosine {figures['reconstruction_cosine']:.3f}.",
             "Three searches (asymmetric; * marks the concept that the synonym belongs to):",
             *examples,
-            f"What the features mean: {result['labels']['page']} ({result['labels']['page_bytes'] / 1e6:.1f} MB, made in "
-            f"{result['labels']['seconds']:.0f} s; labels of {result['labels']['share_reliable']:.0%} predict firing on held-out texts). "
-            "Open it in a browser.",
+            f"{result['names']['count']} named features: {result['names']['page']} ({result['names']['page_bytes'] / 1e6:.1f} MB, made in "
+            f"{result['names']['seconds']:.0f} s). Open it in a browser.",
         ]
     )
 

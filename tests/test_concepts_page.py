@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-
 from bsa_st.explain.atlas import Family, Feature, FeatureAtlas, Neighbour, Term
 from bsa_st.explain.page import MAX_BYTES, render_page, write_page
+
 from tests.browser import chromium
 
 if TYPE_CHECKING:
