@@ -82,6 +82,9 @@ class _LazyPackage(ModuleType):
         self.__dict__[name] = getattr(module, name)
         return self.__dict__[name]
 
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *__all__})
+
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, ModuleType) and _HOMES.get(name) == name:
             value = getattr(value, name)

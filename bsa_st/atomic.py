@@ -13,13 +13,43 @@ from typing import IO
 from bsa_st.errors import BSAError
 
 
+def check_output(path: Path, ours: bytes | None = None, overwrite: bool = False) -> None:
+    """Refuse a path that must not be written, before any work is done for it.
+
+    Args:
+        path: What is to be written.
+        ours: What files of this kind begin with: those are replaced; ``None``: no file tells that it is ours.
+        overwrite: Replace a file of any kind.
+
+    Raises:
+        BSAError: If the path is a folder, a link, a device or a pipe, its folder is missing or cannot be written, or it is a file of another kind.
+    """
+    if not path.parent.is_dir():
+        raise BSAError(f"cannot write {path}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise BSAError(f"cannot write {path}: the folder {path.parent} is read-only")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise BSAError(f"cannot write {path}: it is {_kind(path)}")
+    if overwrite or not path.exists():
+        return
+    if ours is not None:
+        with path.open("rb") as file:
+            if file.read(len(ours)) == ours:
+                return
+    raise BSAError(
+        f"{path} exists and is {'not a file of this kind' if ours else 'there already'}; give --overwrite to replace it"
+    )
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that becomes ``path`` when the block ends well; on any failure ``path`` stays as it was.
 
     Raises:
-        BSAError: If the file cannot be written, e.g. on a full disk or in a missing folder.
+        BSAError: If the file cannot be written, e.g. on a full disk or in a missing folder, or the path is a folder, a link, a device or a pipe.
     """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise BSAError(f"cannot write {path}: it is {_kind(path)}")
     aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         with aside.open("xb") as file:
@@ -31,6 +61,10 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         raise BSAError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _kind(path: Path) -> str:
+    return "a link" if path.is_symlink() else "a folder" if path.is_dir() else "a device or a pipe"
 
 
 def remove_leftovers(path: Path) -> None:

@@ -95,7 +95,7 @@ def sample(embeddings: np.ndarray, configuration: Configuration, work: Path) -> 
         rows, _ = held_out(embeddings, real)
         LOG.info("encoding %d documents", len(rows))
         encode_embeddings(head, rows, refine=True).save(paths[0])
-        encode_embeddings(head, dense).save(paths[1])
+        encode_embeddings(head, dense, refine=False).save(paths[1])
         arrays = {"weight": head.decoder_weight.detach().numpy(), "offset": head.decoder_bias.detach().numpy()}
         with atomic_file(paths[2]) as file:
             file.write(save(arrays))

@@ -19,6 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 import bsa_st
 
 MOST_HITS = 100
+TIMEOUT_SECONDS = 10
+"""A connection that sends nothing for so long is closed, and its thread with it."""
 
 
 class Searcher:
@@ -44,14 +46,18 @@ def make_server(searcher: Searcher, port: int) -> ThreadingHTTPServer:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        timeout = TIMEOUT_SECONDS
 
         def do_GET(self) -> None:
-            address = urlsplit(self.path)
+            try:
+                address = urlsplit(self.path)
+            except ValueError as error:
+                return self.answer(400, {"error": f"not an address: {error}"})
             query = parse_qs(address.query)
             top_k = query.get("top_k", ["10"])[0]
             if address.path != "/search":
                 return self.answer(404, {"error": "ask for /search?q=..."})
-            if not top_k.isascii() or not top_k.isdigit() or not 1 <= int(top_k[:9]) <= MOST_HITS:
+            if not top_k.isascii() or not top_k.isdigit() or len(top_k) > 3 or not 1 <= int(top_k) <= MOST_HITS:
                 return self.answer(400, {"error": f"top_k must be a whole number from 1 to {MOST_HITS}"})
             try:
                 self.answer(200, {"hits": searcher(query.get("q", [""])[0], int(top_k))})

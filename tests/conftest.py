@@ -130,7 +130,7 @@ def engine_sample(threshold_model: SentenceTransformer, embeddings: np.ndarray) 
     """400 documents and 5 queries of real text, for engines."""
     head = head_of(threshold_model)
     codes = bsa_st.encode_embeddings(head, embeddings[:400], refine=True)
-    queries = bsa_st.encode_embeddings(head, embeddings[400:405])
+    queries = bsa_st.encode_embeddings(head, embeddings[400:405], refine=False)
     payloads = [{"part": place % 4, "kind": "even" if place % 2 == 0 else "odd", "first": place < 10} for place in range(400)]
     return EngineSample(codes, queries, embeddings[400:405], as_decoder(head, codes.hidden_dim), payloads)
 

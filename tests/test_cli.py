@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes, exit status, one line per error."""
+"""The command line as a user meets it: real processes for what works, one line and status 2 for what does not."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 from scipy import sparse
 
 from bsa_st import BinaryCodes
+from bsa_st.cli.main import main
 from bsa_st.demo.run import packaged_teacher
 
-COMMAND = [sys.executable, "-m", "bsa_st.cli.main"]
+COMMAND = [sys.executable, "-m", "bsa_st"]
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -37,14 +38,14 @@ def text_file(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
     return path
 
 
-@pytest.mark.parametrize("command", ["demo", "distill", "encode", "explain", "explore", "export", "push"])
+@pytest.mark.parametrize("command", ["demo", "distill", "encode", "explain", "explore", "export", "names", "push", "tags"])
 def test_help_shows_every_option_with_its_default(command: str) -> None:
     result = run(command, "--help")
     assert result.returncode == 0
     options = [block for block in result.stdout.split("\n  --")[1:]]
-    assert options or command == "export"
+    assert options
     for block in options:
-        assert "default:" in " ".join(block.split()) or "--json" in f"--{block}" or "--no-" in block, block
+        assert "default:" in " ".join(block.split()) or block.startswith(("json", "overwrite")) or "--no-" in block, block
 
 
 def test_distill_encode_export_from_the_shell(teacher_folder: Path, text_file: Path, tmp_path: Path) -> None:
@@ -84,22 +85,45 @@ def test_distill_encode_export_from_the_shell(teacher_folder: Path, text_file: P
         (("push", "TEACHER", "org/x"), "holds no BSA model"),
         (("export", "t.txt", "o.npz"), "not a codes file"),
         (("export", "missing.codes", "o.npz"), "cannot read codes file missing.codes"),
+        (
+            ("encode", "TEACHER", "t.txt", "t.txt"),
+            "t.txt exists and is not a file of this kind; give --overwrite to replace it",
+        ),
+        (("index", "build", "TEACHER", "t.txt", "t.txt"), "t.txt exists and is not a file of this kind"),
+        (("export", "t.codes", "t.npy"), "t.npy exists and is there already; give --overwrite"),
+        (("encode", "TEACHER", "t.txt", "/dev/full"), "cannot write /dev/full: it is a device or a pipe"),
+        (("encode", "TEACHER", "t.txt", "link"), "cannot write link: it is a link"),
+        (("encode", "TEACHER", "t.txt", "no/o.codes"), "cannot write no/o.codes: there is no folder no"),
+        (("distill", "TEACHER", "t.txt", "m", "--json", "t.txt"), "t.txt exists and is not a file of this kind"),
         (("distill",), "Missing argument"),
         (("demo", "--steps", "many"), "Invalid value for '--steps'"),
     ],
 )
 def test_user_errors_are_one_clear_message_with_status_2(
-    arguments: tuple[str, ...], message: str, teacher_folder: Path, tmp_path: Path
+    arguments: tuple[str, ...],
+    message: str,
+    teacher_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "t.txt").write_text("one\ntwo\n")
     (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "t.npy").write_bytes(b"mine")
+    (tmp_path / "link").symlink_to("t.npy")
     (tmp_path / "latin.txt").write_bytes("caf\xe9\n".encode("latin-1"))
     before = sorted(path.name for path in tmp_path.iterdir())
-    result = run(*(str(teacher_folder) if item == "TEACHER" else item for item in arguments), cwd=tmp_path)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bsa-st", *(str(teacher_folder) if item == "TEACHER" else item for item in arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert message in shown
+    assert "Traceback" not in shown
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert (tmp_path / "t.npy").read_bytes() == b"mine"
+    assert (tmp_path / "t.txt").read_text() == "one\ntwo\n"
 
 
 def test_a_small_demo_prints_its_table_and_saves_a_model(tmp_path: Path) -> None:
@@ -125,6 +149,6 @@ def test_a_small_demo_prints_its_table_and_saves_a_model(tmp_path: Path) -> None
         assert f"{row['ndcg_at_10']:.3f}" in result.stdout
     assert "features never fired" in result.stdout
     assert (tmp_path / "model" / "bsa" / "model.safetensors").is_file()
-    assert (tmp_path / "model" / "bsa" / "features.json").is_file()
-    assert str(Path("model") / "features.html") in result.stdout
-    assert (tmp_path / "model" / "features.html").stat().st_size == report["labels"]["page_bytes"]
+    assert (tmp_path / "model" / "bsa" / "names.json").is_file()
+    assert str(Path("model") / "names.html") in result.stdout
+    assert (tmp_path / "model" / "names.html").stat().st_size == report["names"]["page_bytes"]

@@ -104,16 +104,26 @@ def test_near_duplicates_become_aliases_of_the_first() -> None:
     assert merge(rows, 2) == ([0, 1], [[2, 4], []])
 
 
-def test_synonyms_move_a_name_towards_what_it_means(named_model: SentenceTransformer, texts: list[str], embeddings: np.ndarray) -> None:
+def test_synonyms_move_a_name_towards_what_it_means(
+    named_model: SentenceTransformer, texts: list[str], embeddings: np.ndarray
+) -> None:
     model = put_behind(split_model(named_model)[0], BinarySparsityAlignment(embeddings.shape[1], 64, 8))
-    names = {"HP:0000365": ["hearing loss", "deafness"], "HP:0000077": ["abnormal kidney", "renal disease"], "HP:0000924": ["abnormal bone"]}
+    names = {
+        "HP:0000365": ["hearing loss", "deafness"],
+        "HP:0000077": ["abnormal kidney", "renal disease"],
+        "HP:0000924": ["abnormal bone"],
+    }
     name_features(model, texts, names, embeddings=embeddings, k=1)
     assert tags(model, ["Hearing impairment"])[0][0][0] == "HP:0000365"
 
 
-def test_words_of_a_corpus_are_added_to_given_names(named_model: SentenceTransformer, texts: list[str], embeddings: np.ndarray) -> None:
+def test_words_of_a_corpus_are_added_to_given_names(
+    named_model: SentenceTransformer, texts: list[str], embeddings: np.ndarray
+) -> None:
     model = put_behind(split_model(named_model)[0], BinarySparsityAlignment(embeddings.shape[1], 64, 8))
-    found = name_features(model, texts[:2000], ["renal failure", "seizure"], add_words=True, hidden_dim=40, embeddings=embeddings[:2000])
+    found = name_features(
+        model, texts[:2000], ["renal failure", "seizure"], add_words=True, hidden_dim=40, embeddings=embeddings[:2000]
+    )
     assert found.names[:2] == ("renal failure", "seizure")
     assert len(found) == 40
 
@@ -137,7 +147,8 @@ def test_a_store_filters_an_index_and_counts(
     assert mask.tolist() == [name in dict(own) and other not in dict(own) for own in found]
     index = Index.build(bsa_st.encode_embeddings(head_of(named_model), embeddings[:500], refine=True), decoder=named_model)
     (hits,) = index.search(embeddings[:1], 10, filter=mask)
-    assert len(hits.ids) and mask[hits.ids].all()
+    assert len(hits.ids)
+    assert mask[hits.ids].all()
     assert dict(store.facets(hits.ids))[name] == len(hits.ids)
     with pytest.raises(BSAError, match="no feature is named 'nothing at all'"):
         store.mask(["nothing at all"])
@@ -176,7 +187,7 @@ def test_names_in_other_scripts_are_names(named_model: SentenceTransformer, text
 
 def test_a_model_without_names_says_how_to_make_them(topk_model: SentenceTransformer, texts: list[str]) -> None:
     for call in (lambda: bsa_st.tags(topk_model, texts[:2]), lambda: bsa_st.explain(topk_model, "a", "b")):
-        with pytest.raises(BSAError, match="no named features yet; bsa_st.name_features"):
+        with pytest.raises(BSAError, match=r"no named features yet; bsa_st\.name_features"):
             call()
 
 
@@ -222,7 +233,8 @@ def test_a_dictionary_that_cannot_be_fitted_says_why() -> None:
         (lambda folder: (folder / "names.safetensors").write_bytes(b"rubbish"), "names.safetensors"),
         (
             lambda folder: save_file(
-                {**load_file(folder / "names.safetensors"), "mean": np.full(384, np.nan, np.float32)}, folder / "names.safetensors"
+                {**load_file(folder / "names.safetensors"), "mean": np.full(384, np.nan, np.float32)},
+                folder / "names.safetensors",
             ),
             "NaN or infinite",
         ),

@@ -1,4 +1,4 @@
-"""``bsa-st explain`` and ``bsa-st explore`` as a user meets them."""
+"""``bsa-st names``, ``tags``, ``explain`` and ``explore`` as a user meets them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 COMMAND = [sys.executable, "-m", "bsa_st.cli.main"]
@@ -19,68 +18,75 @@ def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def place(threshold_folder: Path, texts: list[str], embeddings: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("explore")
+def place(threshold_folder: Path, texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("names")
     shutil.copytree(threshold_folder, folder / "model")
-    (folder / "texts.txt").write_text("\n".join(" ".join(text.split()) for text in texts[:800]) + "\n", encoding="utf-8")
-    np.save(folder / "texts.npy", embeddings[:800])
+    (folder / "texts.txt").write_text("\n".join(" ".join(text.split()) for text in texts[:400]) + "\n", encoding="utf-8")
+    lines = [
+        {"name": "kidney disease", "others": ["renal disease"]},
+        {"name": "hearing loss"},
+        {"name": "seizure", "others": []},
+    ]
+    (folder / "names.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
     return folder
 
 
-def test_explore_then_explain_from_the_shell(place: Path) -> None:
+def test_names_tags_explain_and_explore_from_the_shell(place: Path) -> None:
     before = run("explain", "model", "Short stature", "Small hands", cwd=place)
-    assert before.returncode == 0, before.stderr
-    assert "bsa-st explore MODEL TEXTS" in before.stdout
+    assert before.returncode == 2
+    assert "bsa-st names MODEL TEXTS" in before.stderr
 
-    made = run("explore", "model", "texts.txt", "--page", "page.html", "--embeddings", "texts.npy", cwd=place)
+    made = run("names", "model", "texts.txt", "--hidden-dim", 60, "--cache-dir", "cache", cwd=place)
     assert made.returncode == 0, made.stderr
-    assert "1024 features from 800 texts" in made.stdout
-    assert "Page in page.html" in made.stdout
-    assert (place / "model" / "bsa" / "features.json").is_file()
-    assert (place / "page.html").stat().st_size < 5_000_000
+    assert "60 names" in made.stdout
+    assert (place / "model" / "bsa" / "names.json").is_file()
 
-    again = run("explore", "model", "--page", "again.html", cwd=place)
-    assert again.returncode == 0, again.stderr
-    assert (place / "again.html").read_bytes() == (place / "page.html").read_bytes()
+    tagged = run("tags", "model", "texts.txt", "--output", "tags.jsonl", cwd=place)
+    assert tagged.returncode == 0, tagged.stderr
+    lines = [json.loads(line) for line in (place / "tags.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == 400
+    assert all(len(line["tags"]) == len(line["strengths"]) <= 12 for line in lines)
 
-    after = run("explain", "model", "Short stature", "Small hands", "--scoring", "idf", "--json", "why.json", cwd=place)
-    assert after.returncode == 0, after.stderr
-    assert "AUC" in after.stdout
+    why = run("explain", "model", "Short stature", "Small hands", "--json", "why.json", cwd=place)
+    assert why.returncode == 0, why.stderr
+    assert "everything else" in why.stdout
     result = json.loads((place / "why.json").read_text())
-    parts = [part["value"] for kind in ("shared", "only_a", "only_b") for part in result[kind]]
-    assert sum(parts) + result["constant"] == pytest.approx(result["score"])
+    assert sum(part["value"] for part in result["parts"]) + result["rest"] == pytest.approx(result["score"], abs=1e-6)
+
+    page = run("explore", "model", "texts.txt", "--page", "page.html", "--cache-dir", "cache", cwd=place)
+    assert page.returncode == 0, page.stderr
+    assert "60 names in 400 texts" in page.stdout
+    assert (place / "page.html").stat().st_size < 3_000_000
+
+    given = run("names", "model", "texts.txt", "--names", "names.jsonl", "--k", 1, "--cache-dir", "cache", cwd=place)
+    assert given.returncode == 0, given.stderr
+    assert "3 names" in given.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("explain", "./nowhere", "a", "b"), "model folder not found: ./nowhere"),
-        (("explain", "model", "a", " "), "text 2 is empty"),
-        (
-            ("explain", "model", "a", "b", "--scoring", "magic"),
-            "scoring must be one of overlap, cosine, idf, decoded, asymmetric",
-        ),
         (("explain", "model", "a"), "Missing argument"),
-        (("explore", "plain"), "plain carries no labels yet; name a file of texts"),
-        (("explore", "plain", "missing.txt"), "text file not found: missing.txt"),
-        (("explore", "plain", "empty.txt"), "empty.txt: no text in it"),
-        (("explore", "plain", "hole.txt"), "hole.txt: text 2 is empty"),
-        (("explore", "plain", "texts.txt", "--page", "no/page.html"), "there is no folder no"),
-        (("explore", "plain", "texts.txt", "--embeddings", "texts.txt"), "texts.txt: embeddings come from an .npy file"),
-        (("explore", "plain", "hole.txt", "--embeddings", "texts.npy"), "text 2 is empty"),
+        (("tags", "model", "texts.txt"), "no named features yet"),
+        (("explore", "model", "texts.txt"), "no named features yet"),
+        (("explore", "model", "texts.txt", "--page", "no/page.html"), "there is no folder no"),
+        (("names", "nowhere", "texts.txt"), "nowhere is no folder of a BSA model"),
+        (("names", "model", "missing.txt"), "text file not found: missing.txt"),
+        (("names", "model", "texts.txt", "--names", "bad.jsonl"), "bad.jsonl, line 1: no name that can be read"),
+        (("names", "model", "texts.txt", "--names", "one.txt"), "at least two names that the encoder tells apart; of 1"),
     ],
 )
 def test_user_errors_are_one_clear_message_with_status_2(
-    arguments: tuple[str, ...], message: str, threshold_folder: Path, place: Path, tmp_path: Path
+    arguments: tuple[str, ...], message: str, threshold_folder: Path, tmp_path: Path
 ) -> None:
-    for name in ("model", "plain"):
-        shutil.copytree(threshold_folder, tmp_path / name)
-    for name in ("texts.txt", "texts.npy"):
-        shutil.copy(place / name, tmp_path / name)
-    (tmp_path / "empty.txt").write_text("")
-    (tmp_path / "hole.txt").write_text("one\n\nthree\n")
+    shutil.copytree(threshold_folder, tmp_path / "model")
+    (tmp_path / "texts.txt").write_text("a kidney\na bone\n")
+    (tmp_path / "bad.jsonl").write_text('{"others": []}\n')
+    (tmp_path / "one.txt").write_text("kidney\n")
     before = sorted(str(path) for path in tmp_path.rglob("*"))
-    result = run(*arguments, cwd=tmp_path)
+    more = ("--cache-dir", str(tmp_path.parent / "cache")) if arguments[0] == "names" else ()
+    result = run(*arguments, *more, cwd=tmp_path)
     assert result.returncode == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,3 +98,14 @@ runpy.run_path({str(PLAIN_SEARCH)!r}, run_name="__main__")
     shown = [float(line.split()[0]) for line in result.stdout.splitlines() if line.startswith("  ")]
     assert shown == pytest.approx(np.sort(scores, axis=1)[:, :-4:-1].ravel().tolist(), abs=1e-3)
     assert np.load(tmp_path / "texts.npy").nbytes == len(TEXTS) * 64 // 8
+
+
+def test_a_request_that_is_no_address_is_answered_and_a_silent_connection_is_closed(address: str) -> None:
+    host, port = address.removeprefix("http://").split(":")
+    with (
+        socket.create_connection((host, int(port)), timeout=60) as broken,
+        socket.create_connection((host, int(port)), timeout=60) as silent,
+    ):
+        broken.sendall(b"GET http://[/search HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 400 " in broken.recv(1000)
+        assert silent.recv(1) == b""  # the server hangs up

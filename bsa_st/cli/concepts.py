@@ -37,15 +37,15 @@ def names(
     cache_dir: CacheDir = None,
 ) -> None:
     """Give a model named features, from the words of texts or from a list, and keep them in its folder."""
+    from bsa_st.cli.models import load_model
     from bsa_st.concepts import name_features
     from bsa_st.concepts.names import write_names
-    from bsa_st.hub import load
     from bsa_st.hub.folder import FOLDER
 
     if not (Path(model) / FOLDER).is_dir():
         raise BSAError(f"{model} is no folder of a BSA model on this disk")
     given = None if names is None else _read_names(names)
-    loaded = load(model)
+    loaded = load_model(model)
     sample, rows = _sample(loaded, texts, text_column, limit, cache_dir)
     found = name_features(
         loaded, sample, given, hidden_dim=hidden_dim, k=k, add_words=add_words, embeddings=rows, show_progress_bar=True
@@ -66,12 +66,12 @@ def tags(
     batch_size: Annotated[int, typer.Option(help="Texts per forward pass.")] = 32,
 ) -> None:
     """The named features of each text, strongest first. In an engine, tags is a keyword field to filter and count by."""
+    from bsa_st.cli.models import load_model
     from bsa_st.concepts import stream_tags
     from bsa_st.concepts.atlas import clip
-    from bsa_st.hub import load
     from bsa_st.inputs.texts import stream_texts
 
-    found = stream_tags(load(model), stream_texts(texts, text_column), batch_size=batch_size)
+    found = stream_tags(load_model(model), stream_texts(texts, text_column), batch_size=batch_size)
     told = zip(stream_texts(texts, text_column), found, strict=True)
     if output is None:
         for text, own in told:
@@ -80,7 +80,11 @@ def tags(
     count = 0
     with atomic_file(output) as file:
         for text, own in told:
-            line: dict[str, Any] = {"text": text, "tags": [name for name, _ in own], "strengths": [round(value, 4) for _, value in own]}
+            line: dict[str, Any] = {
+                "text": text,
+                "tags": [name for name, _ in own],
+                "strengths": [round(value, 4) for _, value in own],
+            }
             file.write((jsonlib.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
             count += 1
     typer.echo(f"Tags of {count:,} texts in {output}")
@@ -101,11 +105,14 @@ def explain(
     json: Annotated[Path | None, typer.Option("--json", help="Write the explanation to this file too, as JSON.")] = None,
 ) -> None:
     """Say why two texts match: their score as a sum over named features and everything else."""
+    from bsa_st.atomic import check_output
+    from bsa_st.cli.models import load_model
     from bsa_st.concepts.explain import describe
     from bsa_st.concepts.explain import explain as run
-    from bsa_st.hub import load
 
-    result = run(load(model), a, b, scoring=scoring, most=most, prompt_name=prompt_name)  # type: ignore[arg-type]
+    if json is not None:
+        check_output(json, b"{")
+    result = run(load_model(model), a, b, scoring=scoring, most=most, prompt_name=prompt_name)  # type: ignore[arg-type]
     typer.echo(describe(result, top))
     if json is not None:
         with atomic_file(json) as file:
@@ -121,19 +128,21 @@ def explore(
     cache_dir: CacheDir = None,
 ) -> None:
     """Write one self-contained HTML page about a model's named features, shown by texts."""
+    from bsa_st.cli.models import load_model
     from bsa_st.concepts.atlas import build_atlas
     from bsa_st.concepts.names import names_of
     from bsa_st.concepts.page import write_page
-    from bsa_st.hub import load
 
     if not page.parent.is_dir():
         raise BSAError(f"cannot write {page}: there is no folder {page.parent}")
-    loaded = load(model)
+    loaded = load_model(model)
     dictionary = names_of(loaded)
     sample, rows = _sample(loaded, texts, text_column, limit, cache_dir)
     atlas = build_atlas(dictionary, sample, rows)
     size = write_page(atlas, page, f"Names of {Path(model).resolve().name}")
-    typer.echo(f"{len(dictionary):,} names in {len(sample):,} texts; page in {page} ({size / 1e6:.1f} MB); open it in a browser, also offline")
+    typer.echo(
+        f"{len(dictionary):,} names in {len(sample):,} texts; page in {page} ({size / 1e6:.1f} MB); open it in a browser, also offline"
+    )
 
 
 def _sample(model: Any, path: Path, column: str, limit: int | None, cache_dir: Path | None) -> tuple[list[str], Any]:
@@ -164,7 +173,7 @@ def _read_names(path: Path) -> list[str] | dict[str, list[str]]:
             name, others = entry["name"], entry.get("others", [])
             if not isinstance(name, str) or not isinstance(others, list) or not all(isinstance(text, str) for text in others):
                 raise TypeError("name must be a text and others a list of texts")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BSAError(f"{path}, line {number}: no name that can be read ({error})") from error
         found[name] = others
     return found

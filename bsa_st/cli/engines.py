@@ -155,7 +155,7 @@ def _shown(url: str) -> str:
 
 
 def _model(name: str) -> Any:
-    from bsa_st.hub import load as load_model
+    from bsa_st.cli.models import load_model
 
     return load_model(name)
 

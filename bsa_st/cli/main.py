@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 
 from bsa_st import __version__
+from bsa_st.atomic import check_output
 from bsa_st.cli import engines as engines_cli
+from bsa_st.cli import models
 from bsa_st.cli import search as search_commands
 from bsa_st.cli.concepts import explain, explore, names, tags
 from bsa_st.errors import BSAError
@@ -47,6 +49,7 @@ Seed = Annotated[int, typer.Option(help=HELP["seed"])]
 CacheDir = Annotated[Path | None, typer.Option(help="Folder of the embedding cache.  [default: ~/.cache/bsa_st]")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the table to this file too, as JSON.")]
 Column = Annotated[str, typer.Option(help="Field that holds the text in .jsonl and .parquet files.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there, of whatever kind.")]
 Texts = Annotated[Path, typer.Argument(help="Texts: .txt, .txt.gz (one a line), .jsonl, .jsonl.gz or .parquet.")]
 
 
@@ -65,6 +68,7 @@ def demo(
     """Train on the Human Phenotype Ontology with all-MiniLM-L6-v2 and compare with float and sign vectors."""
     from bsa_st.demo.run import format_report, run_demo, write_json
 
+    models.quiet()
     settings = DistillSettings(hidden_dim=hidden_dim, k=k, selection=selection, steps=steps, seed=seed)  # type: ignore[arg-type]
     result = run_demo(folder, settings, texts=concepts, cache_dir=cache_dir)
     typer.echo(format_report(result))
@@ -125,6 +129,9 @@ def distill(
     from bsa_st.training.distill import distill as run
 
     check_target(folder)
+    if json is not None:
+        check_output(json, b"{")
+    models.quiet()
     model = run(
         teacher,
         texts,
@@ -175,11 +182,12 @@ def encode(
         ),
     ] = None,
     shard_texts: Annotated[int, typer.Option(help="Texts per shard, a multiple of 4,096.")] = 65536,
+    overwrite: Overwrite = False,
 ) -> None:
     """Encode texts into a compressed codes file, or into a folder of such files."""
+    from bsa_st.codes.file import MAGIC
     from bsa_st.encoding.pool import choose_devices
     from bsa_st.encoding.shards import encode_streamed, encode_to_shards
-    from bsa_st.hub import load
     from bsa_st.inputs.texts import stream_texts
 
     next(stream_texts(texts, text_column))
@@ -192,11 +200,9 @@ def encode(
         "max_active_dims": max_active_dims,
     }
     in_shards = (engine == "ray" or len(devices) > 1) if shards is None else shards
-    if not in_shards and (codes.is_dir() or not codes.parent.is_dir()):
-        raise BSAError(
-            f"cannot write {codes}: " + ("it is a folder" if codes.is_dir() else f"there is no folder {codes.parent}")
-        )
-    loaded = load(model, device=devices[0] if device and devices else None)
+    if not in_shards:
+        check_output(codes, MAGIC, overwrite)
+    loaded = models.load_model(model, devices[0] if device and devices else None)
     if in_shards:
         written = encode_to_shards(loaded, texts, codes, shard_texts=shard_texts, show_progress_bar=True, **options)  # type: ignore[arg-type]
         count, size = len(written), written.nbytes
@@ -211,8 +217,10 @@ def encode(
 def export(
     codes: Annotated[Path, typer.Argument(help="Codes file or folder of shards.")],
     target: Annotated[Path, typer.Argument(help="File to write: .npz scipy CSR, .npy packed bits, .jsonl lists of ids.")],
+    overwrite: Overwrite = False,
 ) -> None:
     """Export a codes file for other tools."""
+    check_output(target, overwrite=overwrite)
     from bsa_st.codes.export import export_codes
     from bsa_st.codes.shards import load_codes
 
@@ -260,8 +268,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what other libraries say too.")] = False,
 ) -> None:
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    models.verbose = verbose
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO if verbose else logging.WARNING)
 
 
 def main() -> None:
@@ -270,6 +280,9 @@ def main() -> None:
         app()
     except BSAError as error:
         print(f"bsa-st: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # a disk that is full or read-only, where no one below has said it better
+        print(f"bsa-st: {error.filename or 'cannot write'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("bsa-st: interrupted", file=sys.stderr)

@@ -8,7 +8,10 @@ from typing import Annotated, Any, get_args
 import numpy as np
 import typer
 
+from bsa_st.atomic import check_output
+from bsa_st.cli.models import load_model
 from bsa_st.errors import BSAError
+from bsa_st.search.file import MAGIC
 from bsa_st.search.index import CANDIDATES, PROBES, Index
 from bsa_st.search.rescoring import Scoring
 
@@ -37,11 +40,12 @@ def build(
     ] = None,
     text_column: Column = "text",
     batch_size: BatchSize = 32,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there, of whatever kind.")] = False,
 ) -> None:
     """Index texts, or the codes that `bsa-st encode` wrote; the documents' ids are 0, 1, 2, ..."""
-    from bsa_st.hub import load
 
-    loaded = load(model)
+    check_output(index, MAGIC, overwrite)
+    loaded = load_model(model)
     codes, kept = _documents(loaded, texts, text_column, batch_size)
     built = Index.build(codes, kept, decoder=loaded, lists=lists)
     size = built.save(index)
@@ -51,9 +55,8 @@ def build(
 @app.command()
 def add(model: Model, texts: Texts, index: IndexFile, text_column: Column = "text", batch_size: BatchSize = 32) -> None:
     """Add texts or codes to an index; their ids count up from the largest."""
-    from bsa_st.hub import load
 
-    loaded = load(model)
+    loaded = load_model(model)
     codes, kept = _documents(loaded, texts, text_column, batch_size)
     with Index.edit(index, model=loaded) as opened:
         ids = opened.add(codes, texts=kept)
@@ -89,15 +92,18 @@ def search(
         str | None, typer.Option(help="Name of one of the model's prompts.  [default: query, if it has one]")
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads.")] = 1,
-    explain: Annotated[bool, typer.Option("--explain", help="Say under each hit which features made its score.")] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Say under each hit which names, and what else, made its score: asymmetric or decoded."),
+    ] = False,
 ) -> None:
     """Search an index for texts; shows score, id and the beginning of each document where the index was built from texts."""
-    from bsa_st.explain.wording import explain_hit
-    from bsa_st.hub import load
+    from bsa_st.concepts.explain import explain as explain_pair
+    from bsa_st.concepts.explain import match_line
 
     if scoring not in get_args(Scoring):
         raise BSAError(f"scoring must be one of {', '.join(get_args(Scoring))}, got {scoring!r}")
-    loaded = load(model)
+    loaded = load_model(model)
     opened = Index.open(index, model=loaded)
     options: dict[str, Any] = {"scoring": scoring, "prompt_name": prompt_name}
     rankings = opened.search(queries, top_k, probes=probes, candidates=candidates, threads=threads, **options)
@@ -107,8 +113,8 @@ def search(
         for name, score, text in zip(ranking.ids.tolist(), ranking.scores.tolist(), opened.texts(ranking.ids), strict=True):
             typer.echo(f"{score:8.4f} {name:>8}  {' '.join(text.split())[:SNIPPET]}".rstrip())
             if explain:
-                line = explain_hit(loaded, query, text or f"document {name}", code=opened.codes([name]), **options)
-                typer.echo(f"{'':19}{line}")
+                told = explain_pair(loaded, query, text or f"document {name}", document=opened.codes([name]), **options)
+                typer.echo(f"{'':19}{match_line(told)}")
 
 
 def _documents(model: Any, path: Path, column: str, batch_size: int) -> tuple[Any, list[str] | None]:

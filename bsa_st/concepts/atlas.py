@@ -113,7 +113,9 @@ class Atlas:
                     "a": place(pair.a),
                     "b": place(pair.b),
                     "score": round(pair.score, 5),
-                    "parts": [[numbers[part.name], round(part.value, 5), round(part.a, 3), round(part.b, 3)] for part in pair.parts],
+                    "parts": [
+                        [numbers[part.name], round(part.value, 5), round(part.a, 3), round(part.b, 3)] for part in pair.parts
+                    ],
                 }
                 for pair in self.pairs
             ],

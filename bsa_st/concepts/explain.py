@@ -104,7 +104,9 @@ def explain(
         BSAError: If the model has no names, a text is empty, the scoring is unknown or the stored code does not fit.
     """
     if scoring not in get_args(Scored):
-        raise BSAError(f"scoring must be one of {', '.join(get_args(Scored))}, got {scoring!r}: names explain scores of embeddings")
+        raise BSAError(
+            f"scoring must be one of {', '.join(get_args(Scored))}, got {scoring!r}: names explain scores of embeddings"
+        )
     if most < 1:
         raise BSAError(f"most must be at least 1, got {most}")
     dictionary = names_of(model)
@@ -127,7 +129,14 @@ def explain(
 
 
 def explain_vectors(
-    dictionary: NamedDictionary, first: np.ndarray, second: np.ndarray, *, a: str = "", b: str = "", scoring: str = "float", most: int = MOST
+    dictionary: NamedDictionary,
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    a: str = "",
+    b: str = "",
+    scoring: str = "float",
+    most: int = MOST,
 ) -> Explanation:
     """The dot product of two vectors, float (d,), as a sum over names."""
     score = float(first @ second)
@@ -147,7 +156,11 @@ def describe(explanation: Explanation, top: int = 10) -> str:
     """The explanation as lines of text: each name with what it adds and whose it is, then everything else, then the sum."""
     shown, others = explanation.parts[:top], explanation.parts[top:]
     width = max([len(part.name) for part in shown] + [16])
-    lines = [f"{_quote(explanation.a)} and {_quote(explanation.b)}", f"score {explanation.score:.4f} ({explanation.scoring})", ""]
+    lines = [
+        f"{_quote(explanation.a)} and {_quote(explanation.b)}",
+        f"score {explanation.score:.4f} ({explanation.scoring})",
+        "",
+    ]
     lines += [f"{part.value:+8.4f}  {_printable(part.name):<{width}}  {_whose(part)}".rstrip() for part in shown]
     if others:
         lines.append(f"{sum(part.value for part in others):+8.4f}  {len(others)} more names")

@@ -121,7 +121,9 @@ def names_of(model: SentenceTransformer) -> NamedDictionary:
     """
     _, head = split_model(model)
     if head.names is None:
-        raise BSAError("the model has no named features yet; bsa_st.name_features(model, texts) or bsa-st names MODEL TEXTS makes them")
+        raise BSAError(
+            "the model has no named features yet; bsa_st.name_features(model, texts) or bsa-st names MODEL TEXTS makes them"
+        )
     return head.names
 
 
@@ -162,7 +164,9 @@ def read_names(folder: Path, head: BinarySparsityAlignment) -> NamedDictionary |
     content = read_json(path, dict)
     version = content.get("format_version")
     if type(version) is not int or version > FORMAT_VERSION:
-        raise BSAError(f"{path}: format version {version!r} is not one that this bsa_st reads ({FORMAT_VERSION}); update bsa_st")
+        raise BSAError(
+            f"{path}: format version {version!r} is not one that this bsa_st reads ({FORMAT_VERSION}); update bsa_st"
+        )
     names, aliases, k = (content.get(key) for key in ("names", "aliases", "k"))
     if not (_strings(names) and isinstance(aliases, list) and len(aliases) == len(names) and all(map(_strings, aliases))):
         raise BSAError(f"{path}: damaged (names and aliases must be lists of texts, of one length)")

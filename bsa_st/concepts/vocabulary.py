@@ -50,7 +50,9 @@ class Vocabulary:
         try:
             present = sparse.csc_matrix(vectorizer.fit_transform(texts))
         except ValueError as error:  # sklearn's way to say that nothing is left
-            raise BSAError(f"no word stands in at least {least} of the {len(texts)} texts: give names, or more texts") from error
+            raise BSAError(
+                f"no word stands in at least {least} of the {len(texts)} texts: give names, or more texts"
+            ) from error
         names = vectorizer.get_feature_names_out()
         counts = np.diff(present.indptr)
         within = dict(zip(names.tolist(), counts.tolist(), strict=True))

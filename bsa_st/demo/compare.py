@@ -87,9 +87,9 @@ def _baselines(documents: np.ndarray, queries: np.ndarray) -> dict[tuple[str, st
 def _codes(
     head: BinarySparsityAlignment, documents: np.ndarray, queries: np.ndarray
 ) -> dict[tuple[str, str], tuple[float, Score]]:
-    plain = encode_embeddings(head, documents)
+    plain = encode_embeddings(head, documents, refine=False)
     refined = encode_embeddings(head, documents, refine=True)
-    query_codes = encode_embeddings(head, queries)
+    query_codes = encode_embeddings(head, queries, refine=False)
     weights = idf(plain)
     decoder, offset = head.decoder_weight.detach().cpu().numpy(), head.decoder_bias.detach().cpu().numpy()
     softening = float(head.length_softening)

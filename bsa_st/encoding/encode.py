@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
@@ -17,8 +15,8 @@ from bsa_st.head.layer import BinarySparsityAlignment, head_of
 from bsa_st.head.nested import truncate_head
 from bsa_st.head.refine import RELAXED_STEPS, Problem, weigh_mean
 from bsa_st.head.refine import refine as refine_batch
-from bsa_st.inputs.prompts import check_prompt
-from bsa_st.inputs.texts import read_texts
+from bsa_st.inputs.prompts import document_prompt
+from bsa_st.inputs.texts import Texts, read_texts
 from bsa_st.inputs.unit_rows import batches
 
 CHUNK_TEXTS = 4096
@@ -60,11 +58,11 @@ def put_behind(encoder: SentenceTransformer, head: BinarySparsityAlignment) -> S
 
 def encode(
     model: SentenceTransformer,
-    texts: Iterable[str],
+    texts: Texts,
     *,
     batch_size: int = 32,
     prompt_name: str | None = None,
-    refine: bool = False,
+    refine: bool = True,
     relaxed_steps: int | None = None,
     equal_lengths: bool = False,
     hidden_dim: int | None = None,
@@ -75,12 +73,11 @@ def encode(
 
     Args:
         model: A model from :func:`bsa_st.distill` or :func:`bsa_st.load`.
-        texts: n texts.
+        texts: n texts, as in :func:`bsa_st.inputs.texts.stream_texts`: a ``str`` is one text, a ``Path`` a file.
         batch_size: Texts per forward pass.
-        prompt_name: Name of one of the model's prompts; default as in ``SentenceTransformer.encode``. Texts to be stored want the one that the
-            head has learnt with, usually ``document``.
-        refine: Bring the codes closer to the dense embeddings (:mod:`bsa_st.head.refine`). Best for stored texts that float or decoded
-            queries search; for overlap scores leave at least the queries unrefined.
+        prompt_name: Name of one of the model's prompts; default the one for documents, if it has one.
+        refine: Bring the codes closer to the dense embeddings (:mod:`bsa_st.head.refine`), as texts that are stored want it; for overlap scores
+            leave at least the queries plain.
         relaxed_steps: As in :func:`encode_embeddings`.
         equal_lengths: As in :func:`encode_embeddings`.
         hidden_dim: Use only so many features; one of the widths the head was trained for.
@@ -96,7 +93,7 @@ def encode(
     """
     encoder, head = split_model(model)
     head = truncate_head(head, hidden_dim, max_active_dims)
-    check_prompt(encoder, prompt_name)
+    prompt_name = document_prompt(encoder, prompt_name)
     texts = read_texts(texts)
     parts = []
     with tqdm(total=len(texts), desc="Encoding", unit="text", disable=not show_progress_bar) as bar:
@@ -112,17 +109,17 @@ def encode(
 
 @torch.no_grad()
 def encode_embeddings(
-    head: BinarySparsityAlignment,
+    head: BinarySparsityAlignment | SentenceTransformer,
     embeddings: np.ndarray,
     *,
-    refine: bool = False,
+    refine: bool = True,
     relaxed_steps: int | None = None,
     equal_lengths: bool = False,
 ) -> BinaryCodes:
     """Codes of dense embeddings.
 
     Args:
-        head: The trained layer.
+        head: The trained layer, or the model that it is part of.
         embeddings: float (n, d) with n > 0; only their directions count.
         refine: As in :func:`encode`.
         relaxed_steps: Gradient steps of the refinement before its greedy moves; more find better codes, in proportional time. Default: 32, and none for
@@ -132,6 +129,8 @@ def encode_embeddings(
     Raises:
         BSAError: If the embeddings have another width, hold NaN or infinite values or rows without a direction, or a setting is out of range.
     """
+    if isinstance(head, SentenceTransformer):
+        head = head_of(head)
     embeddings = np.asarray(embeddings)
     if embeddings.ndim != 2 or embeddings.shape[1] != head.input_dim or len(embeddings) == 0:
         raise BSAError(f"embeddings must have shape (n, {head.input_dim}) with n > 0, got {embeddings.shape}")

@@ -1,10 +1,11 @@
-"""Reading texts from whatever a user has: a list, an iterable, a dataset or a file."""
+"""Reading texts from whatever a user has: one string, a list, an iterable, a dataset or a file."""
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,7 +14,9 @@ from bsa_st.errors import BSAError
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".parquet")
 
 Texts = str | Path | Iterable[str]
-"""A path, or texts: a list, a generator, a ``datasets.Dataset`` with the named column, a ``datasets.Column``."""
+"""A file as a ``Path``, one text as a ``str``, or texts: a list, a generator, a ``datasets.Dataset`` with the named column, a ``datasets.Column``."""
+
+logger = logging.getLogger("bsa_st")
 
 
 def read_texts(source: Texts, column: str = "text") -> list[str]:
@@ -25,8 +28,8 @@ def stream_texts(source: Texts, column: str = "text") -> Iterator[str]:
     """Texts of a source one after the other, each checked when it is read, so that no file has to fit in memory.
 
     Args:
-        source: A path to .txt or .txt.gz (one text a line), .jsonl or .jsonl.gz (an object a line) or .parquet; a
-            ``datasets.Dataset``; or any iterable of strings.
+        source: A ``Path`` to .txt or .txt.gz (one text a line, blank lines left out), .jsonl or .jsonl.gz (an object a line) or .parquet; a
+            ``datasets.Dataset``; any iterable of strings; or a ``str``, which is one text.
         column: Field of the objects, the parquet file or the dataset that holds the text.
 
     Yields:
@@ -34,15 +37,19 @@ def stream_texts(source: Texts, column: str = "text") -> Iterator[str]:
 
     Raises:
         BSAError: If the file is missing, of an unknown kind or not UTF-8, the column is missing, there is no text,
-            or a text is empty or no string; the message names the file and the line or position.
+            or a text is empty, no string or not Unicode (a lone surrogate); the message names the file and the line or position.
     """
-    if isinstance(source, (str, Path)):
-        name, items = str(source), _read_file(Path(source), column)
+    if isinstance(source, Path):
+        name, items = str(source), _read_file(source, column)
+    elif isinstance(source, str):
+        name, items = "the text", iter([source])
     elif hasattr(source, "column_names"):
         name = "the dataset"
         if column not in source.column_names:
             raise BSAError(f"the dataset has no column {column!r}; it has {', '.join(source.column_names)}")
         items = iter(source[column])  # type: ignore[index]  # a datasets.Dataset
+    elif isinstance(source, (Mapping, bytes)) or not isinstance(source, Iterable):
+        raise BSAError(f"texts must be a str, a list of str, a dataset or a Path to a file, got {type(source).__name__}")
     else:
         name, items = "the texts", iter(source)
     position = 0
@@ -51,6 +58,8 @@ def stream_texts(source: Texts, column: str = "text") -> Iterator[str]:
             raise BSAError(f"{name}: item {position} is a {type(text).__name__}, not a string")
         if not text.strip():
             raise BSAError(f"{name}: text {position} is empty; remove empty texts")
+        if not text.isascii() and _has_surrogates(text):
+            raise BSAError(f"{name}: text {position} is not Unicode: it holds half of a surrogate pair")
         yield text
     if position == 0:
         raise BSAError(f"{name}: no text in it")
@@ -64,8 +73,27 @@ def _read_file(path: Path, column: str) -> Iterator[str]:
     if path.name.endswith((".jsonl", ".jsonl.gz")):
         return _read_jsonl(path, column)
     if path.name.endswith((".txt", ".txt.gz")):
-        return (line for _, line in numbered_lines(path))
+        return _read_lines(path)
     raise BSAError(f"{path}: unknown kind of text file; use one of {', '.join(SUFFIXES)}")
+
+
+def _has_surrogates(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _read_lines(path: Path) -> Iterator[str]:
+    blank = 0
+    for _, line in numbered_lines(path):
+        if line.strip():
+            yield line
+        else:
+            blank += 1
+    if blank:
+        logger.warning("%s: %d blank lines left out; texts are numbered without them", path, blank)
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:

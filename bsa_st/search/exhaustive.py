@@ -71,7 +71,7 @@ def _scorer(
     decoder, offset = head.decoder_weight.detach().cpu().numpy(), head.decoder_bias.detach().cpu().numpy()
     softening = float(head.length_softening)
     if scoring in ("overlap", "cosine", "idf"):
-        codes = encode_embeddings(head, dense)
+        codes = encode_embeddings(head, dense, refine=False)
         weights = idf(documents) if scoring == "idf" else None
         return lambda part: scores(codes[part], documents, "cosine" if scoring == "cosine" else "overlap", weights)
     if scoring == "decoded":

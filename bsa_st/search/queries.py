@@ -27,7 +27,7 @@ def encode_documents(
     from bsa_st.inputs.prompts import document_prompt
 
     options = {"prompt_name": document_prompt(model), "batch_size": batch_size, "show_progress_bar": show_progress_bar}
-    return encode(model, texts, refine=True, **options)  # type: ignore[arg-type]
+    return encode(model, texts, **options)  # type: ignore[arg-type]
 
 
 def decoder_for(model: Any, saved: Decoder | None, hidden_dim: int, name: str) -> Decoder | None:

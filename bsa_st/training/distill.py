@@ -46,7 +46,7 @@ def distill(
     Args:
         teacher: A model, its name on the Hub or its folder. It is not changed.
         texts: Texts in any form that :func:`bsa_st.inputs.texts.read_texts` takes; or their dense embeddings, as a float array (n, d) or
-            the path of an .npy file or of a folder of such files, which are read in the order of their names.
+            the ``Path`` of an .npy file or of a folder of such files, which are read in the order of their names.
         code_bytes: Bytes of a code: a compact head of ``8 code_bytes`` features, half of them active. Default: a sparse head, whose sizes are
             ``hidden_dim`` and ``k``.
         settings: Training settings; single ones can be given as keyword arguments instead, e.g. ``k=64``.
@@ -76,13 +76,15 @@ def distill(
         settings = DistillSettings.of_bytes(code_bytes, **overrides)
     else:
         settings = dataclasses.replace(settings, **overrides) if settings else DistillSettings(**overrides)
+    if isinstance(texts, str):
+        raise BSAError(f"a head is not trained on one text, got the str {texts[:60]!r}; a file is a pathlib.Path")
     rank, _ = join()
     show_progress_bar = show_progress_bar and rank == 0
     model = load_teacher(teacher)
     width = model.get_embedding_dimension()
     prompted = under_prompt(model, document_prompt(model, prompt_name))
     started = time.perf_counter()
-    folder = Path(texts) if isinstance(texts, (str, Path)) and Path(texts).is_dir() else None
+    folder = texts if isinstance(texts, Path) and texts.is_dir() else None
     embeddings: Embeddings | None = ready_embeddings(texts) if folder is None else read_row_shards(folder)
     if embeddings is not None and prompt_name is not None:
         raise BSAError(f"prompt_name {prompt_name!r} needs texts: these embeddings are made already")
@@ -129,7 +131,7 @@ def load_teacher(teacher: SentenceTransformer | str | Path) -> SentenceTransform
 
 def ready_embeddings(texts: Texts | np.ndarray) -> np.ndarray | None:
     """The array where ``texts`` already is, or names, an array of dense embeddings; else ``None``."""
-    if isinstance(texts, (str, Path)) and str(texts).endswith(".npy"):
+    if isinstance(texts, Path) and texts.suffix == ".npy":
         return open_rows(texts)
     if not isinstance(texts, np.ndarray) or texts.dtype.kind in "UO":
         return None

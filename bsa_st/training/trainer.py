@@ -98,6 +98,7 @@ def train_head(
             device=str(device),
             model_card_data=SentenceTransformerModelCardData(generate_widget_examples=False),
         )
+        student.model_card_data.widget = [{}]  # so that the trainer looks for no examples among row numbers
         with tempfile.TemporaryDirectory() as scratch:
             arguments = _training_arguments(settings, checkpoint_dir, scratch, torch.device(device), show_progress_bar)
             trainer = SentenceTransformerTrainer(

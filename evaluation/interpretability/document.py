@@ -32,45 +32,53 @@ def render(found: dict[str, Any]) -> str:
     """The document as Markdown."""
     bounds, explained = found["bounds"], found["explained"]["sts"]
     rates, tags = bounds["rates"], bounds["tags"]
-    return "\n\n".join(
-        [
-            "# Interpretability",
-            "Written by `python -m evaluation.interpretability --render-only` from `interpretability.json`; do not edit. "
-            f"`python -m evaluation.interpretability --data DIR` measures what is missing. Encoder {found['encoder']}.",
-            "## Does the name say when a feature fires?",
-            "Detection: an encoder that had no part in the features sees a label and held-out texts, and ranks the texts by their cosine with the label. "
-            "*Good* is the share of the features with an AUC of at least .8, with its 95 % bootstrap interval over features; up to 1,000 features of each method "
-            f"are judged, those that fire on at least five texts. The judges are {WORDLLAMA} (all held-out texts) and {MPNET} (a sample). *At one rate*: only the "
-            "strongest 0.3 % of the texts of a feature count, as rare features look better. *Pure*: share of the ten strongest and of all firing texts among the 5 % "
-            "nearest to the label.",
-            markdown_table(
-                [
-                    "features",
-                    "texts",
-                    "D",
-                    "active",
-                    f"good, {WORDLLAMA}",
-                    f"good, {MPNET}",
-                    f"at one rate, {WORDLLAMA}",
-                    f"at one rate, {MPNET}",
-                    "mean AUC",
-                    "balanced accuracy",
-                    "pure: strongest / all",
-                ],
-                [_row(method, source, found[source][method]) for source in SOURCES for method in NAMES if method in found.get(source, {})],
-            ),
-            "Mean AUC, balanced accuracy and purity are those of the first judge. Learnt features were trained here for 300 steps on 30,000 texts at D = 4,096 and k = 12, far less than their authors do, and "
-            "their labels are distinctive terms; topics are labelled by their three heaviest words. The refined row has the atoms of the first row as its decoder: "
-            "what is searched should be refined, what is read should not.",
-            "## Bounds",
-            f"On {rates['texts']:,} texts the most frequent of {rates['names']:,} names is on {rates['highest_rate']:.1%} of them and {rates['never_share']:.1%} of the "
-            f"names on none; {rates['without_a_tag']:.1%} of the texts have no name. Tags of {tags['texts']:,} texts took {tags['seconds']:.2f} s beyond the encoder.",
-            "## How much of a match do the names explain?",
-            f"{explained['pairs']} pairs of the test part of STSBenchmark with a rating of at least 4, at most {explained['names']} names each: the named part is at least half "
-            f"of the cosine for {explained['at_least_half']:.1%} of the pairs, {explained['median_share']:.0%} of it in the median and {explained['tenth_percentile']:.0%} at "
-            f"the tenth percentile. Parts and rest differ from the score by at most {explained['largest_error']:.0e}.",
-        ]
-    ) + "\n"
+    return (
+        "\n\n".join(
+            [
+                "# Interpretability",
+                "Written by `python -m evaluation.interpretability --render-only` from `interpretability.json`; do not edit. "
+                f"`python -m evaluation.interpretability --data DIR` measures what is missing. Encoder {found['encoder']}.",
+                "## Does the name say when a feature fires?",
+                "Detection: an encoder that had no part in the features sees a label and held-out texts, and ranks the texts by their cosine with the label. "
+                "*Good* is the share of the features with an AUC of at least .8, with its 95 % bootstrap interval over features; up to 1,000 features of each method "
+                f"are judged, those that fire on at least five texts. The judges are {WORDLLAMA} (all held-out texts) and {MPNET} (a sample). *At one rate*: only the "
+                "strongest 0.3 % of the texts of a feature count, as rare features look better. *Pure*: share of the ten strongest and of all firing texts among the 5 % "
+                "nearest to the label.",
+                markdown_table(
+                    [
+                        "features",
+                        "texts",
+                        "D",
+                        "active",
+                        f"good, {WORDLLAMA}",
+                        f"good, {MPNET}",
+                        f"at one rate, {WORDLLAMA}",
+                        f"at one rate, {MPNET}",
+                        "mean AUC",
+                        "balanced accuracy",
+                        "pure: strongest / all",
+                    ],
+                    [
+                        _row(method, source, found[source][method])
+                        for source in SOURCES
+                        for method in NAMES
+                        if method in found.get(source, {})
+                    ],
+                ),
+                "Mean AUC, balanced accuracy and purity are those of the first judge. Learnt features were trained here for 300 steps on 30,000 texts at D = 4,096 and k = 12, far less than their authors do, and "
+                "their labels are distinctive terms; topics are labelled by their three heaviest words. The refined row has the atoms of the first row as its decoder: "
+                "what is searched should be refined, what is read should not.",
+                "## Bounds",
+                f"On {rates['texts']:,} texts the most frequent of {rates['names']:,} names is on {rates['highest_rate']:.1%} of them and {rates['never_share']:.1%} of the "
+                f"names on none; {rates['without_a_tag']:.1%} of the texts have no name. Tags of {tags['texts']:,} texts took {tags['seconds']:.2f} s beyond the encoder.",
+                "## How much of a match do the names explain?",
+                f"{explained['pairs']} pairs of the test part of STSBenchmark with a rating of at least 4, at most {explained['names']} names each: the named part is at least half "
+                f"of the cosine for {explained['at_least_half']:.1%} of the pairs, {explained['median_share']:.0%} of it in the median and {explained['tenth_percentile']:.0%} at "
+                f"the tenth percentile. Parts and rest differ from the score by at most {explained['largest_error']:.0e}.",
+            ]
+        )
+        + "\n"
+    )
 
 
 def _row(method: str, source: str, line: dict[str, Any]) -> list[str]:

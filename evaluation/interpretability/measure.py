@@ -182,7 +182,10 @@ def explained(data: Path, store: EmbeddingStore, dictionary: NamedDictionary) ->
     with path.open(encoding="utf-8", newline="") as file:
         pairs = [row for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if float(row["score"]) >= 4]
     one, two = (store.evaluation([row[side] for row in pairs]) for side in ("sentence1", "sentence2"))
-    told = [explain_vectors(dictionary, left.astype(np.float64), right.astype(np.float64)) for left, right in zip(one, two, strict=True)]
+    told = [
+        explain_vectors(dictionary, left.astype(np.float64), right.astype(np.float64))
+        for left, right in zip(one, two, strict=True)
+    ]
     shares = np.array([explanation.named_share for explanation in told])
     sums = [abs(sum(part.value for part in each.parts) + each.rest - each.score) for each in told]
     return {

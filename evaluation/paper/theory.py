@@ -88,14 +88,14 @@ def _trained(inputs: Inputs, width: int, k: int) -> dict[str, Any]:
     method = small_method(inputs, HeadKind(width, k))
     head: BinarySparsityAlignment = method.head
     left, right = pairs.left + pairs.mean, pairs.right + pairs.mean
-    plain_left, plain_right = (encode_embeddings(head, rows) for rows in (left, right))
+    plain_left, plain_right = (encode_embeddings(head, rows, refine=False) for rows in (left, right))
     stored = encode_embeddings(head, right, refine=True)
     decoded = decode(stored, method.decoder, method.offset) - pairs.mean
     lengths = np.linalg.norm(pairs.left, axis=1) * np.linalg.norm(decoded, axis=1)
     asymmetric = (pairs.left * decoded).sum(axis=1) / lengths  # the score of a float query, for cosines of centred embeddings
-    documents = encode_embeddings(head, inputs.collection(inputs.retrieval[0]).documents)
+    documents = encode_embeddings(head, inputs.collection(inputs.retrieval[0]).documents, refine=False)
     rates = np.bincount(documents.ids, minlength=width) / len(documents)
-    queries = encode_embeddings(head, inputs.collection(inputs.retrieval[0]).queries[:WORK_QUERIES])
+    queries = encode_embeddings(head, inputs.collection(inputs.retrieval[0]).queries[:WORK_QUERIES], refine=False)
     return {
         "width": width,
         "k": k,
@@ -128,7 +128,7 @@ def _replaced(inputs: Inputs) -> dict[str, Any]:
         quality, counts, sizes = [], [], []
         for task in inputs.retrieval:
             collection = inputs.collection(task)
-            codes = encode_embeddings(head, collection.documents)
+            codes = encode_embeddings(head, collection.documents, refine=False)
             counts.append(codes.counts.mean())
             sizes.append(codes.nbytes / len(codes))
             quality.append(ndcg(asymmetric_scores(collection.queries, codes, decoder, offset), collection).mean())

@@ -96,7 +96,7 @@ class BSA(Method):
         }
 
     def encode(self, dense: np.ndarray) -> BinaryCodes:
-        return encode_embeddings(self.head, dense, **self.variant.encode_options)
+        return encode_embeddings(self.head, dense, **{"refine": False, **self.variant.encode_options})
 
     def stored_bytes(self, documents: Encoded, scoring: str) -> float:
         codes: BinaryCodes = documents.codes
@@ -104,7 +104,7 @@ class BSA(Method):
 
     def query_codes(self, queries: Encoded) -> BinaryCodes:
         """Codes of texts in the role of queries."""
-        return encode_embeddings(self.head, queries.dense) if self.variant.encode_options else queries.codes
+        return encode_embeddings(self.head, queries.dense, refine=False) if self.variant.encode_options else queries.codes
 
     def scores(self, queries: Encoded, documents: Encoded, scoring: str) -> np.ndarray:
         if scoring == "symmetric":
