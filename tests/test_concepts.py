@@ -22,11 +22,11 @@ from bsa_st.encoding.encode import encode_embeddings, put_behind, split_model
 from bsa_st.head.layer import BinarySparsityAlignment, head_of
 
 
-def test_every_feature_fires_between_the_two_rates(dictionary: NamedDictionary, embeddings: np.ndarray) -> None:
+def test_every_feature_fires_between_the_two_rates(dictionary: NamedDictionary, named_rows: np.ndarray) -> None:
     counts = np.zeros(len(dictionary))
-    for _, block in dictionary.blocks(embeddings):
+    for _, block in dictionary.blocks(named_rows):
         counts += (block > dictionary.thresholds).sum(axis=0)
-    rates = counts / len(embeddings)
+    rates = counts / len(named_rows)
     assert rates.max() <= HIGHEST_RATE + 1e-3
     assert rates.min() >= LOWEST_RATE / 2
     assert rates.sum() == pytest.approx(K, rel=0.05)
@@ -52,12 +52,12 @@ def test_tags_say_what_texts_are_about(named_model: SentenceTransformer) -> None
 
 
 def test_tags_are_the_same_in_batches_from_embeddings_and_as_columns_of_a_layer(
-    named_model: SentenceTransformer, dictionary: NamedDictionary, texts: list[str], embeddings: np.ndarray
+    named_model: SentenceTransformer, dictionary: NamedDictionary, named_texts: list[str], named_rows: np.ndarray
 ) -> None:
-    given = tags(named_model, texts[:1100], embeddings=embeddings[:1100])
-    own = list(stream_tags(named_model, iter(texts[:40])))
+    given = tags(named_model, named_texts[:1100], embeddings=named_rows[:1100])
+    own = list(stream_tags(named_model, iter(named_texts[:40])))
     assert [[name for name, _ in found] for found in own] == [[name for name, _ in found] for found in given[:40]]
-    codes = encode_embeddings(dictionary.head(), embeddings[:1100])
+    codes = encode_embeddings(dictionary.head(), named_rows[:1100])
     for row, found in enumerate(given):
         columns = {dictionary.names[number] for number in codes[row].ids}
         assert {name for name, _ in found} <= columns
@@ -65,27 +65,23 @@ def test_tags_are_the_same_in_batches_from_embeddings_and_as_columns_of_a_layer(
 
 
 def test_plain_sentence_transformers_gives_the_names_as_columns(
-    named_model: SentenceTransformer, dictionary: NamedDictionary, texts: list[str], tmp_path: Path
+    named_model: SentenceTransformer, dictionary: NamedDictionary, named_texts: list[str], tmp_path: Path
 ) -> None:
     encoder, _ = split_model(named_model)
     bsa_st.save(put_behind(encoder, dictionary.head()), tmp_path / "columns")
     plain = SentenceTransformer(str(tmp_path / "columns"))
-    columns = np.asarray(plain.encode(texts[:50])) > 0
-    for row, found in zip(columns, tags(named_model, texts[:50]), strict=True):
+    columns = np.asarray(plain.encode(named_texts[:50])) > 0
+    for row, found in zip(columns, tags(named_model, named_texts[:50]), strict=True):
         assert {name for name, _ in found} <= {dictionary.names[number] for number in np.flatnonzero(row)}
         assert len(found) == min(K, row.sum())
 
 
 def test_the_head_and_its_codes_stay_as_they_are(
-    topk_model: SentenceTransformer, texts: list[str], embeddings: np.ndarray
+    nameless_model: SentenceTransformer, named_texts: list[str], named_rows: np.ndarray
 ) -> None:
-    before = bsa_st.encode(topk_model, texts[:30], refine=True)
-    copy = put_behind(split_model(topk_model)[0], head_of(topk_model))
-    try:
-        name_features(copy, texts[:1000], ["kidney", "heart", "bone"], embeddings=embeddings[:1000])
-        assert bsa_st.encode(copy, texts[:30], refine=True) == before
-    finally:
-        head_of(topk_model).names = None
+    before = bsa_st.encode(nameless_model, named_texts[:30], refine=True)
+    name_features(nameless_model, named_texts, ["kidney", "heart", "bone"], embeddings=named_rows, k=1)
+    assert bsa_st.encode(nameless_model, named_texts[:30], refine=True) == before
 
 
 def test_names_travel_with_the_folder(named_folder: Path, dictionary: NamedDictionary) -> None:
@@ -105,24 +101,22 @@ def test_near_duplicates_become_aliases_of_the_first() -> None:
 
 
 def test_synonyms_move_a_name_towards_what_it_means(
-    named_model: SentenceTransformer, texts: list[str], embeddings: np.ndarray
+    nameless_model: SentenceTransformer, named_texts: list[str], named_rows: np.ndarray
 ) -> None:
-    model = put_behind(split_model(named_model)[0], BinarySparsityAlignment(embeddings.shape[1], 64, 8))
     names = {
         "HP:0000365": ["hearing loss", "deafness"],
         "HP:0000077": ["abnormal kidney", "renal disease"],
         "HP:0000924": ["abnormal bone"],
     }
-    name_features(model, texts, names, embeddings=embeddings, k=1)
-    assert tags(model, ["Hearing impairment"])[0][0][0] == "HP:0000365"
+    name_features(nameless_model, named_texts, names, embeddings=named_rows, k=1)
+    assert tags(nameless_model, ["Hearing impairment"])[0][0][0] == "HP:0000365"
 
 
 def test_words_of_a_corpus_are_added_to_given_names(
-    named_model: SentenceTransformer, texts: list[str], embeddings: np.ndarray
+    nameless_model: SentenceTransformer, named_texts: list[str], named_rows: np.ndarray
 ) -> None:
-    model = put_behind(split_model(named_model)[0], BinarySparsityAlignment(embeddings.shape[1], 64, 8))
     found = name_features(
-        model, texts[:2000], ["renal failure", "seizure"], add_words=True, hidden_dim=40, embeddings=embeddings[:2000]
+        nameless_model, named_texts, ["renal failure", "seizure"], add_words=True, hidden_dim=40, embeddings=named_rows
     )
     assert found.names[:2] == ("renal failure", "seizure")
     assert len(found) == 40
@@ -137,16 +131,16 @@ def test_a_word_inside_one_phrase_is_no_name_of_its_own() -> None:
 
 
 def test_a_store_filters_an_index_and_counts(
-    named_model: SentenceTransformer, dictionary: NamedDictionary, texts: list[str], embeddings: np.ndarray
+    named_model: SentenceTransformer, dictionary: NamedDictionary, named_texts: list[str], named_rows: np.ndarray
 ) -> None:
-    found = tags(named_model, texts[:500], embeddings=embeddings[:500])
+    found = tags(named_model, named_texts[:500], embeddings=named_rows[:500])
     store = TagStore(dictionary, found)
     (name, count), (other, _) = store.facets(range(500), 2)
     assert count == sum(name in dict(own) for own in found)
     mask = store.mask([name.upper()], [other])
     assert mask.tolist() == [name in dict(own) and other not in dict(own) for own in found]
-    index = Index.build(bsa_st.encode_embeddings(head_of(named_model), embeddings[:500], refine=True), decoder=named_model)
-    (hits,) = index.search(embeddings[:1], 10, filter=mask)
+    index = Index.build(bsa_st.encode_embeddings(head_of(named_model), named_rows[:500], refine=True), decoder=named_model)
+    (hits,) = index.search(named_rows[:1], 10, filter=mask)
     assert len(hits.ids)
     assert mask[hits.ids].all()
     assert dict(store.facets(hits.ids))[name] == len(hits.ids)
@@ -171,32 +165,30 @@ def test_a_store_filters_an_index_and_counts(
     ],
 )
 def test_bad_names_are_named(
-    named_model: SentenceTransformer, texts: list[str], embeddings: np.ndarray, names: list[str], message: str
+    nameless_model: SentenceTransformer, named_texts: list[str], named_rows: np.ndarray, names: list[str], message: str
 ) -> None:
-    model = put_behind(split_model(named_model)[0], BinarySparsityAlignment(embeddings.shape[1], 64, 8))
     with pytest.raises(BSAError, match=message):
-        name_features(model, texts[:50], names, embeddings=embeddings[:50])
-    assert head_of(model).names is None
+        name_features(nameless_model, named_texts[:50], names, embeddings=named_rows[:50])
+    assert head_of(nameless_model).names is None
 
 
-def test_names_in_other_scripts_are_names(named_model: SentenceTransformer, texts: list[str], embeddings: np.ndarray) -> None:
-    model = put_behind(split_model(named_model)[0], BinarySparsityAlignment(embeddings.shape[1], 64, 8))
-    found = name_features(model, texts[:50], ["Niere", "心臓", "кость"], embeddings=embeddings[:50], k=1)
+def test_names_in_other_scripts_are_names(
+    nameless_model: SentenceTransformer, named_texts: list[str], named_rows: np.ndarray
+) -> None:
+    found = name_features(nameless_model, named_texts[:50], ["Niere", "心臓", "кость"], embeddings=named_rows[:50], k=1)
     assert set(found.names) | {alias for own in found.aliases for alias in own} == {"Niere", "心臓", "кость"}
 
 
-def test_a_model_without_names_says_how_to_make_them(topk_model: SentenceTransformer, texts: list[str]) -> None:
-    for call in (lambda: bsa_st.tags(topk_model, texts[:2]), lambda: bsa_st.explain(topk_model, "a", "b")):
+def test_a_model_without_names_says_how_to_make_them(nameless: SentenceTransformer, named_texts: list[str]) -> None:
+    for call in (lambda: bsa_st.tags(nameless, named_texts[:2]), lambda: bsa_st.explain(nameless, "a", "b")):
         with pytest.raises(BSAError, match=r"no named features yet; bsa_st\.name_features"):
             call()
 
 
 def test_a_hundred_thousand_names_say_their_memory_before(
-    named_model: SentenceTransformer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    nameless_model: SentenceTransformer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random = np.random.default_rng(0)
-    encoder, _ = split_model(named_model)
-    model = put_behind(encoder, BinarySparsityAlignment(384, 64, 8))
     said: list[int] = []
 
     def encode(self: SentenceTransformer, rows: list[str], **options: object) -> np.ndarray:
@@ -205,7 +197,7 @@ def test_a_hundred_thousand_names_say_their_memory_before(
 
     monkeypatch.setattr(SentenceTransformer, "encode", encode)
     with caplog.at_level(logging.WARNING, "bsa_st.concepts"):
-        found = name_features(model, ["a", "b", "c"], [f"name {number}" for number in range(100_000)], hidden_dim=50)
+        found = name_features(nameless_model, ["a", "b", "c"], [f"name {number}" for number in range(100_000)], hidden_dim=50)
     assert "100000 names of 384 dimensions take 154 MB" in caplog.text
     assert said[0] == 1, "before anything is encoded"
     assert len(found) == 50
@@ -250,6 +242,6 @@ def test_damaged_names_are_named(named_folder: Path, tmp_path: Path, damage: obj
     shutil.copytree(named_folder / "bsa", tmp_path / "bsa")
     damage(tmp_path / "bsa")  # type: ignore[operator]
     with torch.device("meta"):
-        head = BinarySparsityAlignment(384, 1024, 32)
+        head = BinarySparsityAlignment(384, 256, 24)
     with pytest.raises(BSAError, match=message):
         read_names(tmp_path / "bsa", head)

@@ -18,10 +18,10 @@ def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def place(threshold_folder: Path, texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(nameless_folder: Path, named_texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("names")
-    shutil.copytree(threshold_folder, folder / "model")
-    (folder / "texts.txt").write_text("\n".join(" ".join(text.split()) for text in texts[:400]) + "\n", encoding="utf-8")
+    shutil.copytree(nameless_folder, folder / "model")
+    (folder / "texts.txt").write_text("\n".join(" ".join(text.split()) for text in named_texts[:400]) + "\n", encoding="utf-8")
     lines = [
         {"name": "kidney disease", "others": ["renal disease"]},
         {"name": "hearing loss"},
@@ -78,9 +78,9 @@ def test_names_tags_explain_and_explore_from_the_shell(place: Path) -> None:
     ],
 )
 def test_user_errors_are_one_clear_message_with_status_2(
-    arguments: tuple[str, ...], message: str, threshold_folder: Path, tmp_path: Path
+    arguments: tuple[str, ...], message: str, nameless_folder: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(threshold_folder, tmp_path / "model")
+    shutil.copytree(nameless_folder, tmp_path / "model")
     (tmp_path / "texts.txt").write_text("a kidney\na bone\n")
     (tmp_path / "bad.jsonl").write_text('{"others": []}\n')
     (tmp_path / "one.txt").write_text("kidney\n")

@@ -97,5 +97,5 @@ def test_what_cannot_be_explained_is_named(
 
 def test_a_code_of_another_head_is_refused(named_model: SentenceTransformer) -> None:
     code = bsa_st.BinaryCodes.from_dense(np.ones((1, 16), dtype=bool))
-    with pytest.raises(BSAError, match="document must be one code of 1024 features"):
+    with pytest.raises(BSAError, match="document must be one code of 256 features"):
         bsa_st.explain(named_model, "a", "b", scoring="asymmetric", document=code)

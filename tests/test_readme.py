@@ -40,8 +40,10 @@ def test_commands_and_options_exist() -> None:
         "explore",
         "export",
         "index",
+        "names",
         "push",
         "search",
+        "tags",
         "engine",
     }
     for name, rest in commands:
