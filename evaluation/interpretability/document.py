@@ -65,9 +65,7 @@ def render(found: dict[str, Any]) -> str:
                         if method in found.get(source, {})
                     ],
                 ),
-                "Mean AUC, balanced accuracy and purity are those of the first judge. Learnt features were trained here for 300 steps on 30,000 texts at D = 4,096 and k = 12, far less than their authors do, and "
-                "their labels are distinctive terms; topics are labelled by their three heaviest words. The refined row has the atoms of the first row as its decoder: "
-                "what is searched should be refined, what is read should not.",
+                _note(found["general"]),
                 "## Bounds",
                 f"On {rates['texts']:,} texts the most frequent of {rates['names']:,} names is on {rates['highest_rate']:.1%} of them and {rates['never_share']:.1%} of the "
                 f"names on none; {rates['without_a_tag']:.1%} of the texts have no name. Tags of {tags['texts']:,} texts took {tags['seconds']:.2f} s beyond the encoder.",
@@ -79,6 +77,22 @@ def render(found: dict[str, Any]) -> str:
         )
         + "\n"
     )
+
+
+def _note(general: dict[str, Any]) -> str:
+    """What to know about the rows that are there."""
+    parts = ["Mean AUC, balanced accuracy and purity are those of the first judge."]
+    if any(method in general for method in ("bsa", "topk", "csr")):
+        parts.append(
+            "Learnt features were trained here for 300 steps on 30,000 texts at D = 4,096 and k = 12, far less than their authors do; their labels are distinctive terms."
+        )
+    if any(method in general for method in ("nmf", "lda")):
+        parts.append("Topics are labelled by their three heaviest words.")
+    if "refined" in general:
+        parts.append(
+            "The refined row has the atoms of the first row as its decoder: what is searched should be refined, what is read should not."
+        )
+    return " ".join(parts)
 
 
 def _row(method: str, source: str, line: dict[str, Any]) -> list[str]:

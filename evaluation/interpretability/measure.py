@@ -99,7 +99,6 @@ def measure(data: Path, output: Path, cache_dir: Path | None) -> None:
     pool = np.sort(np.random.default_rng(0).permutation(len(documents))[:POOL])
     judges = Judges(documents, pool, cache_dir)
     keep("general", "named", lambda: judges(named(dictionary, test)))
-    keep("general", "refined", lambda: judges(refined(dictionary, Texts(documents, test.embeddings))))
     everything = np.concatenate([train.embeddings, test.embeddings, store.evaluation(queries)])
     keep("bounds", "rates", lambda: rates(dictionary, everything))
     keep("bounds", "tags", lambda: tag_seconds(dictionary, test.embeddings[:1000]))
@@ -114,11 +113,16 @@ def measure(data: Path, output: Path, cache_dir: Path | None) -> None:
     hpo_test = [judged_texts[row] for row in np.sort(held_out)]
     hpo_judges = Judges(hpo_test, np.searchsorted(np.sort(held_out), in_pool), cache_dir)
     keep("hpo", "named", lambda: hpo_judges(named(concepts, Texts(hpo_test, embedded[np.sort(held_out)]))))
-    for kind in ("nmf", "lda"):
-        keep("general", kind, lambda kind=kind: judges(topics(kind, train, test)))
-    for objective in ("bsa", "topk"):
-        keep("general", objective, lambda objective=objective: judges(learnt(objective, SETTINGS, train, test)))
-    keep("general", "csr", lambda: judges(csr(SETTINGS, train, test)))
+    peers: dict[str, Callable[[], Features]] = {
+        "nmf": lambda: topics("nmf", train, test),
+        "topk": lambda: learnt("topk", SETTINGS, train, test),
+        "bsa": lambda: learnt("bsa", SETTINGS, train, test),
+        "refined": lambda: refined(dictionary, test),
+        "lda": lambda: topics("lda", train, test),
+        "csr": lambda: csr(SETTINGS, train, test),
+    }
+    for name, make in peers.items():
+        keep("general", name, lambda make=make: judges(make()))
 
 
 def general_dictionary(store: EmbeddingStore, train: Texts) -> NamedDictionary:
