@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bsa_st.demo.run import markdown_table, packaged_teacher
+from evaluation.interpretability.document import claim
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -60,3 +61,9 @@ def test_the_table_is_the_one_in_the_results_file() -> None:
     rows = json.loads((ROOT / "evaluation" / "demo.json").read_text())["rows"]
     shown = README.split("<!-- demo table -->\n")[1].split("<!-- end -->")[0]
     assert shown == markdown_table(rows)
+
+
+def test_the_figures_of_names_are_those_in_the_results_file() -> None:
+    found = json.loads((ROOT / "evaluation" / "interpretability.json").read_text())
+    shown = README.split("<!-- interpretability -->\n")[1].split("<!-- end -->")[0]
+    assert shown == claim(found)

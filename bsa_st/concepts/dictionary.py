@@ -188,8 +188,11 @@ def fit_thresholds(rows: np.ndarray, mean: np.ndarray, atoms: np.ndarray, k: int
     for start in range(0, count, step):
         block = atoms[start : start + step] @ (rows - mean).T
         tops[start : start + step] = -np.sort(np.partition(-block, depth - 1, axis=1)[:, :depth], axis=1)
-    # halfway between two texts, so that rounding in another library's order does not decide
-    middle = lambda rank: (tops[:, min(rank, depth) - 1] + tops[:, min(rank, depth - 1)]) / 2  # noqa: E731
+
+    def middle(rank: int) -> np.ndarray:
+        """Halfway between two texts, so that rounding in another library's order of sums does not decide."""
+        return np.asarray((tops[:, min(rank, depth) - 1] + tops[:, min(rank, depth - 1)]) / 2)
+
     highest, lowest = middle(max(1, math.floor(share * n))), middle(max(1, math.ceil(LOWEST_RATE * n)))
     low, high = float(tops.min()), float(tops.max())
     for _ in range(40):

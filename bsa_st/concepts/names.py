@@ -194,12 +194,12 @@ def _read_names(names: Names | None) -> dict[str, list[str]]:
         return {}
     if isinstance(names, str):
         raise BSAError(f"names must be a list of names, or names with other texts for each, got the text {names!r}")
-    pairs = names.items() if isinstance(names, Mapping) else ((name, ()) for name in names)
+    pairs: Iterable[tuple[str, Iterable[str]]] = names.items() if isinstance(names, Mapping) else ((name, ()) for name in names)
     read: dict[str, list[str]] = {}
     for name, others in pairs:
         if not isinstance(name, str) or not any(character.isalnum() for character in name):
             raise BSAError(f"a name must be a text with a letter or digit, got {name!r} as number {len(read) + 1}")
-        read.setdefault(" ".join(name.split()), [name, *(text for text in others if text.strip())])
+        read.setdefault(" ".join(name.split()), [name, *(text for text in others if text.strip() and text != name)])
     if not read:
         raise BSAError("there are no names; leave them out to use the words of the corpus")
     return read

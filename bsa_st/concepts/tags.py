@@ -73,8 +73,8 @@ def stream_tags(
         else:
             rows = embeddings[done : done + len(chunk)]
         done += len(chunk)
-        if len(rows) < len(chunk):
-            raise BSAError(f"there are {len(embeddings or ())} embeddings and more texts than that")
+        if embeddings is not None and len(rows) < len(chunk):
+            raise BSAError(f"there are {len(embeddings)} embeddings and more texts than that")
         for ids, strengths in dictionary.fires(np.asarray(rows)):
             yield [(dictionary.names[name], float(value)) for name, value in zip(ids, strengths, strict=True)]
     if embeddings is not None and done != len(embeddings):
