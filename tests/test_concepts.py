@@ -29,7 +29,7 @@ def test_every_feature_fires_between_the_two_rates(dictionary: NamedDictionary, 
     rates = counts / len(named_rows)
     assert rates.max() <= HIGHEST_RATE + 1e-3
     assert rates.min() >= LOWEST_RATE / 2
-    assert rates.sum() == pytest.approx(K, rel=0.05)
+    assert rates.sum() == pytest.approx(min(K, HIGHEST_RATE / 2 * len(dictionary)), rel=0.05)
     assert dictionary.rates == pytest.approx(rates, abs=2e-4)
 
 

@@ -112,8 +112,9 @@ class Candidates(NamedTuple):
 def fit_dictionary(candidates: Candidates, texts: np.ndarray, hidden_dim: int | None = None, k: int = K) -> NamedDictionary:
     """A dictionary of the first names that differ, with thresholds from the embeddings of texts.
 
-    All features share one threshold, chosen so that ``k`` are active in a text on average; it is raised for those that would fire on more
-    than 4 % of the texts and lowered for those that would fire on fewer than 0.03 %.
+    All features share one threshold, chosen so that ``k`` are active in a text on average (2 % of the features, or 1, where that is fewer); it is
+    raised for those that would fire on more than 4 % of the texts (twice the average, where there are few features) and lowered for those that would fire
+    on fewer than 0.03 %.
 
     Args:
         candidates: Names with embeddings. Later names that are nearly the same as earlier ones become their aliases.
@@ -156,7 +157,7 @@ def merge(atoms: np.ndarray, wanted: int, cosine: float = MERGE_COSINE) -> tuple
     kept: list[int] = []
     owner: dict[int, list[int]] = {}
     chosen = np.zeros((min(wanted, len(atoms)), atoms.shape[1]), dtype=np.float32)
-    step = 1024
+    step = min(1024, max(64, BLOCK_CELLS // len(chosen)))
     for start in range(0, len(atoms), step):
         block = atoms[start : start + step]
         known = len(kept)
@@ -181,7 +182,8 @@ def merge(atoms: np.ndarray, wanted: int, cosine: float = MERGE_COSINE) -> tuple
 def fit_thresholds(rows: np.ndarray, mean: np.ndarray, atoms: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Thresholds and firing rates on unit rows, both float32 (D,); see :func:`fit_dictionary`."""
     n, count = len(rows), len(atoms)
-    share = min(1.0, max(HIGHEST_RATE, 2 * k / count))
+    average = min(float(k), max(1.0, HIGHEST_RATE / 2 * count))
+    share = min(1.0, max(HIGHEST_RATE, 2 * average / count))
     depth = min(n, math.ceil(share * n) + 1)
     tops = np.empty((count, depth), dtype=np.float32)
     step = max(1, BLOCK_CELLS // n)
@@ -198,7 +200,7 @@ def fit_thresholds(rows: np.ndarray, mean: np.ndarray, atoms: np.ndarray, k: int
     for _ in range(40):
         shared = (low + high) / 2
         thresholds = np.minimum(np.maximum(shared, highest), lowest)
-        low, high = (shared, high) if (tops > thresholds[:, None]).sum() > k * n else (low, shared)
+        low, high = (shared, high) if (tops > thresholds[:, None]).sum() > average * n else (low, shared)
     return thresholds.astype(np.float32), ((tops > thresholds[:, None]).sum(axis=1) / n).astype(np.float32)
 
 

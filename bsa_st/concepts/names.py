@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from bsa_st.atomic import atomic_file
-from bsa_st.concepts.dictionary import Candidates, NamedDictionary, fit_dictionary, unit
+from bsa_st.concepts.dictionary import HIGHEST_RATE, Candidates, NamedDictionary, fit_dictionary, unit
 from bsa_st.concepts.dictionary import K as DEFAULT_K
 from bsa_st.concepts.vocabulary import LEAST_AUC, Vocabulary
 from bsa_st.encoding.encode import split_model
@@ -63,7 +63,7 @@ def name_features(
         names: What features may be called: a list of names, or for each name other texts that mean the same, such as synonyms and a definition,
             whose embeddings are averaged. Default: the words and pairs of words of the corpus.
         hidden_dim: Most features; default 4,096, and with given names all of them.
-        k: Names that a text has on average, and at most is told to have.
+        k: Names that a text is told to have at most, and has on average; fewer on average where there are few names.
         add_words: Fill up given names with words of the corpus.
         embeddings: Dense embeddings of the texts, float (n, d); default: computed.
         batch_size: Texts per forward pass.
@@ -88,9 +88,10 @@ def name_features(
     corpus = [corpus[place] for place in chosen]
     wanted = hidden_dim or (HIDDEN_DIM if names is None or add_words else len(given))
     if len(given) >= LARGE:
+        size = 4e-6 * len(given)
         logger.warning(
-            "%d names of %d dimensions take %.0f MB in memory and on disk, twice that while they are made",
-            *(len(given), head.input_dim, 4e-6 * len(given) * head.input_dim),
+            "%d names of %d dimensions take %.0f MB in memory and on disk, and about %.0f MB while they are made",
+            *(len(given), head.input_dim, size * head.input_dim, size * (3 * head.input_dim + HIGHEST_RATE * MOST_TEXTS)),
         )
     found: list[str] = []
     parts: list[np.ndarray] = []
