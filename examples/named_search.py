@@ -9,6 +9,7 @@ MODEL is a folder with names, TEXTS a file with one text per line. With phenotyp
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import bsa_st
@@ -26,8 +27,8 @@ def main(model: str, file: str, query: str, with_tags: list[str], without_tags: 
     store = TagStore(names_of(loaded), found)
     (hits,) = index.search([query], 10, filter=store.mask(with_tags, without_tags))
     for row, score in zip(hits.ids.tolist(), hits.scores.tolist(), strict=True):
-        print(f"{score:.3f}  {texts[row]}  [{', '.join(name for name, _ in found[row][:4])}]")
-    print("names of the hits:", ", ".join(f"{name} {count}" for name, count in store.facets(hits.ids)))
+        sys.stdout.write(f"{score:.3f}  {texts[row]}  [{', '.join(name for name, _ in found[row][:4])}]\n")
+    sys.stdout.write(f"names of the hits: {', '.join(f'{name} {count}' for name, count in store.facets(hits.ids))}\n")
 
 
 if __name__ == "__main__":
