@@ -57,7 +57,7 @@ def test_tags_are_the_same_in_batches_from_embeddings_and_as_columns_of_a_layer(
     given = tags(named_model, named_texts[:1100], embeddings=named_rows[:1100])
     own = list(stream_tags(named_model, iter(named_texts[:40])))
     assert [[name for name, _ in found] for found in own] == [[name for name, _ in found] for found in given[:40]]
-    codes = encode_embeddings(dictionary.head(), named_rows[:1100])
+    codes = encode_embeddings(dictionary.head(), named_rows[:1100], refine=False)
     for row, found in enumerate(given):
         columns = {dictionary.names[number] for number in codes[row].ids}
         assert {name for name, _ in found} <= columns

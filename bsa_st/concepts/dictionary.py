@@ -25,6 +25,7 @@ HIGHEST_RATE, LOWEST_RATE = 0.04, 0.0003
 FEW_NAMES = 100
 """The mean of fewer names than that says more about what they are than about what all names share: it is drawn to the mean of the texts."""
 BLOCK_CELLS = 1 << 24
+ROUNDING = 2e-6
 
 
 @dataclass(frozen=True)
@@ -192,8 +193,8 @@ def fit_thresholds(rows: np.ndarray, mean: np.ndarray, atoms: np.ndarray, k: int
         tops[start : start + step] = -np.sort(np.partition(-block, depth - 1, axis=1)[:, :depth], axis=1)
 
     def middle(rank: int) -> np.ndarray:
-        """Halfway between two texts, so that rounding in another library's order of sums does not decide."""
-        return np.asarray((tops[:, min(rank, depth) - 1] + tops[:, min(rank, depth - 1)]) / 2)
+        """Halfway between two texts, and a little lower for two of the same: rounding in another library's order of sums must not decide."""
+        return np.asarray((tops[:, min(rank, depth) - 1] + tops[:, min(rank, depth - 1)]) / 2 - ROUNDING)
 
     highest, lowest = middle(max(1, math.floor(share * n))), middle(max(1, math.ceil(LOWEST_RATE * n)))
     low, high = float(tops.min()), float(tops.max())

@@ -109,7 +109,7 @@ def name_features(
         embedded = embed(words.names)
         good = np.flatnonzero(words.auc(embedded, dense) >= LEAST_AUC)
         found, parts = [*found, *(words.names[place] for place in good)], [*parts, embedded[good]]
-    dictionary = fit_dictionary(Candidates(found, np.concatenate(parts)), dense, wanted, k)
+    dictionary = fit_dictionary(Candidates(found, np.concatenate(parts)), dense, max(2, wanted), k)
     head.names = dictionary
     return dictionary
 
