@@ -38,7 +38,7 @@ heads: $(STAMP)
 	$(BIN)/python -m evaluation.heads train --wordnet $(WORDNET)
 	test -z "$(DATA)" || $(BIN)/python -m evaluation.heads measure --wordnet $(WORDNET) --data $(DATA)
 
-# Needs DATA; writes evaluation/interpretability.json, INTERPRETABILITY.md and its plot.
+# Needs DATA; writes evaluation/interpretability.json and INTERPRETABILITY.md.
 interpretability: $(STAMP)
 	$(BIN)/python -m evaluation.interpretability --data $(DATA)
 
@@ -53,7 +53,7 @@ browser:
 
 # The pictures of the README, from the page that the demo wrote.
 screenshots: $(STAMP)
-	$(BIN)/python -m tests.screenshots build/demo/features.html docs/images
+	$(BIN)/python -m tests.screenshots build/demo/names.html docs/images
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

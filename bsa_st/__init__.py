@@ -16,10 +16,10 @@ from bsa_st.errors import BSAError
 if TYPE_CHECKING:
     from bsa_st.codes import BinaryCodes
     from bsa_st.codes.shards import ShardedCodes
+    from bsa_st.concepts import name_features, tags
+    from bsa_st.concepts.explain import Explanation, explain
     from bsa_st.encoding.encode import encode, encode_embeddings
     from bsa_st.encoding.shards import encode_to_shards
-    from bsa_st.explain import Explanation, explain
-    from bsa_st.explain.labels import label_features
     from bsa_st.head.layer import BinarySparsityAlignment
     from bsa_st.head.losses import BSALoss, CosineReconstructionLoss, SoftTopKCosineLoss
     from bsa_st.head.settings import DistillSettings
@@ -38,7 +38,7 @@ _HOMES = {
     "BinarySparsityAlignment": "head.layer",
     "CosineReconstructionLoss": "head.losses",
     "DistillSettings": "head.settings",
-    "Explanation": "explain",
+    "Explanation": "concepts.explain",
     "Index": "search.index",
     "ShardedCodes": "codes.shards",
     "SoftTopKCosineLoss": "head.losses",
@@ -47,13 +47,14 @@ _HOMES = {
     "encode": "encoding.encode",
     "encode_embeddings": "encoding.encode",
     "encode_to_shards": "encoding.shards",
-    "explain": "explain",
-    "label_features": "explain.labels",
+    "explain": "concepts.explain",
     "load": "hub",
+    "name_features": "concepts",
     "push_to_hub": "hub.push",
     "save": "hub",
     "save_sparse_encoder": "hub",
     "search": "search",
+    "tags": "concepts",
     "truncate": "training.budgets",
 }
 
@@ -66,11 +67,10 @@ __all__ += [
     "encode",
     "encode_embeddings",
     "explain",
-    "label_features",
     "load",
 ]
 __all__ += ["ShardedCodes", "encode_to_shards"]
-__all__ += ["attach", "push_to_hub", "save", "save_sparse_encoder", "search", "truncate"]
+__all__ += ["attach", "name_features", "push_to_hub", "save", "save_sparse_encoder", "search", "tags", "truncate"]
 
 
 class _LazyPackage(ModuleType):

@@ -9,6 +9,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more threads than that would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import copy
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -17,16 +18,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 from sentence_transformers import SentenceTransformer
 
 import bsa_st
+from bsa_st.concepts import NamedDictionary, name_features
+from bsa_st.concepts.names import names_of
 from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
 from bsa_st.demo.run import packaged_teacher
-from bsa_st.encoding.encode import put_behind
-from bsa_st.explain.atlas import FeatureAtlas
-from bsa_st.explain.labels import label_features
-from bsa_st.explain.store import write_features
+from bsa_st.encoding.encode import put_behind, split_model
+from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.inputs.embeddings import cached_embeddings
 from tests.engine_server import EngineSample, running_postgres, sample_documents
 
@@ -121,18 +123,59 @@ def topk_folder(topk_model: SentenceTransformer, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture(scope="session")
-def atlas(threshold_model: SentenceTransformer, texts: list[str], embeddings: np.ndarray) -> FeatureAtlas:
-    """Labels of the features of ``threshold_model``, from the texts that it was trained on."""
-    return label_features(threshold_model, texts, embeddings=embeddings, show_progress_bar=False)
+def named_texts(task: SynonymTask) -> list[str]:
+    """1,500 real texts of the ontology, for names."""
+    order = np.random.default_rng(8).permutation(len(task.training))[:1500]
+    return [task.training[place] for place in order]
 
 
 @pytest.fixture(scope="session")
-def labelled_folder(
-    threshold_model: SentenceTransformer, atlas: FeatureAtlas, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "labelled"
-    bsa_st.save(threshold_model, folder)
-    write_features(atlas, folder / "bsa")
+def named_rows(teacher: SentenceTransformer, named_texts: list[str]) -> np.ndarray:
+    return np.asarray(teacher.encode(named_texts, show_progress_bar=False))
+
+
+@pytest.fixture
+def nameless_model(nameless: SentenceTransformer) -> SentenceTransformer:
+    """A model without names whose head may be given some."""
+    encoder, head = split_model(nameless)
+    return put_behind(encoder, copy.deepcopy(head))
+
+
+@pytest.fixture(scope="session")
+def nameless(teacher: SentenceTransformer, named_rows: np.ndarray) -> SentenceTransformer:
+    """An untrained head, fitted to a sample: codes that work, at no cost."""
+    head = BinarySparsityAlignment(named_rows.shape[1], 256, 24)
+    rows = torch.from_numpy(named_rows)
+    head.initialise(rows)
+    head.calibrate(rows)
+    return put_behind(teacher, head.eval())
+
+
+@pytest.fixture(scope="session")
+def named_model(nameless: SentenceTransformer, named_texts: list[str], named_rows: np.ndarray) -> SentenceTransformer:
+    """The same with 300 words of its texts as named features."""
+    encoder, head = split_model(nameless)
+    named = put_behind(encoder, copy.deepcopy(head))
+    name_features(named, named_texts, hidden_dim=300, embeddings=named_rows)
+    return named
+
+
+@pytest.fixture(scope="session")
+def dictionary(named_model: SentenceTransformer) -> NamedDictionary:
+    return names_of(named_model)
+
+
+@pytest.fixture(scope="session")
+def nameless_folder(nameless: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "nameless"
+    bsa_st.save(nameless, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def named_folder(named_model: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "named"
+    bsa_st.save(named_model, folder)
     return folder
 
 

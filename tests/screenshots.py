@@ -12,8 +12,8 @@ from PIL import Image
 from tests.browser import chromium
 
 VIEWS = {
-    "features-overview.png": ("#overview", "light", ""),
-    "features-feature.png": ("#features", "dark", "vision"),
+    "names-overview.png": ("#overview", "light", ""),
+    "names-name.png": ("#features", "dark", "vision"),
 }
 COLOURS = 160
 

@@ -39,7 +39,9 @@ def text_file(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
     return path
 
 
-@pytest.mark.parametrize("command", ["attach", "demo", "distill", "encode", "explain", "explore", "export", "push"])
+@pytest.mark.parametrize(
+    "command", ["attach", "demo", "distill", "encode", "explain", "explore", "export", "names", "push", "tags"]
+)
 def test_help_shows_every_option_with_its_default(command: str) -> None:
     result = run(command, "--help")
     assert result.returncode == 0
@@ -144,10 +146,10 @@ def test_a_small_demo_prints_its_table_and_leaves_what_it_made(tmp_path: Path) -
         assert f"{row['ndcg_at_10']:.3f}" in result.stdout
     assert len(report["examples"]) == 3
     assert all(hit["reason"] for example in report["examples"] for hit in example["found"])
-    assert str(Path("made") / "features.html") in result.stdout
-    assert (tmp_path / "made" / "features.html").is_file()
+    assert str(Path("made") / "names.html") in result.stdout
+    assert (tmp_path / "made" / "names.html").is_file()
     found = run("search", "made/model", "made/concepts.index", "a short person", "--top-k", 2, cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     assert "stature" in found.stdout
-    why = run("explain", "made/readable-model", "Short stature", "Height below average", cwd=tmp_path)
+    why = run("explain", "made/model", "Short stature", "Height below average", cwd=tmp_path)
     assert why.returncode == 0, why.stderr

@@ -109,3 +109,23 @@ def test_a_request_that_is_no_address_is_answered_and_a_silent_connection_is_clo
         broken.sendall(b"GET http://[/search HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b" 400 " in broken.recv(1000)
         assert silent.recv(1) == b""  # the server hangs up
+
+
+def test_a_search_by_names_filters_and_counts(named_folder: Path, named_texts: list[str], tmp_path: Path) -> None:
+    texts = [" ".join(text.split()) for text in named_texts[:60]]
+    (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    tags = bsa_st.tags(bsa_st.load(named_folder), texts)
+    name = next(own[0][0] for own in tags if own)
+    command = [
+        sys.executable,
+        str(SERVE.with_name("named_search.py")),
+        str(named_folder),
+        "texts.txt",
+        texts[0],
+        "--with",
+        name,
+    ]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
+    wanted = sum(name in dict(own) for own in tags)
+    assert len(shown) == min(10, wanted) + 1
+    assert f"{name} {min(10, wanted)}" in shown[-1]

@@ -49,7 +49,7 @@ def graph(package: str) -> dict[str, set[str]]:
     return arrows
 
 
-@pytest.mark.parametrize("package", ["evaluation"])
+@pytest.mark.parametrize("package", ["bsa_st", "evaluation"])
 def test_no_circle_of_imports(package: str) -> None:
     try:
         TopologicalSorter(graph(package)).prepare()

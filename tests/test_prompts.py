@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,8 +12,9 @@ from sentence_transformers import SentenceTransformer
 
 import bsa_st
 from bsa_st import BSAError, Index
+from bsa_st.concepts import NamedDictionary
 from bsa_st.encoding.encode import rebuild, split_model
-from bsa_st.explain.wording import explain_hit, match_line
+from bsa_st.head.layer import head_of
 from bsa_st.inputs.prompts import document_prompt, query_prompt, under_prompt
 from evaluation.embeddings import EmbeddingStore
 
@@ -44,12 +45,20 @@ def test_an_index_asks_with_the_query_prompt_and_stores_with_that_of_documents(
     assert not np.array_equal(hits[0].scores, named[0].scores)
 
 
-def test_an_explanation_explains_the_score_of_the_search(model: SentenceTransformer, texts: list[str]) -> None:
-    index = Index.build(model, texts[:50])
-    (hits,) = index.search(texts[60], 1, scoring="decoded")
-    found = int(hits.ids[0])
-    told = bsa_st.explain(model, texts[60], texts[found], words=0)
-    assert told.score == pytest.approx(float(hits.scores[0]), abs=1e-4)
+def test_an_explanation_explains_the_score_of_the_search(
+    model: SentenceTransformer, dictionary: NamedDictionary, texts: list[str]
+) -> None:
+    named = rebuild(model, [*list(model)[:-1], copy.deepcopy(model[-1])])
+    head_of(named).names = dictionary
+    index = Index.build(named, texts[:50])
+    scores = {}
+    for prompt in (None, "document"):
+        (hits,) = index.search(texts[60], 1, prompt_name=prompt)
+        code = index.codes(hits.ids)
+        told = bsa_st.explain(named, texts[60], "the hit", scoring="asymmetric", document=code, prompt_name=prompt)
+        assert told.score == pytest.approx(float(hits.scores[0]), abs=1e-5)
+        scores[prompt] = told.score
+    assert scores[None] != scores["document"]
 
 
 def test_a_head_learns_from_texts_with_the_prompt_for_documents(
@@ -74,18 +83,25 @@ def test_a_head_learns_from_texts_with_the_prompt_for_documents(
     assert under_prompt(plain, "document") is plain, "an empty prompt makes no other encoder, and no other cache"
 
 
-def test_the_words_behind_a_feature_are_found_under_the_prompt(model: SentenceTransformer, texts: list[str]) -> None:
-    with patch.object(SentenceTransformer, "encode", autospec=True, side_effect=SentenceTransformer.encode) as spied:
-        bsa_st.explain(model, texts[0], texts[0], words=2)
-    asked = [call.kwargs["prompt_name"] for call in spied.call_args_list if len(call.args[1]) > 1]
-    assert asked == ["query", "document"]
-
-
-def test_features_are_labelled_from_documents_with_their_prompt(model: SentenceTransformer, texts: list[str]) -> None:
-    encoder, _ = split_model(model)
-    dense = np.asarray(encoder.encode(texts[:100], prompt_name="document"))
-    given, own = (bsa_st.label_features(model, texts[:100], embeddings=rows, show_progress_bar=False) for rows in (dense, None))
-    assert np.array_equal(given.idf(), own.idf())
+def test_names_and_tags_are_read_from_documents_with_their_prompt(
+    model: SentenceTransformer, dictionary: NamedDictionary, texts: list[str]
+) -> None:
+    named = rebuild(model, [*list(model)[:-1], copy.deepcopy(model[-1])])
+    head_of(named).names = dictionary
+    encoder, _ = split_model(named)
+    dense = np.asarray(encoder.encode(texts[:20], prompt_name="document"))
+    assert [[name for name, _ in found] for found in bsa_st.tags(named, texts[:20])] == [
+        [name for name, _ in found] for found in bsa_st.tags(named, texts[:20], embeddings=dense)
+    ]
+    fitted = bsa_st.name_features(named, texts[:60], ["kidney", "bone", "seizure"], k=1)
+    with_rows = bsa_st.name_features(
+        named,
+        texts[:60],
+        ["kidney", "bone", "seizure"],
+        k=1,
+        embeddings=np.asarray(encoder.encode(texts[:60], prompt_name="document")),
+    )
+    assert np.allclose(fitted.mean, with_rows.mean, atol=1e-5)
 
 
 def test_a_prompt_that_says_something_goes_before_an_empty_one(topk_model: SentenceTransformer) -> None:
@@ -103,12 +119,6 @@ def test_collections_are_encoded_with_the_prompt_for_documents(
 ) -> None:
     stored = bsa_st.encode_to_shards(model, texts[:50], tmp_path / "shards")
     assert stored.load() == bsa_st.encode(model, texts[:50], refine=True, prompt_name="document")
-
-
-def test_a_hit_is_explained_for_the_query_that_was_searched(model: SentenceTransformer, texts: list[str]) -> None:
-    asked, named = (explain_hit(model, texts[0], texts[1], prompt_name=name) for name in (None, "document"))
-    assert asked != named
-    assert named == match_line(bsa_st.explain(model, texts[0], texts[1], scoring="asymmetric", words=0, prompt_name="document"))
 
 
 def test_the_evaluation_learns_from_documents_under_their_prompt_alone(
@@ -135,7 +145,6 @@ def test_an_unknown_prompt_is_named(model: SentenceTransformer, texts: list[str]
         lambda: index.search(texts[0], prompt_name="no"),
         lambda: bsa_st.encode(model, texts[:2], prompt_name="no"),
         lambda: bsa_st.search(model, texts[:2], index.codes([0, 1]), prompt_name="no"),
-        lambda: bsa_st.explain(model, texts[0], texts[1], prompt_name="no"),
         lambda: bsa_st.distill(split_model(model)[0], texts[:20], prompt_name="no"),
     ):
         with pytest.raises(BSAError, match="the model has no prompt 'no'; it has query, document"):

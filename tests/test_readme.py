@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bsa_st.demo.run import markdown_table, packaged_teacher
+from evaluation.interpretability import document
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,8 +56,10 @@ def test_commands_and_options_exist() -> None:
         "explore",
         "export",
         "index",
+        "names",
         "push",
         "search",
+        "tags",
         "engine",
     }
     shown: dict[tuple[str, ...], str] = {}
@@ -100,3 +103,10 @@ def test_the_claim_is_what_was_measured(method: str, claim: str) -> None:
     claimed = re.search(claim, README)
     assert claimed is not None
     assert float(claimed[1]) == round(100 * float(np.mean(found)), 1)
+
+
+@pytest.mark.docs
+def test_the_figures_of_names_are_those_in_the_results_file() -> None:
+    results = ROOT / "evaluation" / "interpretability.json"
+    shown = PAGES["reading.md"].split("<!-- interpretability -->\n")[1].split("<!-- end -->")[0]
+    assert shown == (document.claim(json.loads(results.read_text())) if results.is_file() else "")

@@ -16,8 +16,8 @@ from bsa_st.cli import engines as engines_cli
 from bsa_st.cli import models
 from bsa_st.cli import search as search_commands
 from bsa_st.cli.attach import attach
+from bsa_st.cli.concepts import explain, explore, names, tags
 from bsa_st.cli.demo import demo
-from bsa_st.cli.features import explain, explore
 from bsa_st.errors import BSAError
 from bsa_st.head.settings import DistillSettings, help_texts, parse_nested
 
@@ -235,10 +235,8 @@ def push(
     typer.echo(f"Pushed to {address}")
 
 
-app.command()(demo)
-app.command()(attach)
-app.command()(explain)
-app.command()(explore)
+for command in (demo, attach, names, tags, explain, explore):
+    app.command()(command)
 app.add_typer(search_commands.app, name="index")
 app.command()(search_commands.search)
 app.add_typer(engines_cli.app, name="engine")

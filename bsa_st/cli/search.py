@@ -92,10 +92,14 @@ def search(
         str | None, typer.Option(help="Name of one of the model's prompts.  [default: query, if it has one]")
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads.")] = 1,
-    explain: Annotated[bool, typer.Option("--explain", help="Say under each hit which features made its score.")] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Say under each hit which names, and what else, made its score: asymmetric or decoded."),
+    ] = False,
 ) -> None:
     """Search an index for texts; shows score, id and the beginning of each document where the index was built from texts."""
-    from bsa_st.explain.wording import explain_hit
+    from bsa_st.concepts.explain import explain as explain_pair
+    from bsa_st.concepts.explain import match_line
 
     if scoring not in get_args(Scoring):
         raise BSAError(f"scoring must be one of {', '.join(get_args(Scoring))}, got {scoring!r}")
@@ -109,8 +113,8 @@ def search(
         for name, score, text in zip(ranking.ids.tolist(), ranking.scores.tolist(), opened.texts(ranking.ids), strict=True):
             typer.echo(f"{score:8.4f} {name:>8}  {' '.join(text.split())[:SNIPPET]}".rstrip())
             if explain:
-                line = explain_hit(loaded, query, text or f"document {name}", code=opened.codes([name]), **options)
-                typer.echo(f"{'':19}{line}")
+                told = explain_pair(loaded, query, text or f"document {name}", document=opened.codes([name]), **options)
+                typer.echo(f"{'':19}{match_line(told)}")
 
 
 def _documents(model: Any, path: Path, column: str, batch_size: int) -> tuple[Any, list[str] | None]:

@@ -12,13 +12,15 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from bsa_st.atomic import atomic_file
+from bsa_st.concepts.atlas import build_atlas
+from bsa_st.concepts.dictionary import Candidates, NamedDictionary, fit_dictionary
+from bsa_st.concepts.explain import explain_vectors, match_line
+from bsa_st.concepts.names import most_used
+from bsa_st.concepts.page import write_page
 from bsa_st.demo.compare import Row, compare
 from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
 from bsa_st.encoding.encode import put_behind
 from bsa_st.errors import BSAError
-from bsa_st.explain.labels import label_features
-from bsa_st.explain.page import write_page
-from bsa_st.explain.wording import explain_hit
 from bsa_st.head.layer import head_of
 from bsa_st.head.settings import DistillSettings
 from bsa_st.hub import check_target, save
@@ -37,8 +39,10 @@ LICENSE, LANGUAGE = "apache-2.0", "en"
 CODE_BYTES = 64
 EXAMPLES = 3
 SHOWN = 3
-MODEL, READABLE, INDEX, PAGE = "model", "readable-model", "concepts.index", "features.html"
-"""What the demo writes: the compact model, the sparse one that gives reasons, the index of the concepts, and the page about the sparse one's features."""
+MODEL, INDEX, PAGE = "model", "concepts.index", "names.html"
+"""What the demo writes: the model with its named features, the index of the concepts, and the page about the names."""
+EVERY = 4
+"""One concept in so many gives a name: embedding all would take as long as the concepts."""
 
 PROBE_TEXTS = 128
 """Texts by which the time is told beforehand."""
@@ -86,13 +90,13 @@ def run_demo(
     Raises:
         BSAError: If a package of the demo is missing or the folder cannot be written.
     """
-    for name in (MODEL, READABLE):
-        check_target(folder / name)
+    check_target(folder / MODEL)
     clock = _Clock()
     tell = say or (lambda line: None)
     encoder = packaged_teacher()
-    task = synonym_task(load_concepts()[:concepts])
-    everything = list(dict.fromkeys([*task.documents, *task.queries]))
+    known = load_concepts()[:concepts]
+    task, names = synonym_task(known), [concept.name for concept in known[::EVERY]]
+    everything = list(dict.fromkeys([*task.documents, *task.queries, *names]))
     whole, encoder.max_seq_length = encoder.max_seq_length, TOKENS
     clock.lap("start")
     tell(_forecast(encoder, everything, train, cache_dir))
@@ -111,18 +115,15 @@ def run_demo(
     tell("Making codes and indexes, and searching.")
     rows, index = compare(head_of(model), documents, queries, np.array(task.relevant))
     clock.lap("comparison")
-    tell("Reading what features mean, and writing the page.")
-    readable = _readable(encoder, model)
-    head_of(readable).labels = label_features(readable, task.documents, embeddings=documents, show_progress_bar=False)
-    examples = _examples(model, readable, index, task, queries)
+    tell("Naming features, and writing the page.")
+    candidates = Candidates(names, _unit_rows(embeddings, [place[name] for name in names]))
+    head_of(model).names = dictionary = fit_dictionary(most_used(candidates, documents), documents)
+    examples = _examples(dictionary, index, task, documents, queries)
     encoder.max_seq_length = whole
     save(model, folder / MODEL)
-    save(readable, folder / READABLE)
     Index.build(index.codes(index.ids), task.documents, ids=index.ids, decoder=model).save(folder / INDEX)
-    labels = head_of(readable).labels
-    assert labels is not None
-    write_page(labels, folder / PAGE, "Features of the Human Phenotype Ontology")
-    clock.lap("reading and saving")
+    write_page(build_atlas(dictionary, task.documents, documents), folder / PAGE, "The Human Phenotype Ontology")
+    clock.lap("naming and saving")
     return {
         "rows": [row.as_dict() for row in rows],
         "concepts": len(task.documents),
@@ -146,11 +147,10 @@ def format_report(result: dict[str, Any], folder: Path) -> str:
             f"head: {result['head']}.",
             *table,
             _notes(result),
-            "Three searches by the refined codes; * marks the concept that the synonym belongs to. Reasons: features that fire in both texts, "
-            "named after the concepts that fire them.",
+            "Three searches by the refined codes; * marks the concept that the synonym belongs to. Below each hit its cosine with the query, as a sum over names.",
             *(line for example in result["examples"] for line in _lines(example)),
             f"Seconds: {seconds}; {sum(result['seconds'].values()):.0f} in all.",
-            f"Written: {folder / MODEL}, {folder / READABLE}, {folder / INDEX}, and {folder / PAGE}: open it in a browser.",
+            f"Written: {folder / MODEL}, {folder / INDEX}, and {folder / PAGE}: open it in a browser.",
             f'Try: bsa-st search {folder / MODEL} {folder / INDEX} "height below average"',
         ]
     )
@@ -180,14 +180,6 @@ class _Clock:
         taken, self._last = now - self._last, now
         self.seconds[name] = round(taken, 1)
         return taken
-
-
-def _readable(encoder: SentenceTransformer, model: SentenceTransformer) -> SentenceTransformer:
-    """The sparse head that ships behind the encoder; or the model itself where none ships: its features can be named too, but half of them fire in each text."""
-    try:
-        return attach(encoder, sparse=True)
-    except BSAError:
-        return model
 
 
 def _forecast(encoder: SentenceTransformer, texts: list[str], train: bool, cache_dir: Path | None) -> str:
@@ -231,22 +223,17 @@ def _notes(result: dict[str, Any]) -> str:
 
 
 def _examples(
-    model: SentenceTransformer, readable: SentenceTransformer, index: Index, task: SynonymTask, queries: np.ndarray
+    dictionary: NamedDictionary, index: Index, task: SynonymTask, documents: np.ndarray, queries: np.ndarray
 ) -> list[dict[str, Any]]:
-    """The first queries with their best three documents, whatever these are, and why the sparse head finds each alike."""
+    """The first queries with their best three documents, whatever these are, and the names that make their cosines."""
     examples = []
     for number in range(min(EXAMPLES, len(task.queries))):
         query = task.queries[number]
         found = []
         for place in index.search(queries[number], top_k=SHOWN)[0].ids.tolist():
             text = task.documents[place]
-            found.append(
-                {
-                    "text": text[:90],
-                    "right": place == task.relevant[number],
-                    "reason": explain_hit(readable, query, text, scoring="cosine"),
-                }
-            )
+            reason = match_line(explain_vectors(dictionary, queries[number], documents[place], a=query, b=text))
+            found.append({"text": text[:90], "right": place == task.relevant[number], "reason": reason})
         examples.append({"query": query, "found": found})
     return examples
 

@@ -24,7 +24,7 @@ BUDGET_STEPS = (1.0, 0.5, 0.25)
 """Shares of k at which :mod:`bsa_st.head.nested` measures what a smaller budget needs."""
 
 if TYPE_CHECKING:
-    from bsa_st.explain.atlas import FeatureAtlas
+    from bsa_st.concepts.dictionary import NamedDictionary
 
 
 class BinarySparsityAlignment(Module):
@@ -93,7 +93,7 @@ class BinarySparsityAlignment(Module):
         self.symmetric: Tensor | None
         self.register_buffer("symmetric", None)
         self.report: dict[str, Any] = {}
-        self.labels: FeatureAtlas | None = None
+        self.names: NamedDictionary | None = None
         self.unrolled: UnrolledEncoder | None = None
         self._gram: tuple[tuple[int, int], Tensor] | None = None
 

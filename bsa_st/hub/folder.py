@@ -2,7 +2,7 @@
 
 ``modules.json`` lists stock modules only, so ``SentenceTransformer(folder)`` needs neither a flag nor bsa_st. The folder ``bsa/``
 beside it holds the full head for :func:`load`: ``config.json``, ``model.safetensors``, ``training.json`` and, once
-``bsa-st explore`` has labelled the features, ``features.json``.
+``bsa-st names`` has named features, ``names.json`` and ``names.safetensors``.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.modules import Dense
 
+from bsa_st.concepts.names import read_names, write_names
 from bsa_st.encoding.encode import CARD_KEYS, rebuild, split_model
 from bsa_st.errors import BSAError
-from bsa_st.explain.store import FILE as FEATURES
-from bsa_st.explain.store import read_features, write_features
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.head.unrolled import UnrolledEncoder, layer_shapes, steps_that_fit
 from bsa_st.hub.card import model_card
@@ -184,8 +183,7 @@ def load_head(folder: Path) -> BinarySparsityAlignment:
         parameter.requires_grad_(True)
     if (folder / "training.json").is_file():
         head.report = read_json(folder / "training.json", dict)
-    if (folder / FEATURES).is_file():
-        head.labels = read_features(folder / FEATURES, head)
+    head.names = read_names(folder, head)
     return head.eval()
 
 
@@ -246,8 +244,8 @@ def _write(encoder: SentenceTransformer, head: BinarySparsityAlignment, folder: 
     (beside / "training.json").write_text(json.dumps(head.report, indent=2) + "\n")
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
     save_file(weights, beside / WEIGHTS)
-    if head.labels is not None:
-        write_features(head.labels, beside)
+    if head.names is not None:
+        write_names(head.names, beside)
     (folder / "README.md").write_text(model_card(encoder, head), encoding="utf-8")
 
 

@@ -1,1 +1,1 @@
-"""How well single features can be read: probing, stability between seeds, labels that predict firing."""
+"""How well features can be read: names that say when they fire, and matches explained by them."""

@@ -30,7 +30,7 @@ function firingCurve(data) {
     grid.push(h("text", { x: left - 6, y: y(10 ** power) + 4, "text-anchor": "end" }, `${Number((100 * 10 ** power).toPrecision(1))} %`));
   }
   for (let rank = 1; rank <= rates.length; rank *= 10) grid.push(h("text", { x: x(rank), y: top + height + 16, "text-anchor": "middle" }, number(rank)));
-  const label = `Firing rates, most frequent feature first: from ${percent(rates[0])} of the texts down to ${percent(rates[rates.length - 1])}`;
+  const label = `Shares of texts, most frequent name first: from ${percent(rates[0])} of the texts down to ${percent(rates[rates.length - 1])}`;
   return chart(380, 200, label, ...grid, h("path", { class: "line", d: line }));
 }
 
@@ -46,12 +46,12 @@ function activeHistogram(data) {
     const name = step === 1 ? `${first + at}` : `${first + at * step} to ${first + at * step + step - 1}`;
     const tall = (count / most) * height;
     return h("rect", { class: "bar", x: left + (at * width) / bins.length, y: top + height - tall, width: Math.max(1, width / bins.length - 1), height: tall, rx: 1 },
-      h("title", null, `${name} active features: ${plural(count, "text")}`));
+      h("title", null, `${name} names: ${plural(count, "text")}`));
   });
   const ticks = [0, Math.floor((bins.length - 1) / 2), bins.length - 1];
   const labels = [...new Set(ticks)].map((at) =>
     h("text", { x: left + ((at + 0.5) * width) / bins.length, y: top + height + 16, "text-anchor": at === 0 ? "start" : at === bins.length - 1 ? "end" : "middle" }, number(first + at * step)));
-  return chart(380, 190, `Active features per text: from ${first} to ${first + counts.length - 1}`, ...bars, ...labels);
+  return chart(380, 190, `Names per text: from ${first} to ${first + counts.length - 1}`, ...bars, ...labels);
 }
 
 function meanActive(data) {
@@ -60,7 +60,7 @@ function meanActive(data) {
 }
 
 function featureMap(data, open) {
-  const canvas = h("canvas", { role: "img", "aria-label": "Map of the features: near each other where they are alike. The list of features shows the same for the keyboard." });
+  const canvas = h("canvas", { role: "img", "aria-label": "Map of the names: near each other where they are alike. The list of names shows the same for the keyboard." });
   const tip = h("div", { class: "tip", hidden: true });
   const frame = h("div", null, canvas, tip);
   let points = [];

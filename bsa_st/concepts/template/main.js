@@ -1,21 +1,21 @@
 function overview(data) {
-  const reliable = data.features.filter((feature) => feature.auc !== null && feature.auc >= 0.8).length / data.features.length;
   const silent = data.features.filter((feature) => feature.count === 0).length;
   const tile = (value, label) => h("div", { class: "card tile" }, h("b", null, value), h("span", null, label));
   const map = featureMap(data, (id) => { location.hash = `#feature/${id}`; });
+  const named = data.pairs.map((pair) => pair.parts.reduce((sum, part) => sum + part[1], 0) / pair.score).sort((one, two) => one - two);
   return h("div", null,
     h("div", { class: "intro" },
-      h("h1", null, "What this model's features mean"),
-      h("p", null, `Each text becomes a few active features out of ${number(data.features.length)}. This page names them from ${plural(data.texts, "text")}, and says how far the names can be trusted.`)),
+      h("h1", null, "What this model reads in texts"),
+      h("p", null, `Each text has a few of ${number(data.features.length)} names. This page shows them in ${plural(data.texts, "text")}: their texts, their relatives, and why texts match.`)),
     h("div", { class: "tiles" },
-      tile(number(data.features.length), silent ? `features, of which ${number(silent)} never fire` : "features; all of them fire"),
-      tile(number(meanActive(data), 1), "active features per text"),
-      tile(percent(reliable), "of the labels predict firing (AUC ≥ .8)"),
+      tile(number(data.features.length), silent ? `names, of which no text here has ${number(silent)}` : "names; texts here have all of them"),
+      tile(number(meanActive(data), 1), "names per text"),
+      tile(named.length ? percent(Math.max(0, named[Math.floor(named.length / 2)])) : "–", "of a match's score in names (median of the pairs)"),
       tile(number(data.families.length), `families in ${data.groups.length} groups`)),
     h("div", { class: "board" },
-      h("section", { class: "card map" }, h("h2", null, "Map of the features"), h("p", { class: "note" }, "Near each other where they fire on the same texts and point the same way, larger where they fire more often. Choose a point to open it."), map.frame, map.legend),
-      h("section", { class: "card curve" }, h("h2", null, "Firing rates"), h("p", { class: "note" }, "Share of the texts that fire a feature, most frequent first (both axes logarithmic)."), firingCurve(data)),
-      h("section", { class: "card active" }, h("h2", null, "Active features per text"), h("p", { class: "note" }, "How many texts have so many active features."), activeHistogram(data))));
+      h("section", { class: "card map" }, h("h2", null, "Map of the names"), h("p", { class: "note" }, "Near each other where they mean nearly the same, larger where more texts have them. Choose a point to open it."), map.frame, map.legend),
+      h("section", { class: "card curve" }, h("h2", null, "How often"), h("p", { class: "note" }, "Share of the texts that have a name, most frequent first (both axes logarithmic)."), firingCurve(data)),
+      h("section", { class: "card active" }, h("h2", null, "Names per text"), h("p", { class: "note" }, "How many texts have so many names."), activeHistogram(data))));
 }
 
 function missing() {
@@ -36,11 +36,26 @@ function themeButton() {
   });
 }
 
+// A list beside what was chosen from it; the list stays as it is while it is the same one.
+function browse(main, kind, makeList, chosen, hint) {
+  const old = main.querySelector(`.browse[data-kind="${kind}"] > .list`);
+  const list = old || makeList();
+  for (const item of old ? list.querySelectorAll(".item") : []) {
+    if (item.getAttribute("href") === location.hash) item.setAttribute("aria-current", "true");
+    else item.removeAttribute("aria-current");
+  }
+  const scrolled = list.querySelector("ol").scrollTop;
+  const empty = h("div", { class: "feature card" }, h("p", { class: "empty" }, hint));
+  main.replaceChildren(h("div", { class: chosen ? "browse open" : "browse", "data-kind": kind }, list, chosen || empty));
+  list.querySelector("ol").scrollTop = scrolled;
+}
+
 function route(data, state) {
   const main = document.getElementById("main");
-  const [view, one, two] = location.hash.slice(1).split("/");
+  const [view, one] = location.hash.slice(1).split("/");
   const place = (text, limit) => (/^\d+$/.test(text ?? "") && Number(text) < limit ? Number(text) : null);
   const feature = view === "feature" ? data.features[place(one, data.features.length)] : undefined;
+  const pair = view === "pairs" ? data.pairs[place(one, data.pairs.length)] : undefined;
   let tab = view;
   if (view === "" || view === "overview") {
     tab = "overview";
@@ -48,19 +63,10 @@ function route(data, state) {
   } else if (view === "features" || feature) {
     tab = "features";
     state.feature = feature ? feature.id : null;
-    const empty = h("div", { class: "feature card" }, h("p", { class: "empty" }, "Choose a feature from the list."));
-    const list = main.querySelector(".browse > .list");
-    if (list) {
-      list.querySelectorAll(".item").forEach((item) => item.toggleAttribute("aria-current", item.getAttribute("href") === location.hash));
-      list.querySelectorAll("[aria-current]").forEach((item) => item.setAttribute("aria-current", "true"));
-    }
-    const browse = h("div", { class: feature ? "browse open" : "browse" }, list || featureList(data, state), feature ? featureView(data, feature) : empty);
-    const scrolled = list ? list.querySelector("ol").scrollTop : 0;
-    main.replaceChildren(browse);
-    browse.querySelector("ol").scrollTop = scrolled;
+    browse(main, "names", () => featureList(data, state), feature && featureView(data, feature), "Choose a name from the list.");
     if (!feature && state.came) document.getElementById("search").focus({ preventScroll: true });
-  } else if (view === "texts") {
-    main.replaceChildren(textsView(data, place(one, data.examples.length), place(two, data.examples.length)));
+  } else if (view === "pairs" && (pair || one === undefined)) {
+    browse(main, "pairs", () => pairList(data, state, pair?.id), pair && pairView(data, pair), "Choose a pair of texts from the list.");
   } else {
     main.replaceChildren(missing());
   }
@@ -68,7 +74,7 @@ function route(data, state) {
     if (link.dataset.view === tab) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  if (state.came && view !== "features") {
+  if (state.came && location.hash !== "#features") {
     window.scrollTo(0, 0);
     (main.querySelector("h1[tabindex]") || main).focus({ preventScroll: true });
   }
@@ -82,8 +88,8 @@ function keys(event) {
     event.preventDefault();
     if (!document.getElementById("search")?.offsetParent) location.hash = "#features";
     else document.getElementById("search").focus();
-  } else if (event.key === "Escape" && location.hash.startsWith("#feature/")) {
-    location.hash = "#features";
+  } else if (event.key === "Escape" && /^#(feature|pairs)\//.test(location.hash)) {
+    location.hash = location.hash.startsWith("#pairs") ? "#pairs" : "#features";
   } else if ((event.key === "n" || event.key === "p") && !typing) {
     document.querySelector(`[data-key="${event.key}"]`)?.click();
   }
@@ -93,7 +99,7 @@ async function start() {
   themeButton();
   try {
     const data = await unpack(document.getElementById("data").textContent);
-    const state = { query: "", group: "", sort: "rate", feature: null, came: false };
+    const state = { query: "", group: "", sort: "rate", pairs: "", feature: null, came: false };
     window.addEventListener("hashchange", () => { if (location.hash !== "#main") route(data, state); });
     window.addEventListener("themechange", () => { if (["", "#overview"].includes(location.hash)) route(data, state); });
     document.addEventListener("keydown", keys);

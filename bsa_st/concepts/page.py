@@ -1,4 +1,4 @@
-"""The page: everything about a model's features in one HTML file, which loads nothing from elsewhere.
+"""The page: a model's named features in one HTML file, which loads nothing from elsewhere.
 
 Texts cannot run anything: the data is gzip in base64, the script builds text nodes only, and the page's content security policy allows
 this one script and style sheet, by their hashes, and no connection at all.
@@ -7,7 +7,6 @@ this one script and style sheet, by their hashes, and no connection at all.
 from __future__ import annotations
 
 import base64
-import dataclasses
 import gzip
 import hashlib
 import html
@@ -15,24 +14,21 @@ import json
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from bsa_st.atomic import atomic_file
-from bsa_st.explain.atlas import Feature, FeatureAtlas
-from bsa_st.explain.collect import clip
-from bsa_st.explain.store import KINDS, to_json
+from bsa_st.concepts.atlas import Atlas
 
-SCRIPTS = ("dom.js", "data.js", "charts.js", "features.js", "texts.js", "main.js")
-MAX_BYTES = 5_000_000
-CHARACTERS = (240, 160, 110, 80, 50)
+SCRIPTS = ("dom.js", "data.js", "charts.js", "features.js", "pairs.js", "main.js")
+MAX_BYTES = 3_000_000
+CHARACTERS = (200, 160, 110, 80, 50)
 """Lengths that texts are cut to, the longest first whose page stays under the limit."""
 
 
-def write_page(atlas: FeatureAtlas, path: Path, title: str = "Binary sparse codes") -> int:
+def write_page(atlas: Atlas, path: Path, title: str = "Named features") -> int:
     """Write the page, atomically, and return its size in bytes.
 
     Args:
-        atlas: From :func:`bsa_st.label_features`.
+        atlas: From :func:`bsa_st.concepts.atlas.build_atlas`.
         path: The HTML file; its folder is created.
         title: Title of the page, e.g. the model's name.
 
@@ -45,34 +41,21 @@ def write_page(atlas: FeatureAtlas, path: Path, title: str = "Binary sparse code
     return len(content)
 
 
-def render_page(atlas: FeatureAtlas, title: str, limit: int = MAX_BYTES) -> str:
+def render_page(atlas: Atlas, title: str, limit: int = MAX_BYTES) -> str:
     """The page as text; texts are cut shorter until it stays under ``limit`` bytes, or is as short as it gets."""
     page = ""
     for characters in CHARACTERS:
-        page = _render(atlas if characters == CHARACTERS[0] else shorten(atlas, characters), title)
+        page = _render(atlas, characters, title)
         if len(page.encode()) <= limit:
             break
     return page
 
 
-def shorten(atlas: FeatureAtlas, characters: int) -> FeatureAtlas:
-    """The same with all texts cut to so many characters."""
-
-    def cut(feature: Feature) -> Feature:
-        shorter: dict[str, Any] = {
-            kind: [(clip(text, characters), value) for text, value in getattr(feature, kind)] for kind in KINDS
-        }
-        return dataclasses.replace(feature, **shorter)
-
-    examples = [(clip(text, characters), ids) for text, ids in atlas.examples]
-    return dataclasses.replace(atlas, features=[cut(feature) for feature in atlas.features], examples=examples)
-
-
-def _render(atlas: FeatureAtlas, title: str) -> str:
-    folder = files("bsa_st.explain") / "template"
+def _render(atlas: Atlas, characters: int, title: str) -> str:
+    folder = files("bsa_st.concepts") / "template"
     style = (folder / "page.css").read_text(encoding="utf-8")
     script = "\n".join(['"use strict";', *((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)])
-    raw = json.dumps(to_json(atlas), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    raw = json.dumps(atlas.to_json(characters), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; base-uri 'none'; form-action 'none'; "
         "img-src data:"

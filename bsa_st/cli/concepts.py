@@ -1,0 +1,179 @@
+"""The commands ``bsa-st names``, ``tags``, ``explain`` and ``explore``: how codes are read."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bsa_st.atomic import atomic_file
+from bsa_st.errors import BSAError
+
+ModelName = Annotated[str, typer.Argument(help="Name on the Hub or folder of a BSA model.")]
+TextFile = Annotated[Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet).")]
+Column = Annotated[str, typer.Option(help="Field that holds the text in .jsonl and .parquet files.")]
+Limit = Annotated[int | None, typer.Option(help="Texts drawn at random at most.  [default: 20,000]", min=2)]
+CacheDir = Annotated[Path | None, typer.Option(help="Folder of the embedding cache.  [default: ~/.cache/bsa_st]")]
+
+SAMPLE = 20_000
+
+
+def names(
+    model: Annotated[str, typer.Argument(help="Folder of a BSA model; the names are written into it.")],
+    texts: TextFile,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            help="Names, one a line, or .jsonl with the fields name and others (a list of texts that mean the same).  [default: words of the texts]"
+        ),
+    ] = None,
+    hidden_dim: Annotated[int | None, typer.Option(help="Most names.  [default: 4,096; all of --names]", min=2)] = None,
+    k: Annotated[int, typer.Option(help="Names of a text on average, and at most.", min=1)] = 12,
+    add_words: Annotated[bool, typer.Option("--add-words", help="Fill up --names with words of the texts.")] = False,
+    text_column: Column = "text",
+    limit: Limit = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Give a model named features, from the words of texts or from a list, and keep them in its folder."""
+    from bsa_st.cli.models import load_model
+    from bsa_st.concepts import name_features
+    from bsa_st.concepts.names import write_names
+    from bsa_st.hub import FOLDER
+
+    if not (Path(model) / FOLDER).is_dir():
+        raise BSAError(f"{model} is no folder of a BSA model on this disk")
+    given = None if names is None else _read_names(names)
+    loaded = load_model(model)
+    sample, rows = _sample(loaded, texts, text_column, limit, cache_dir)
+    found = name_features(
+        loaded, sample, given, hidden_dim=hidden_dim, k=k, add_words=add_words, embeddings=rows, show_progress_bar=True
+    )
+    write_names(found, Path(model) / FOLDER)
+    merged = sum(map(len, found.aliases))
+    typer.echo(f"{len(found):,} names ({merged:,} more are aliases) in {Path(model) / FOLDER}, from {len(sample):,} texts")
+    typer.echo(f"The most frequent is on {found.rates.max():.1%} of the texts, the rarest on {found.rates.min():.2%}")
+
+
+def tags(
+    model: ModelName,
+    texts: TextFile,
+    output: Annotated[
+        Path | None, typer.Option(help="Write .jsonl with the fields text, tags and strengths.  [default: show them]")
+    ] = None,
+    text_column: Column = "text",
+    batch_size: Annotated[int, typer.Option(help="Texts per forward pass.")] = 32,
+) -> None:
+    """The named features of each text, strongest first. In an engine, tags is a keyword field to filter and count by."""
+    from bsa_st.cli.models import load_model
+    from bsa_st.concepts import stream_tags
+    from bsa_st.concepts.atlas import clip
+    from bsa_st.inputs.texts import stream_texts
+
+    found = stream_tags(load_model(model), stream_texts(texts, text_column), batch_size=batch_size)
+    told = zip(stream_texts(texts, text_column), found, strict=True)
+    if output is None:
+        for text, own in told:
+            typer.echo(f"{clip(text, 80)}\n    {', '.join(f'{name} {value:.2f}' for name, value in own) or 'no name fits'}")
+        return
+    count = 0
+    with atomic_file(output) as file:
+        for text, own in told:
+            line: dict[str, Any] = {
+                "text": text,
+                "tags": [name for name, _ in own],
+                "strengths": [round(value, 4) for _, value in own],
+            }
+            file.write((jsonlib.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+            count += 1
+    typer.echo(f"Tags of {count:,} texts in {output}")
+
+
+def explain(
+    model: ModelName,
+    a: Annotated[str, typer.Argument(help="First text, the query.")],
+    b: Annotated[str, typer.Argument(help="Second text, the document.")],
+    scoring: Annotated[
+        str, typer.Option(help="Score to take apart: float, asymmetric (float query, stored code) or decoded (both codes).")
+    ] = "float",
+    top: Annotated[int, typer.Option(help="Names to show.", min=1)] = 10,
+    most: Annotated[int, typer.Option(help="Names to explain the score by, at most.", min=1)] = 16,
+    prompt_name: Annotated[
+        str | None, typer.Option(help="Name of one of the model's prompts, for the query.  [default: query, if it has one]")
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the explanation to this file too, as JSON.")] = None,
+) -> None:
+    """Say why two texts match: their score as a sum over named features and everything else."""
+    from bsa_st.atomic import check_output
+    from bsa_st.cli.models import load_model
+    from bsa_st.concepts.explain import describe
+    from bsa_st.concepts.explain import explain as run
+
+    if json is not None:
+        check_output(json, b"{")
+    result = run(load_model(model), a, b, scoring=scoring, most=most, prompt_name=prompt_name)  # type: ignore[arg-type]
+    typer.echo(describe(result, top))
+    if json is not None:
+        with atomic_file(json) as file:
+            file.write((jsonlib.dumps(result.as_dict(), indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+
+
+def explore(
+    model: ModelName,
+    texts: TextFile,
+    page: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("names.html"),
+    text_column: Column = "text",
+    limit: Limit = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Write one self-contained HTML page about a model's named features, shown by texts."""
+    from bsa_st.cli.models import load_model
+    from bsa_st.concepts.atlas import build_atlas
+    from bsa_st.concepts.names import names_of
+    from bsa_st.concepts.page import write_page
+
+    if not page.parent.is_dir():
+        raise BSAError(f"cannot write {page}: there is no folder {page.parent}")
+    loaded = load_model(model)
+    dictionary = names_of(loaded)
+    sample, rows = _sample(loaded, texts, text_column, limit, cache_dir)
+    atlas = build_atlas(dictionary, sample, rows)
+    size = write_page(atlas, page, f"Names of {Path(model).resolve().name}")
+    typer.echo(
+        f"{len(dictionary):,} names in {len(sample):,} texts; page in {page} ({size / 1e6:.1f} MB); open it in a browser, also offline"
+    )
+
+
+def _sample(model: Any, path: Path, column: str, limit: int | None, cache_dir: Path | None) -> tuple[list[str], Any]:
+    """Texts drawn from a file, in its order, with their embeddings, which are cached."""
+    import numpy as np
+
+    from bsa_st.encoding.encode import split_model
+    from bsa_st.inputs.embeddings import cached_embeddings
+    from bsa_st.inputs.prompts import document_prompt, under_prompt
+    from bsa_st.inputs.texts import read_texts
+
+    encoder, _ = split_model(model)
+    everything = read_texts(path, column)
+    chosen = np.sort(np.random.default_rng(0).permutation(len(everything))[: limit or SAMPLE])
+    texts = [everything[place] for place in chosen]
+    return texts, cached_embeddings(under_prompt(encoder, document_prompt(encoder)), texts, cache_dir=cache_dir)
+
+
+def _read_names(path: Path) -> list[str] | dict[str, list[str]]:
+    from bsa_st.inputs.texts import numbered_lines, read_texts
+
+    if ".jsonl" not in path.suffixes:
+        return read_texts(path)
+    found: dict[str, list[str]] = {}
+    for number, line in numbered_lines(path):
+        try:
+            entry = jsonlib.loads(line)
+            name, others = entry["name"], entry.get("others", [])
+            if not isinstance(name, str) or not isinstance(others, list) or not all(isinstance(text, str) for text in others):
+                raise TypeError("name must be a text and others a list of texts")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise BSAError(f"{path}, line {number}: no name that can be read ({error})") from error
+        found[name] = others
+    return found

@@ -1,0 +1,207 @@
+"""Why two texts match: their score as an exact sum over named features, and everything else."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from bsa_st.codes import BinaryCodes, scoring
+from bsa_st.concepts.decompose import decompose
+from bsa_st.concepts.dictionary import NamedDictionary
+from bsa_st.concepts.names import names_of
+from bsa_st.encoding.encode import encode_embeddings, split_model
+from bsa_st.errors import BSAError
+from bsa_st.inputs.prompts import document_prompt, query_prompt
+from bsa_st.inputs.texts import read_texts
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from bsa_st.head.layer import BinarySparsityAlignment
+
+Scored = Literal["float", "asymmetric", "decoded"]
+MOST = 16
+QUOTED = 100
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one name adds to a score.
+
+    Attributes:
+        name: The name.
+        value: What it adds; products of two different names are divided evenly between both.
+        a: How much of the first text's embedding points along the name, not negative; likewise
+        b: of the second's.
+    """
+
+    name: str
+    value: float
+    a: float
+    b: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why two texts match; ``str()`` says it in words. The score is ``sum(part.value for part in parts) + rest``.
+
+    Attributes:
+        a: The first text, the query.
+        b: The second, the document.
+        scoring: What the score is, see :func:`explain`.
+        score: The score.
+        parts: Named features, largest contribution first.
+        rest: Everything else: what no name explains, what all texts have in common, and rounding.
+    """
+
+    a: str
+    b: str
+    scoring: str
+    score: float
+    parts: tuple[Part, ...] = field(repr=False)
+    rest: float
+
+    @property
+    def named_share(self) -> float:
+        """Share of the score that the names explain; above 1 where the rest is negative, and 0 for a score of 0."""
+        return 0.0 if self.score == 0 else (self.score - self.rest) / self.score
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**dataclasses.asdict(self), "named_share": self.named_share}
+
+    def __str__(self) -> str:
+        return describe(self)
+
+
+def explain(
+    model: SentenceTransformer,
+    a: str,
+    b: str,
+    *,
+    scoring: Scored = "float",
+    document: BinaryCodes | None = None,
+    most: int = MOST,
+    prompt_name: str | None = None,
+) -> Explanation:
+    """Why two texts match, name by name: both embeddings, less the mean, are written as sums of the same few atoms of the named dictionary.
+
+    Args:
+        model: A model with names, from :func:`bsa_st.concepts.name_features` or its folder.
+        a: The query.
+        b: The document.
+        scoring: ``float`` cosine of the dense embeddings; ``asymmetric`` float query against the stored (refined) code, as an index scores; ``decoded`` both by
+            their codes.
+        document: The stored code of ``b``, e.g. from an index, for ``asymmetric`` and ``decoded``; default: ``b`` is encoded.
+        most: Names at most.
+        prompt_name: Name of one of the model's prompts, for the query; default ``query``, if it has such a prompt.
+
+    Raises:
+        BSAError: If the model has no names, a text is empty, the scoring is unknown or the stored code does not fit.
+    """
+    if scoring not in get_args(Scored):
+        raise BSAError(
+            f"scoring must be one of {', '.join(get_args(Scored))}, got {scoring!r}: names explain scores of embeddings"
+        )
+    if most < 1:
+        raise BSAError(f"most must be at least 1, got {most}")
+    dictionary = names_of(model)
+    encoder, head = split_model(model)
+    read_texts([a, b] if document is None else [a])
+    query = encoder.encode([a], prompt_name=query_prompt(encoder, prompt_name), show_progress_bar=False)
+    first = _unit(np.asarray(query, dtype=np.float64)[0])
+    if document is not None and (len(document) != 1 or document.hidden_dim != head.hidden_dim):
+        raise BSAError(f"document must be one code of {head.hidden_dim} features, got {document!r}")
+    dense = None
+    if document is None or scoring == "float":
+        dense = np.asarray(encoder.encode([b], prompt_name=document_prompt(encoder), show_progress_bar=False))
+    if scoring == "float":
+        second = _unit(np.asarray(dense, dtype=np.float64)[0])
+    else:
+        second = _decoded(head, document if document is not None else encode_embeddings(head, np.asarray(dense), refine=True))
+        if scoring == "decoded":
+            first = _decoded(head, encode_embeddings(head, np.asarray(query), refine=True), divided=False)
+    return explain_vectors(dictionary, first, second, a=a, b=b, scoring=scoring, most=most)
+
+
+def explain_vectors(
+    dictionary: NamedDictionary,
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    a: str = "",
+    b: str = "",
+    scoring: str = "float",
+    most: int = MOST,
+) -> Explanation:
+    """The dot product of two vectors, float (d,), as a sum over names."""
+    score = float(first @ second)
+    size = float(np.linalg.norm(second)) or 1.0  # a decoded document may have any length; the mean belongs to length 1
+    found = decompose(dictionary.atoms, first - dictionary.mean, second / size - dictionary.mean, most)
+    parts = sorted(
+        (
+            Part(dictionary.names[number], float(value) * size, float(left), float(right))
+            for number, value, left, right in zip(found.ids.tolist(), found.parts, found.a, found.b, strict=True)
+        ),
+        key=lambda part: -part.value,
+    )
+    return Explanation(a, b, scoring, score, tuple(parts), score - sum(part.value for part in parts))
+
+
+def describe(explanation: Explanation, top: int = 10) -> str:
+    """The explanation as lines of text: each name with what it adds and whose it is, then everything else, then the sum."""
+    shown, others = explanation.parts[:top], explanation.parts[top:]
+    width = max([len(part.name) for part in shown] + [16])
+    lines = [
+        f"{_quote(explanation.a)} and {_quote(explanation.b)}",
+        f"score {explanation.score:.4f} ({explanation.scoring})",
+        "",
+    ]
+    lines += [f"{part.value:+8.4f}  {_printable(part.name):<{width}}  {_whose(part)}".rstrip() for part in shown]
+    if others:
+        lines.append(f"{sum(part.value for part in others):+8.4f}  {len(others)} more names")
+    lines.append(f"{explanation.rest:+8.4f}  everything else ({1 - explanation.named_share:.0%} of the score)")
+    lines.append(f"{explanation.score:+8.4f}  score")
+    return "\n".join(lines)
+
+
+def match_line(explanation: Explanation, top: int = 4, width: int = 140) -> str:
+    """The explanation on one line, as under a search result. Names that are cut are summed up, so that the line adds up too."""
+    shown, others = explanation.parts[:top], explanation.parts[top:]
+    pieces = [f"{_printable(part.name)} {part.value:+.3f}" for part in shown]
+    if others:
+        pieces.append(f"{len(others)} more {sum(part.value for part in others):+.3f}")
+    rest = f"everything else {explanation.rest:+.3f} ({1 - explanation.named_share:.0%})"
+    return "; ".join([textwrap.shorten(piece, width, placeholder="…") for piece in pieces] + [rest])
+
+
+def _decoded(head: BinarySparsityAlignment, code: BinaryCodes, divided: bool = True) -> np.ndarray:
+    """``x_hat`` of a code, float64 (d,), divided by its softened length as scores are."""
+    decoder = head.decoder_weight.detach().cpu().numpy()
+    offset = head.decoder_bias.detach().cpu().numpy()
+    vector = scoring.decode(code, decoder, offset)[0].astype(np.float64)
+    return vector * float(scoring.inverse_norms(code, decoder, offset, float(head.length_softening))[0]) if divided else vector
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12))
+
+
+def _whose(part: Part) -> str:
+    low, high = sorted((part.a, part.b))
+    if high > 0 and low < 0.25 * high:
+        return "first text" if part.a > part.b else "second text"
+    return "both"
+
+
+def _quote(text: str) -> str:
+    return f"'{_printable(textwrap.shorten(text, QUOTED, placeholder='…'))}'"
+
+
+def _printable(text: str) -> str:
+    """Without control characters, which could drive a terminal."""
+    return "".join(character if character.isprintable() else "�" for character in text)

@@ -1,0 +1,95 @@
+"""Names that a corpus offers: its words and pairs of words, the most frequent first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import sparse
+from sklearn.feature_extraction.text import CountVectorizer
+
+from bsa_st.concepts.dictionary import unit
+from bsa_st.errors import BSAError
+
+LEAST_TEXTS = 5
+MOST_SHARE = 0.05
+"""A word in more texts than that tells little about any of them."""
+INSIDE = 0.7
+"""A word that stands in one pair so often is part of that name, as "york" of "new york"."""
+LEAST_AUC = 0.85
+"""A word is a name where its embedding ranks texts that hold it above others at least so well."""
+RANKED_TEXTS = 10_000
+BLOCK = 256
+
+
+class Vocabulary:
+    """Words and pairs of words of texts, with the texts that hold them.
+
+    Args:
+        texts: n texts.
+        most: Names at most.
+
+    Attributes:
+        names: m names, in the most texts first.
+
+    Raises:
+        BSAError: If no word is in at least five texts (or in two, where there are fewer than 50).
+    """
+
+    def __init__(self, texts: Sequence[str], most: int) -> None:
+        least = min(LEAST_TEXTS, max(2, len(texts) // 10))
+        vectorizer = CountVectorizer(
+            binary=True,
+            ngram_range=(1, 2),
+            min_df=least,
+            max_df=max(MOST_SHARE, least / len(texts)),
+            stop_words="english",
+            token_pattern=r"(?u)\b[^\W\d_][\w'-]*[^\W_]\b",
+            dtype=np.float32,
+        )
+        try:
+            present = sparse.csc_matrix(vectorizer.fit_transform(texts))
+        except ValueError as error:  # sklearn's way to say that nothing is left
+            raise BSAError(
+                f"no word stands in at least {least} of the {len(texts)} texts: give names, or more texts"
+            ) from error
+        names = vectorizer.get_feature_names_out()
+        counts = np.diff(present.indptr)
+        within = dict(zip(names.tolist(), counts.tolist(), strict=True))
+        covered = {
+            word
+            for name, count in within.items()
+            if " " in name
+            for word in name.split()
+            if count >= INSIDE * within.get(word, np.inf)
+        }
+        order = [
+            place
+            for place in np.argsort(-counts, kind="stable").tolist()
+            if names[place] not in covered
+            and "'" not in names[place]  # "don't", "company's"
+            and len(set(names[place].split())) == len(names[place].split())
+        ][:most]
+        self.names: list[str] = names[order].tolist()
+        self._present = present[:, order]
+
+    def auc(self, embeddings: np.ndarray, texts: np.ndarray) -> np.ndarray:
+        """How well each name's embedding tells the texts that hold it from all texts (area under the ROC curve), float (m,).
+
+        Args:
+            embeddings: Of the names, float (m, d).
+            texts: Of the texts, float (n, d); the first 10,000 are ranked.
+        """
+        rows = unit(texts[:RANKED_TEXTS])
+        rows = rows - rows.mean(axis=0)
+        present = self._present[: len(rows)].tocsc()
+        atoms = unit(embeddings)
+        found = np.ones(len(self.names))
+        for start in range(0, len(atoms), BLOCK):
+            scores = atoms[start : start + BLOCK] @ rows.T
+            ordered = np.sort(scores, axis=1)
+            for at in range(len(scores)):
+                holds = present.indices[present.indptr[start + at] : present.indptr[start + at + 1]]
+                if len(holds):
+                    found[start + at] = np.searchsorted(ordered[at], scores[at, holds]).mean() / len(rows)
+        return found
