@@ -48,7 +48,11 @@ def test_help_shows_every_option_with_its_default(command: str) -> None:
     options = [block for block in result.stdout.split("\n  --")[1:]]
     assert options
     for block in options:
-        assert "default:" in " ".join(block.split()) or block.startswith(("json", "overwrite", "sparse", "train")) or "--no-" in block, block
+        assert (
+            "default:" in " ".join(block.split())
+            or block.startswith(("json", "overwrite", "sparse", "train"))
+            or "--no-" in block
+        ), block
 
 
 def test_distill_encode_export_from_the_shell(teacher_folder: Path, text_file: Path, tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ them are
   whose features are uncorrelated it is the least squares estimate that :func:`bsa_st.training.refit.fit_encoder` makes from data;
 - the layers of the unrolled encoder, from ``V`` and the schedule (:mod:`bsa_st.head.unrolled`);
 - the decoder of the unrolled encoder's codes: ``V`` with the offset in the row of the constant feature.
+
+The layer of codes that are compared with each other is stored in eight bits, each row up to a factor, which its threshold at 0 does not see; a sparse head goes without,
+so that its file stays small, and compares its plain codes.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ FOLDER = Path(__file__).with_name("heads")
 COMPUTED = "weight"
 HALVED = "decoder_weight"
 FINGERPRINT = "fingerprint"
+SYMMETRIC = "symmetric"
 
 
 @dataclass(frozen=True)
@@ -93,9 +97,11 @@ def read_head(facts: HeadFacts, folder: Path = FOLDER) -> BinarySparsityAlignmen
     """
     tensors = _tensors(facts, folder)
     head = BinarySparsityAlignment(facts.input_dim, facts.hidden_dim, facts.k)
-    fixed = {name: tensor.float() for name, tensor in tensors.items() if name != FINGERPRINT}
+    fixed = {name: tensor.float() for name, tensor in tensors.items() if name not in (FINGERPRINT, SYMMETRIC)}
     fixed[COMPUTED] = linear_encoder(fixed[HALVED], facts.damping)
     head.load_state_dict(fixed)
+    if SYMMETRIC in tensors:
+        head.symmetric = tensors[SYMMETRIC].float()
     head.report = facts.report
     head.unrolled = unrolled_encoder(head, facts.constant, facts.schedule, facts.softening)
     return head.eval()
@@ -118,6 +124,9 @@ def write_head(head: BinarySparsityAlignment, facts: HeadFacts, fingerprint: np.
     tensors = {name: tensor.detach().clone() for name, tensor in head.state_dict().items() if name != COMPUTED}
     tensors[HALVED] = tensors[HALVED].half()
     tensors[FINGERPRINT] = torch.from_numpy(fingerprint)
+    layer = tensors.pop(SYMMETRIC, None)
+    if layer is not None and head.compact:
+        tensors[SYMMETRIC] = (127 * layer / layer.abs().amax(dim=1, keepdim=True)).round().to(torch.int8)
     path = folder / f"{facts.name}.safetensors"
     save_file(tensors, path)
     path.with_suffix(".json").write_text(json.dumps(asdict(facts), indent=2) + "\n", encoding="utf-8")
