@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from bsa_st.codes import BinaryCodes
 from bsa_st.codes.decoder import as_decoder
-from bsa_st.codes.scoring import BLOCK_CELLS, Hits, asymmetric_scores, idf, scores
+from bsa_st.codes.scoring import BLOCK_CELLS, Hits, Scoring, asymmetric_scores, scores
 from bsa_st.codes.scoring import top_k as best_of
 from bsa_st.errors import BSAError
 from bsa_st.inputs.texts import read_texts
@@ -16,8 +16,6 @@ from bsa_st.search.queries import prepared
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-Scoring = Literal["overlap", "cosine", "idf", "decoded", "asymmetric"]
 
 
 def search(
@@ -37,7 +35,7 @@ def search(
         documents: m codes from :func:`bsa_st.encode`; for ``asymmetric`` and ``decoded`` best with ``refine=True``.
         top_k: Hits per query; at most m come back.
         scoring: ``asymmetric`` float query against code, the most exact; ``decoded`` the query's code, decoded, against code;
-            ``overlap`` number of shared features; ``cosine`` that number divided by ``sqrt(k1 k2)``; ``idf`` the overlap with rare features weighing more.
+            ``overlap`` number of shared features; ``cosine`` that number divided by ``sqrt(k1 k2)``.
         prompt_name: Name of one of the model's prompts, for the queries; default ``query``, if it has such a prompt.
 
     Returns:
@@ -50,14 +48,12 @@ def search(
         raise BSAError(f"scoring must be one of {', '.join(get_args(Scoring))}, got {scoring!r}")
     decoder = as_decoder(model, documents.hidden_dim)
     assert decoder is not None
-    kind = "overlap" if scoring == "idf" else scoring
-    _, asked = prepared(_as_texts(queries), kind, model, decoder, documents.hidden_dim, prompt_name)
-    weights = idf(documents) if scoring == "idf" else None
+    _, asked = prepared(_as_texts(queries), scoring, model, decoder, documents.hidden_dim, prompt_name)
     parts, step = [], max(1, BLOCK_CELLS // max(1, len(documents)))
     for start in range(0, len(asked), step):
         part = asked[start : start + step]
         if isinstance(part, BinaryCodes):
-            matrix = scores(part, documents, "cosine" if scoring == "cosine" else "overlap", weights)
+            matrix = scores(part, documents, "cosine" if scoring == "cosine" else "overlap")
         else:
             matrix = asymmetric_scores(part, documents, *decoder)
         parts.append(best_of(matrix, top_k))

@@ -15,12 +15,13 @@ import numpy.typing as npt
 
 from bsa_st.codes import BinaryCodes
 from bsa_st.codes.decoder import Decoder, as_decoder
+from bsa_st.codes.scoring import Scoring
 from bsa_st.errors import BSAError
 from bsa_st.search import file
 from bsa_st.search.ids import check_ids
 from bsa_st.search.lists import default_lists, train_lists
 from bsa_st.search.queries import encode_documents, prepared
-from bsa_st.search.rescoring import Ranking, Scoring, code_rankings, float_rankings
+from bsa_st.search.rescoring import Ranking, code_rankings, float_rankings
 from bsa_st.search.segment import Segment
 
 if TYPE_CHECKING:

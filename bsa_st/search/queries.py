@@ -9,9 +9,8 @@ import numpy as np
 
 from bsa_st.codes import BinaryCodes
 from bsa_st.codes.decoder import Decoder
-from bsa_st.codes.scoring import decode
+from bsa_st.codes.scoring import Scoring, decode
 from bsa_st.errors import BSAError
-from bsa_st.search.rescoring import Scoring
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
@@ -12,8 +12,6 @@ import numpy as np
 from bsa_st.codes import BinaryCodes
 from bsa_st.codes.decoder import Decoder
 from bsa_st.search.segment import Segment
-
-Scoring = Literal["asymmetric", "decoded", "overlap", "cosine"]
 
 DIVIDED = 4
 """Where lengths are not known, one candidate in so many, those with the largest sums of weights, is decoded for its length."""
