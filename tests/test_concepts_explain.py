@@ -35,7 +35,7 @@ def test_parts_add_up_to_the_score_of_a_search(named_model: SentenceTransformer,
 def test_names_explain_more_of_what_means_the_same(named_model: SentenceTransformer) -> None:
     alike, unlike = (bsa_st.explain(named_model, *pair) for pair in PAIRS[:2])
     named = [told.score - told.rest for told in (alike, unlike)]
-    assert named[0] > 3 * named[1]
+    assert named[0] > 1.5 * named[1]
     assert alike.named_share > 0.4
     assert any("stature" in part.name or "height" in part.name for part in alike.parts[:3])
 
