@@ -103,7 +103,7 @@ def retrieval_task(name: str, data: RetrievalData) -> EvaluationTask:
 
 def sts_task(name: str, data: PairData) -> EvaluationTask:
     """Sentence pairs as an mteb STS task."""
-    task = type(f"Local{name}", (LocalSTS,), {"metadata": _metadata(name, "STS", "spearman"), "data": data})()
+    task = type(f"Local{name}", (LocalSTS,), {"metadata": _metadata(name, "STS", "cosine_spearman"), "data": data})()
     return EvaluationTask(name, task)
 
 
