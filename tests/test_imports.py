@@ -42,10 +42,9 @@ def graph(package: str) -> dict[str, set[str]]:
             if isinstance(node, ast.Import):
                 wanted += [alias.name for alias in node.names]
             elif node.module is not None:
-                wanted += [f"{node.module}.{alias.name}" for alias in node.names] + [node.module]
-        arrows[name] = {target for target in wanted if target in modules and target != name}
-        parents = {target.rpartition(".")[0] for target in arrows[name]}
-        arrows[name] -= {parent for parent in parents if parent == package}
+                inside = [f"{node.module}.{alias.name}" for alias in node.names]
+                wanted += [target if target in modules else node.module for target in inside]
+        arrows[name] = {target for target in wanted if target in modules and target not in (name, package)}
     return arrows
 
 

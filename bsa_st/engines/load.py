@@ -30,7 +30,7 @@ class Loaded(NamedTuple):
     found: int
 
 
-def retrying(attempts: int = 5, wait: float = 0.5) -> Retrying:
+def retrying(attempts: int = 8, wait: float = 0.5) -> Retrying:
     """Calls a function again while the server does not answer, after 0.5, 1, 2, ... seconds, at most 30; the last error is raised."""
     return Retrying(
         retry=retry_if_exception_type(Unavailable),
