@@ -49,7 +49,7 @@ def load_codes(
     first_id: int = 0,
     batch_size: int | None = None,
     replace: bool = False,
-    attempts: int = 5,
+    attempts: int = 8,
     wait: float = 0.5,
     show_progress_bar: bool = False,
 ) -> Loaded:

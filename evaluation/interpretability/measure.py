@@ -107,13 +107,13 @@ def measure(data: Path, output: Path, cache_dir: Path | None) -> None:
     hpo = hpo_texts()
     names, judged_texts = hpo
     embedded = store.evaluation(judged_texts)
-    held_out = np.random.default_rng(1).permutation(len(judged_texts))[HPO_TRAINING:]
+    held_out = np.sort(np.random.default_rng(1).permutation(len(judged_texts))[HPO_TRAINING:])
     in_pool = np.sort(held_out[np.random.default_rng(2).permutation(len(held_out))[:HPO_POOL]])
     learnt_from = np.setdiff1d(np.arange(len(judged_texts)), held_out)
     concepts = hpo_dictionary(names, store.evaluation(names), embedded[learnt_from])
-    hpo_test = [judged_texts[row] for row in np.sort(held_out)]
-    hpo_judges = Judges(hpo_test, np.searchsorted(np.sort(held_out), in_pool), cache_dir)
-    keep("hpo", "named", lambda: hpo_judges(named(concepts, Texts(hpo_test, embedded[np.sort(held_out)]))))
+    hpo_test = [judged_texts[row] for row in held_out]
+    hpo_judges = Judges(hpo_test, np.searchsorted(held_out, in_pool), cache_dir)
+    keep("hpo", "named", lambda: hpo_judges(named(concepts, Texts(hpo_test, embedded[held_out]))))
     peers: dict[str, Callable[[], Features]] = {
         "nmf": lambda: topics("nmf", train, test),
         "topk": lambda: learnt("topk", SETTINGS, train, test),
