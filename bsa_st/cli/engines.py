@@ -48,7 +48,7 @@ def load(
     replace: Annotated[bool, typer.Option("--replace", help="Replace other documents that have the same ids.")] = False,
     shards: Annotated[int | None, typer.Option(help="Shards of a new collection.  [default: the server's]", min=1)] = None,
     replicas: Annotated[int | None, typer.Option(help="Copies of each shard.  [default: the server's]", min=0)] = None,
-    retries: Retries = 4,
+    retries: Retries = 7,
     api_key: ApiKey = None,
 ) -> None:
     """Stream a codes file into a collection. Safe to run again: what is there is passed over, nothing is doubled."""
@@ -83,7 +83,7 @@ def search(
     prompt_name: Annotated[
         str | None, typer.Option(help="Name of one of the model's prompts.  [default: query, if it has one]")
     ] = None,
-    retries: Retries = 4,
+    retries: Retries = 7,
     api_key: ApiKey = None,
 ) -> None:
     """Search a collection for texts; shows score, id and payload."""
