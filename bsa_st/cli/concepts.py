@@ -40,7 +40,7 @@ def names(
     from bsa_st.cli.models import load_model
     from bsa_st.concepts import name_features
     from bsa_st.concepts.names import write_names
-    from bsa_st.hub.folder import FOLDER
+    from bsa_st.hub import FOLDER
 
     if not (Path(model) / FOLDER).is_dir():
         raise BSAError(f"{model} is no folder of a BSA model on this disk")

@@ -253,7 +253,7 @@ def _pairs(dictionary: NamedDictionary, texts: Sequence[str], embeddings: np.nda
     """Texts with the one nearest to each, explained: random ones, so that weak matches are among them."""
     chosen = np.random.default_rng(SEED).permutation(len(texts))[:PAIR_TEXTS]
     rows = unit(embeddings[chosen])
-    found = []
+    found: list[Explanation] = []
     used: set[int] = set()
     for at in range(min(len(rows), 2 * PAIRS)):
         alike = rows @ rows[at]

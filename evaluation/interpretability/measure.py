@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,11 @@ def measure(data: Path, output: Path, cache_dir: Path | None) -> None:
         "csr": lambda: csr(SETTINGS, train, test),
     }
     for name, make in peers.items():
-        keep("general", name, lambda make=make: judges(make()))
+        keep("general", name, partial(_judged, judges, make))
+
+
+def _judged(judges: Judges, make: Callable[[], Features]) -> dict[str, Any]:
+    return judges(make())
 
 
 def general_dictionary(store: EmbeddingStore, train: Texts) -> NamedDictionary:
