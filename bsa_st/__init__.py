@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bsa_st.hub import load, save, save_sparse_encoder
     from bsa_st.hub.push import push_to_hub
     from bsa_st.search import Index, search
+    from bsa_st.shipped import attach
     from bsa_st.training.budgets import truncate
     from bsa_st.training.distill import distill
 
@@ -41,6 +42,7 @@ _HOMES = {
     "Index": "search.index",
     "ShardedCodes": "codes.shards",
     "SoftTopKCosineLoss": "head.losses",
+    "attach": "shipped",
     "distill": "training.distill",
     "encode": "encoding.encode",
     "encode_embeddings": "encoding.encode",
@@ -68,8 +70,7 @@ __all__ += [
     "load",
 ]
 __all__ += ["ShardedCodes", "encode_to_shards"]
-__all__ += ["name_features", "tags"]
-__all__ += ["push_to_hub", "save", "save_sparse_encoder", "search", "truncate"]
+__all__ += ["attach", "name_features", "push_to_hub", "save", "save_sparse_encoder", "search", "tags", "truncate"]
 
 
 class _LazyPackage(ModuleType):

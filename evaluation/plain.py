@@ -118,7 +118,7 @@ def measure(inputs: Inputs, name: str, seed: int, tasks: list[EvaluationTask], s
         "refined": found_refined(head, inputs.general),
         "steps": 0 if head.unrolled is None else len(head.unrolled.layers),
         "weights": sum(weights.values()),
-        "tasks": score(model, tasks),
+        "tasks": score(model, tasks) if tasks else {},
     }
 
 

@@ -1,14 +1,12 @@
-"""The tasks that can be evaluated: mteb's own by name, local folders and the HPO ontology wrapped as mteb tasks."""
+"""Local folders and the HPO ontology as mteb tasks."""
 
 from __future__ import annotations
 
-import difflib
 import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mteb
 from datasets import Dataset, DatasetDict
 from mteb.abstasks import AbsTask, AbsTaskRetrieval, AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
@@ -25,7 +23,6 @@ from evaluation.folders import (
 )
 
 HPO = "hpo"
-DEFAULT_TASKS = ("time", "med", "cranfield", "cisi", "lisa", "scifact", HPO, "stsbenchmark", "sts12", "sts13", "sts14")
 PREFIXES = ("retrieval_", "sts_")
 HPO_QUERIES = 1000
 
@@ -37,15 +34,10 @@ class EvaluationTask:
     Attributes:
         name: Short name in the tables.
         task: What ``mteb.evaluate`` is given.
-        metric: ``ndcg_at_10`` or ``spearman``; another main score for other mteb tasks.
-        corpus: Documents for the *adapted* setting; empty for sentence pairs, whose texts all are test inputs, and for
-            mteb tasks by name, which are downloaded only when they run.
     """
 
     name: str
     task: AbsTask
-    metric: str
-    corpus: list[str]
 
 
 class LocalRetrieval(AbsTaskRetrieval):
@@ -82,31 +74,6 @@ class LocalSTS(AbsTaskSTS):
         self.data_loaded = True
 
 
-def resolve_tasks(names: list[str], data: Path | None) -> list[EvaluationTask]:
-    """Tasks by name, all checked: a local folder's name, ``hpo``, an mteb task or an mteb benchmark.
-
-    Args:
-        names: Names; none means :data:`DEFAULT_TASKS` where several of them are in ``data``, else every folder in it, or without ``data`` ``hpo``.
-        data: A folder of task folders, or one task folder; a local name wins over mteb's.
-
-    Raises:
-        BSAError: If the folder is missing, holds no task or bad data, or a name is unknown (with the nearest one).
-    """
-    folders = local_folders(data) if data is not None else {}
-    if not names:
-        known = [name for name in DEFAULT_TASKS if name in folders]
-        names = [*known, HPO] if len(known) > 1 or not folders else list(folders)
-    tasks: list[EvaluationTask] = []
-    for name in dict.fromkeys(names):
-        if name in folders:
-            tasks.append(folder_task(name, folders[name]))
-        elif name == HPO:
-            tasks.append(hpo_task())
-        else:
-            tasks.extend(_mteb_tasks(name, [*folders, HPO]))
-    return tasks
-
-
 def local_folders(data: Path) -> dict[str, Path]:
     """Short name to folder of every task below ``data``, or of ``data`` itself."""
     if not data.is_dir():
@@ -131,13 +98,13 @@ def retrieval_task(name: str, data: RetrievalData) -> EvaluationTask:
     """A collection as an mteb retrieval task."""
     members = {"metadata": _metadata(name, "Retrieval", "ndcg_at_10"), "data": data}
     task = type(f"Local{name}", (LocalRetrieval,), members)()
-    return EvaluationTask(name, task, "ndcg_at_10", data.documents)
+    return EvaluationTask(name, task)
 
 
 def sts_task(name: str, data: PairData) -> EvaluationTask:
     """Sentence pairs as an mteb STS task."""
-    task = type(f"Local{name}", (LocalSTS,), {"metadata": _metadata(name, "STS", "spearman"), "data": data})()
-    return EvaluationTask(name, task, "spearman", [])
+    task = type(f"Local{name}", (LocalSTS,), {"metadata": _metadata(name, "STS", "cosine_spearman"), "data": data})()
+    return EvaluationTask(name, task)
 
 
 def hpo_task(concepts: int | None = None, seed: int = 0) -> EvaluationTask:
@@ -156,32 +123,11 @@ def hpo_task(concepts: int | None = None, seed: int = 0) -> EvaluationTask:
 
 
 def task_texts(item: EvaluationTask) -> list[list[str]]:
-    """The lists of texts that a local task has encoded; none for a task that mteb downloads when it runs."""
+    """The lists of texts that a local task has encoded; none for another task."""
     data = getattr(item.task, "data", None)
     if isinstance(data, RetrievalData):
         return [data.documents, list(data.queries.values())]
     return [data.sentence1, data.sentence2] if isinstance(data, PairData) else []
-
-
-def _mteb_tasks(name: str, local: list[str]) -> list[EvaluationTask]:
-    tasks: list[AbsTask]
-    try:
-        tasks = [mteb.get_task(name)]
-    except KeyError:
-        try:
-            tasks = list(mteb.get_benchmark(name).tasks)
-        except KeyError:
-            known = [*local, *(task.metadata.name for task in mteb.get_tasks()), *(b.name for b in mteb.get_benchmarks())]
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise BSAError(
-                f"unknown task {name!r}: no local folder, mteb task or benchmark of this name{hint} (local: {', '.join(local)})"
-            ) from None
-    return [EvaluationTask(task.metadata.name, task, _metric(task), []) for task in tasks]
-
-
-def _metric(task: AbsTask) -> str:
-    return "spearman" if task.metadata.type == "STS" else task.metadata.main_score
 
 
 def _short(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Training texts: general ones, and the collections of tasks."""
+"""General training texts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 from bsa_st.inputs.texts import read_texts
 from evaluation.folders import read_retrieval
-from evaluation.tasks import EvaluationTask
 
 SHORT_TEXTS = ("text_mix", "mix.txt.gz")
 LONG_TEXTS = "retrieval_medquad"
@@ -37,11 +36,6 @@ def general_texts(data: Path | None, files: Sequence[Path], limit: int, seed: in
     if (data / LONG_TEXTS).is_dir():
         texts += read_retrieval(data / LONG_TEXTS).documents
     return list(dict.fromkeys(texts))
-
-
-def adaptation_texts(tasks: Sequence[EvaluationTask]) -> list[str]:
-    """Distinct, non-empty documents of all tasks; sentence pairs add nothing."""
-    return [text for text in dict.fromkeys(text for task in tasks for text in task.corpus) if text]
 
 
 def _some(texts: list[str], limit: int, seed: int) -> list[str]:

@@ -10,24 +10,27 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more thre
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import copy
+import pickle
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from sentence_transformers import SentenceTransformer
 
 import bsa_st
-from bsa_st.codes.decoder import as_decoder
 from bsa_st.concepts import NamedDictionary, name_features
 from bsa_st.concepts.names import names_of
 from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
 from bsa_st.demo.run import packaged_teacher
 from bsa_st.encoding.encode import put_behind, split_model
-from bsa_st.head.layer import BinarySparsityAlignment, head_of
+from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.inputs.embeddings import cached_embeddings
-from tests.engine_server import EngineSample, running_postgres
+from tests.engine_server import EngineSample, running_postgres, sample_documents
 
 
 @pytest.fixture(scope="session")
@@ -48,40 +51,54 @@ def texts(task: SynonymTask) -> list[str]:
 
 
 @pytest.fixture(scope="session")
+def shared_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of this run that all its processes see, for what is made once: under a file lock, by the first that needs it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")
-def embeddings(teacher: SentenceTransformer, texts: list[str], cache_dir: Path) -> np.ndarray:
-    return np.asarray(cached_embeddings(teacher, texts, cache_dir=cache_dir, show_progress_bar=False), dtype=np.float32)
+def embeddings(teacher: SentenceTransformer, texts: list[str], shared_dir: Path, cache_dir: Path) -> np.ndarray:
+    with FileLock(shared_dir / "embeddings.lock"):
+        rows = cached_embeddings(teacher, texts, cache_dir=shared_dir / "embeddings", show_progress_bar=False)
+    shutil.copytree(shared_dir / "embeddings", cache_dir, dirs_exist_ok=True)
+    return np.asarray(rows, dtype=np.float32)
+
+
+def trained_once(
+    name: str, shared_dir: Path, teacher: SentenceTransformer, rows: np.ndarray, **settings: Any
+) -> SentenceTransformer:
+    """The teacher behind which a head stands that one process of this run has trained."""
+    path = shared_dir / f"{name}.pickle"
+    with FileLock(f"{path}.lock"):
+        if not path.is_file():
+            path.write_bytes(pickle.dumps(bsa_st.distill(teacher, rows, show_progress_bar=False, **settings)[-1]))
+    return put_behind(teacher, pickle.loads(path.read_bytes()))
+
+
+SPARSE: dict[str, Any] = {"hidden_dim": 1024, "k": 32, "steps": 60, "refit_rounds": 1, "unroll_trials": 5}
 
 
 @pytest.fixture(scope="session")
-def threshold_model(teacher: SentenceTransformer, embeddings: np.ndarray) -> SentenceTransformer:
-    return bsa_st.distill(
-        teacher, embeddings, hidden_dim=1024, k=32, steps=60, refit_rounds=1, unroll_trials=5, show_progress_bar=False
-    )
+def threshold_model(teacher: SentenceTransformer, embeddings: np.ndarray, shared_dir: Path) -> SentenceTransformer:
+    return trained_once("threshold", shared_dir, teacher, embeddings, **SPARSE)
 
 
 @pytest.fixture(scope="session")
-def topk_model(teacher: SentenceTransformer, embeddings: np.ndarray) -> SentenceTransformer:
-    return bsa_st.distill(
-        teacher,
-        embeddings,
-        hidden_dim=1024,
-        k=32,
-        steps=60,
-        refit_rounds=1,
-        unroll_trials=5,
-        selection="topk",
-        show_progress_bar=False,
-    )
+def topk_model(teacher: SentenceTransformer, embeddings: np.ndarray, shared_dir: Path) -> SentenceTransformer:
+    return trained_once("topk", shared_dir, teacher, embeddings, selection="topk", **SPARSE)
 
 
 @pytest.fixture(scope="session")
-def compact_model(teacher: SentenceTransformer, embeddings: np.ndarray) -> SentenceTransformer:
-    return bsa_st.distill(teacher, embeddings, code_bytes=32, refit_rounds=4, unroll_trials=60, show_progress_bar=False)
+def compact_model(teacher: SentenceTransformer, embeddings: np.ndarray, shared_dir: Path) -> SentenceTransformer:
+    return trained_once("compact", shared_dir, teacher, embeddings, code_bytes=32, refit_rounds=4, unroll_trials=60)
 
 
 @pytest.fixture(scope="session")
@@ -163,13 +180,8 @@ def named_folder(named_model: SentenceTransformer, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="session")
-def engine_sample(threshold_model: SentenceTransformer, embeddings: np.ndarray) -> EngineSample:
-    """400 documents and 5 queries of real text, for engines."""
-    head = head_of(threshold_model)
-    codes = bsa_st.encode_embeddings(head, embeddings[:400], refine=True)
-    queries = bsa_st.encode_embeddings(head, embeddings[400:405], refine=False)
-    payloads = [{"part": place % 4, "kind": "even" if place % 2 == 0 else "odd", "first": place < 10} for place in range(400)]
-    return EngineSample(codes, queries, embeddings[400:405], as_decoder(head, codes.hidden_dim), payloads)
+def engine_sample() -> EngineSample:
+    return sample_documents()
 
 
 @pytest.fixture(scope="session")

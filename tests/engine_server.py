@@ -15,19 +15,38 @@ import pytest
 
 from bsa_st import BinaryCodes
 from bsa_st.codes.decoder import Decoder
-from bsa_st.codes.scoring import inverse_norms
 
 
 class EngineSample(NamedTuple):
     codes: BinaryCodes
-    queries: BinaryCodes
     dense: np.ndarray
     decoder: Decoder
     payloads: list[dict[str, Any]]
 
-    def factors(self, rows: slice | list[int]) -> np.ndarray:
-        """What asymmetric scores of some documents are multiplied by."""
-        return inverse_norms(self.codes[rows], *self.decoder)
+
+def sample_documents() -> EngineSample:
+    """400 documents of 256 bits and 5 queries among them; the codes are the signs of projections on a random frame, which need no training."""
+    rng = np.random.default_rng(5)
+    centres = rng.standard_normal((20, 64))
+    dense = centres[rng.integers(0, 20, 405)] + rng.standard_normal((405, 64))
+    dense = (dense / np.linalg.norm(dense, axis=1, keepdims=True)).astype(np.float32)
+    frame = rng.standard_normal((256, 64)).astype(np.float32)
+    codes = BinaryCodes.from_packed(np.packbits(dense[:400] @ frame.T > 0, axis=1))
+    weight = frame / 100
+    decoder = Decoder(weight, -weight.sum(axis=0) / 2, 0.1)
+    payloads: list[dict[str, Any]] = [
+        {
+            "text": f"text {place}",
+            "part": place % 4,
+            "kind": "even" if place % 2 == 0 else "odd",
+            "first": place < 10,
+            "weight": 0.5,
+        }
+        for place in range(400)
+    ]
+    for place, fields in enumerate(payloads):
+        fields["tags"] = (["seizure"] if place % 3 == 0 else []) + (['it\'s "quoted"'] if place == 5 else [])
+    return EngineSample(codes, dense[400:], decoder, payloads)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,15 +31,15 @@ class Counting:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, stop_after: int | None = None) -> None:
         self.texts = 0
-        real = embeddings._encode_chunk
+        real = embeddings.embed
 
-        def counted(encoder: SentenceTransformer, texts: list[str], batch_size: int) -> np.ndarray:
+        def counted(encoder: SentenceTransformer, texts: list[str], **options: Any) -> np.ndarray:
             if stop_after is not None and self.texts >= stop_after:
                 raise KeyboardInterrupt
             self.texts += len(texts)
-            return real(encoder, texts, batch_size)
+            return real(encoder, texts, **options)
 
-        monkeypatch.setattr(embeddings, "_encode_chunk", counted)
+        monkeypatch.setattr(embeddings, "embed", counted)
 
 
 def only_entry(folder: Path) -> Path:
@@ -118,9 +119,9 @@ def test_a_damaged_entry_is_found_and_rebuilt(
 def test_a_killed_process_leaves_whole_chunks_to_build_on(texts: list[str], tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("\n".join(texts[:3000]))
     program = (
-        "import sys; from bsa_st.inputs import embeddings; from bsa_st.demo.run import packaged_teacher; from bsa_st.inputs.texts import read_texts\n"
+        "import sys; from bsa_st.inputs import embeddings; from bsa_st.demo.run import packaged_teacher; from bsa_st.inputs.texts import read_texts; from pathlib import Path\n"
         "embeddings.CHUNK_ROWS = 40\n"
-        f"t = read_texts(r'{tmp_path / 'texts.txt'}'); m = packaged_teacher()\n"
+        f"t = read_texts(Path(r'{tmp_path / 'texts.txt'}')); m = packaged_teacher()\n"
         f"embeddings.cached_embeddings(m, t, cache_dir=r'{tmp_path / 'cache'}', precision='float32', show_progress_bar=False)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], env=os.environ.copy())
@@ -163,7 +164,7 @@ def test_a_full_disk_is_named_and_finished_chunks_stay(
 def test_an_encoder_that_gives_nan_is_refused(
     teacher: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embeddings, "_encode_chunk", lambda *_: np.full((40, 384), np.nan, dtype=np.float32))
+    monkeypatch.setattr(embeddings, "embed", lambda *_, **__: np.full((40, 384), np.nan, dtype=np.float32))
     with pytest.raises(BSAError, match="NaN or infinite values within texts 1 to 40"):
         embed(teacher, texts[:40], tmp_path)
 
@@ -171,7 +172,7 @@ def test_an_encoder_that_gives_nan_is_refused(
 def test_values_beyond_float16_are_kept_in_float32(
     teacher: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embeddings, "_encode_chunk", lambda *_: np.full((40, 384), 1e6, dtype=np.float32))
+    monkeypatch.setattr(embeddings, "embed", lambda *_, **__: np.full((40, 384), 1e6, dtype=np.float32))
     rows = embed(teacher, texts[:40], tmp_path)
     assert rows.dtype == np.float32
     assert rows[0, 0] == 1e6

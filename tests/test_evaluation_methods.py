@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from bsa_st import BSAError
+from evaluation.embeddings import unit_rows
 from evaluation.encoders import Reshaped, load_encoder
 from evaluation.leaderboard import bsa_meta
 from evaluation.methods import METHODS, RIVALS, choose
-from evaluation.methods.base import Method, estimated, unit_rows
+from evaluation.methods.base import Method, estimated
 from evaluation.methods.bsa import active_features
 from evaluation.methods.codebooks import PRQ
 from evaluation.methods.limit import GaussianLimit, Limit
 from evaluation.methods.osq import SIDE_BYTES, START, loss_of, quantise
+
+pytestmark = pytest.mark.evaluation
 
 WIDTH = 64
 SIZE = 8

@@ -12,6 +12,8 @@ from scipy import sparse
 from evaluation.interpretability.detection import judge, summary
 from evaluation.interpretability.document import render
 
+pytestmark = pytest.mark.evaluation
+
 HERE = Path(__file__).parent.parent / "evaluation"
 
 
@@ -67,6 +69,7 @@ def test_features_that_hardly_fire_are_not_measured(case: tuple[np.ndarray, np.n
     assert summary(judge(sparse.csc_matrix(column[:, :1]), topics[:1], texts)) == {"measured": 0}
 
 
+@pytest.mark.docs
 def test_the_document_is_the_one_that_the_results_give() -> None:
     results = json.loads((HERE / "interpretability.json").read_text())
     assert (HERE / "INTERPRETABILITY.md").read_text(encoding="utf-8") == render(results)

@@ -61,12 +61,6 @@ def test_scores_equal_those_of_sets(measure: str, weighted: bool, seed: int, blo
     np.testing.assert_allclose(pairs, np.diag(expected), rtol=1e-4, atol=1e-4)
 
 
-def test_idf_weighs_rare_features_more_and_never_below_zero() -> None:
-    codes = BinaryCodes.from_dense(np.array([[1, 1, 0], [1, 0, 0], [1, 0, 0]]))
-    weights = scoring.idf(codes)
-    np.testing.assert_allclose(weights, np.log([4 / 4, 4 / 2, 4 / 1]), rtol=1e-6)
-
-
 @pytest.mark.parametrize("blocks", [1, 1 << 25])
 def test_asymmetric_score_is_the_product_with_the_decoded_text(blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "BLOCK_CELLS", blocks)

@@ -78,7 +78,7 @@ def test_sparse_codes_come_back(tmp_path: Path) -> None:
 
 def test_compact_codes_stay_in_the_file(tmp_path: Path) -> None:
     example(5000).save(tmp_path / "a.index")
-    packed = Index.open(tmp_path / "a.index")._state.segments[0].codes.to_packed()
+    packed = Index.open(tmp_path / "a.index")._segment.codes.to_packed()
     assert not packed.flags.owndata
     assert not packed.flags.writeable
 
@@ -140,9 +140,9 @@ def test_other_versions_and_impossible_headers_are_refused(tmp_path: Path) -> No
             Index.open(path)
 
     refused(file.VERSION + 1, {}, "newer than this bsa_st reads")
-    refused(file.VERSION - 1, {}, "of an earlier bsa_st; encode the texts again")
-    refused(file.VERSION, {"texts": 51}, "promises 51 texts, blocks hold 50")
-    refused(file.VERSION, {"texts": "x"}, "lacks a field")
+    refused(file.VERSION - 1, {}, r"of an earlier bsa_st; build the index again \(bsa-st index build\)")
+    refused(file.VERSION, {"hidden_dim": 65}, "do not fit")
+    refused(file.VERSION, {"hidden_dim": "x"}, "lacks a field")
     refused(file.VERSION, {"arrays": header["arrays"][:-1]}, "cut short|bytes after|do not fit")
     for number in range(len(header["arrays"])):
         for change in ({"shape": [1 << 60]}, {"shape": [-1]}, {"dtype": "|O"}, {"name": "other"}, {"shape": []}):
@@ -156,6 +156,45 @@ def test_an_index_that_was_built_again_shows_no_earlier_texts(tmp_path: Path) ->
     rng = np.random.default_rng(9)
     Index.build(BinaryCodes.from_dense(rng.random((30, 64)) < 0.5), decoder=DECODER).save(tmp_path / "a.index")
     assert Index.open(tmp_path / "a.index").texts([3]) == [""]
+
+
+RESIDENT = """
+import ctypes, gc, sys
+from pathlib import Path
+import numpy as np
+from bsa_st import Index
+
+def resident():
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return 1024 * int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0])
+
+def ask(index):
+    for start in range(8):
+        index.search(np.random.default_rng(start).standard_normal((16, 12)), probes=10**6, threads=1)
+
+ask(Index.open(sys.argv[1]))  # the libraries' own memory comes before
+before = resident()
+index = Index.open(sys.argv[2])
+opened = resident() - before
+ask(index)
+print(opened, resident() - before, index.stats().memory_bytes)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("lists", [0, 64])
+def test_memory_is_what_stats_say(lists: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    codes = BinaryCodes.from_packed(rng.integers(0, 256, (400_000, 64), dtype=np.uint8))
+    decoder = rng.standard_normal((512, 12)).astype(np.float32), np.zeros(12, np.float32)
+    Index.build(codes, decoder=decoder, lists=lists).save(tmp_path / "a.index")
+    Index.build(codes[:5000], decoder=decoder, lists=lists and 8).save(tmp_path / "small.index")
+    command = [sys.executable, "-c", RESIDENT, str(tmp_path / "small.index"), str(tmp_path / "a.index")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    opened, resident, told = map(int, done.stdout.split())
+    assert opened < 0.1 * told, "opening reads the file beside the map"
+    assert 0.85 * told < resident < 1.15 * told
 
 
 # -- several processes --------------------------------------------------------------------------------------------------

@@ -146,7 +146,33 @@ def test_candidates_and_lists_find_nearly_everything() -> None:
     assert share(Index.build(codes, decoder=decoder, lists=256)) > 0.95
 
 
-def test_a_filter_of_far_documents_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("lists", [0, 9])
+def test_scores_are_divided_by_softened_lengths(lists: int) -> None:
+    rng = np.random.default_rng(3)
+    codes, (weight, offset) = random_codes(rng, 400, 64, 0.5), random_decoder(rng, 64)
+    index = Index.build(codes, decoder=(weight, offset, 40.0), lists=lists)
+    index.add(codes[:20])
+    queries = rng.standard_normal((4, WIDTH)).astype(np.float32)
+    everything = BinaryCodes.concatenate([codes, codes[:20]])
+    exact = scoring.asymmetric_scores(queries, everything, weight, offset, 40.0)
+    check(index.search(queries, 30, candidates=ALL, probes=ALL), exact, np.arange(420), 30)
+
+
+def test_what_was_added_since_is_found_whatever_is_probed() -> None:
+    rng = np.random.default_rng(4)
+    codes, decoder = BinaryCodes.from_dense(rng.random((2100, 64)) < 0.5), random_decoder(rng, 64)
+    index = Index.build(codes[:2000], decoder=decoder, lists=32)
+    index.add(codes[2000:2100])
+    assert index._segment.recent == 100
+    documents = scoring.decode(codes[2000:2100], *decoder)
+    found = index.search(documents, 5, probes=1, candidates=200)
+    assert all(2000 + place in one.ids for place, one in enumerate(found))
+    index.compact()
+    assert index._segment.recent == 0
+
+
+@pytest.mark.parametrize("count", [600, 2000])
+def test_a_filter_of_far_documents_is_answered(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rescoring, "FEW", 10)
     rng = np.random.default_rng(1)
     decoder = random_decoder(rng, 64)
@@ -154,9 +180,13 @@ def test_a_filter_of_far_documents_is_answered(monkeypatch: pytest.MonkeyPatch) 
     index = Index.build(codes, decoder=decoder, lists=16)
     query = rng.standard_normal((1, WIDTH)).astype(np.float32)
     exact = scoring.asymmetric_scores(query, codes, *decoder)[0]
-    worst = np.argsort(exact)[:600]
-    (found,) = index.search(query, 20, filter=worst, candidates=600, probes=16)
-    assert found.ids.tolist() == sorted(worst.tolist(), key=lambda name: -exact[name])[:20]
+    worst = np.argsort(exact)[:count]
+    (found,) = index.search(query, 20, filter=worst, candidates=count, probes=16)
+    assert set(found.ids.tolist()) <= set(worst.tolist())
+    np.testing.assert_allclose(found.scores, np.sort(exact[worst])[::-1][:20], rtol=1e-4)
+    few = index.search(query, 20, filter=worst, candidates=200, probes=5)[0]  # what the scan finds first is not let through
+    assert len(few.ids) == 20
+    assert set(few.ids.tolist()) <= set(worst.tolist())
 
 
 def test_searches_while_documents_come_and_go_see_one_moment() -> None:

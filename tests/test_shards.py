@@ -218,8 +218,8 @@ def test_a_finished_folder_is_left_as_it_is_and_a_damaged_shard_made_again(
 def test_a_text_that_cannot_be_used_is_named_and_what_is_done_is_kept(
     model_folder: Path, text_file: Path, lines: list[str], one: Path, tmp_path: Path
 ) -> None:
-    bad = tmp_path / "bad.txt"
-    bad.write_text("\n".join([*lines[:5000], "  ", *lines[5001:]]) + "\n")
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text("".join(json.dumps({"text": line}) + "\n" for line in [*lines[:5000], "  ", *lines[5001:]]))
     arguments = ["encode", str(model_folder), str(bad), str(tmp_path / "out"), "--shards", *SHARDS]
     with pytest.raises(BSAError) as refused:
         CliRunner().invoke(app, arguments, catch_exceptions=False)

@@ -173,7 +173,7 @@ def allocated_by_loading(folder: Path) -> int:
 def test_a_head_that_claims_much_costs_no_memory(folder: Path) -> None:
     assert allocated_by_loading(folder) > 10_000
     edit(folder / "bsa/config.json", hidden_dim=1 << 22, k=1)
-    assert allocated_by_loading(folder) < 10_000
+    assert allocated_by_loading(folder) < 100_000  # its weights would take 300 MB
 
 
 def test_a_pickle_is_never_run(folder: Path, tmp_path: Path) -> None:

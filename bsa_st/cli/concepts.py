@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from bsa_st.atomic import atomic_file
+from bsa_st.atomic import atomic_file, check_output
 from bsa_st.errors import BSAError
 
 ModelName = Annotated[str, typer.Argument(help="Name on the Hub or folder of a BSA model.")]
 TextFile = Annotated[Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet).")]
 Column = Annotated[str, typer.Option(help="Field that holds the text in .jsonl and .parquet files.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there, of whatever kind.")]
 Limit = Annotated[int | None, typer.Option(help="Texts drawn at random at most.  [default: 20,000]", min=2)]
 CacheDir = Annotated[Path | None, typer.Option(help="Folder of the embedding cache.  [default: ~/.cache/bsa_st]")]
 
@@ -64,6 +65,7 @@ def tags(
     ] = None,
     text_column: Column = "text",
     batch_size: Annotated[int, typer.Option(help="Texts per forward pass.")] = 32,
+    overwrite: Overwrite = False,
 ) -> None:
     """The named features of each text, strongest first. In an engine, tags is a keyword field to filter and count by."""
     from bsa_st.cli.models import load_model
@@ -71,6 +73,8 @@ def tags(
     from bsa_st.concepts.atlas import clip
     from bsa_st.inputs.texts import stream_texts
 
+    if output is not None:
+        check_output(output, b'{"text": ', overwrite)
     found = stream_tags(load_model(model), stream_texts(texts, text_column), batch_size=batch_size)
     told = zip(stream_texts(texts, text_column), found, strict=True)
     if output is None:
@@ -105,7 +109,6 @@ def explain(
     json: Annotated[Path | None, typer.Option("--json", help="Write the explanation to this file too, as JSON.")] = None,
 ) -> None:
     """Say why two texts match: their score as a sum over named features and everything else."""
-    from bsa_st.atomic import check_output
     from bsa_st.cli.models import load_model
     from bsa_st.concepts.explain import describe
     from bsa_st.concepts.explain import explain as run
@@ -126,15 +129,15 @@ def explore(
     text_column: Column = "text",
     limit: Limit = None,
     cache_dir: CacheDir = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write one self-contained HTML page about a model's named features, shown by texts."""
     from bsa_st.cli.models import load_model
     from bsa_st.concepts.atlas import build_atlas
     from bsa_st.concepts.names import names_of
-    from bsa_st.concepts.page import write_page
+    from bsa_st.concepts.page import BEGINNING, write_page
 
-    if not page.parent.is_dir():
-        raise BSAError(f"cannot write {page}: there is no folder {page.parent}")
+    check_output(page, BEGINNING, overwrite)
     loaded = load_model(model)
     dictionary = names_of(loaded)
     sample, rows = _sample(loaded, texts, text_column, limit, cache_dir)

@@ -15,7 +15,9 @@ from bsa_st.atomic import check_output
 from bsa_st.cli import engines as engines_cli
 from bsa_st.cli import models
 from bsa_st.cli import search as search_commands
+from bsa_st.cli.attach import attach
 from bsa_st.cli.concepts import explain, explore, names, tags
+from bsa_st.cli.demo import demo
 from bsa_st.errors import BSAError
 from bsa_st.head.settings import DistillSettings, help_texts, parse_nested
 
@@ -51,30 +53,6 @@ Json = Annotated[Path | None, typer.Option("--json", help="Write the table to th
 Column = Annotated[str, typer.Option(help="Field that holds the text in .jsonl and .parquet files.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there, of whatever kind.")]
 Texts = Annotated[Path, typer.Argument(help="Texts: .txt, .txt.gz (one a line), .jsonl, .jsonl.gz or .parquet.")]
-
-
-@app.command()
-def demo(
-    folder: Annotated[Path, typer.Argument(help="Where to save the model.")] = Path("demo-model"),
-    hidden_dim: HiddenDim = DEFAULT.hidden_dim,
-    k: K = 72,
-    selection: Selection = DEFAULT.selection,
-    steps: Steps = DEFAULT.steps,
-    seed: Seed = DEFAULT.seed,
-    concepts: Annotated[int | None, typer.Option(help="Use only the first so many concepts.  [default: all]")] = None,
-    cache_dir: CacheDir = None,
-    json: Json = None,
-) -> None:
-    """Train on the Human Phenotype Ontology with all-MiniLM-L6-v2 and compare with float and sign vectors."""
-    from bsa_st.demo.run import format_report, run_demo, write_json
-
-    models.quiet()
-    settings = DistillSettings(hidden_dim=hidden_dim, k=k, selection=selection, steps=steps, seed=seed)  # type: ignore[arg-type]
-    result = run_demo(folder, settings, texts=concepts, cache_dir=cache_dir)
-    typer.echo(format_report(result))
-    typer.echo(f"Model saved in {folder}")
-    if json is not None:
-        write_json(result, json)
 
 
 @app.command()
@@ -216,7 +194,12 @@ def encode(
 @app.command()
 def export(
     codes: Annotated[Path, typer.Argument(help="Codes file or folder of shards.")],
-    target: Annotated[Path, typer.Argument(help="File to write: .npz scipy CSR, .npy packed bits, .jsonl lists of ids.")],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            help="File to write: .npz scipy CSR, .npy packed bits, .jsonl lists of ids, .faiss or .usearch an index of bits."
+        ),
+    ],
     overwrite: Overwrite = False,
 ) -> None:
     """Export a codes file for other tools."""
@@ -252,8 +235,8 @@ def push(
     typer.echo(f"Pushed to {address}")
 
 
-for reading in (names, tags, explain, explore):
-    app.command()(reading)
+for command in (demo, attach, names, tags, explain, explore):
+    app.command()(command)
 app.add_typer(search_commands.app, name="index")
 app.command()(search_commands.search)
 app.add_typer(engines_cli.app, name="engine")

@@ -10,10 +10,10 @@ import typer
 
 from bsa_st.atomic import check_output
 from bsa_st.cli.models import load_model
+from bsa_st.codes.scoring import Scoring
 from bsa_st.errors import BSAError
 from bsa_st.search.file import MAGIC
 from bsa_st.search.index import CANDIDATES, PROBES, Index
-from bsa_st.search.rescoring import Scoring
 
 SNIPPET = 80
 """Characters of a text that are shown."""

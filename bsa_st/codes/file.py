@@ -88,17 +88,11 @@ def encode(codes: BinaryCodes) -> bytes:
 
 def encode_parts(codes: BinaryCodes) -> tuple[bytes, list[Any]]:
     """A code file's header and blocks: bytes, or views of packed codes."""
-    entries, bodies = encode_block_parts(codes)
-    header = {"hidden_dim": codes.hidden_dim, "texts": len(codes), "blocks": entries}
+    blocks = [encode_block(codes[start : start + BLOCK_TEXTS]) for start in range(0, len(codes), BLOCK_TEXTS)]
+    header = {"hidden_dim": codes.hidden_dim, "texts": len(codes), "blocks": [entry for entry, _ in blocks]}
     text = json.dumps(header, separators=(",", ":")).encode()
     head = MAGIC + struct.pack("<II", VERSION, len(text)) + text
-    return head + struct.pack("<I", zlib.crc32(head)), bodies
-
-
-def encode_block_parts(codes: BinaryCodes, mappable: bool = False) -> tuple[list[dict[str, int]], list[Any]]:
-    """The blocks of codes: their header entries, and their bytes or views of packed codes. ``mappable``: packed codes stay so."""
-    blocks = [encode_block(codes[start : start + BLOCK_TEXTS], mappable) for start in range(0, len(codes), BLOCK_TEXTS)]
-    return [entry for entry, _ in blocks], [body for _, body in blocks]
+    return head + struct.pack("<I", zlib.crc32(head)), [body for _, body in blocks]
 
 
 def decode(kind: type[BinaryCodes], data: Any) -> BinaryCodes:
@@ -125,10 +119,10 @@ def decode(kind: type[BinaryCodes], data: Any) -> BinaryCodes:
     return kind.concatenate(parts)
 
 
-def encode_block(codes: BinaryCodes, mappable: bool = False) -> tuple[dict[str, int], Any]:
-    """The header entry and the bytes of at most 65,536 texts, in the smaller form; packed codes as they are, if ``mappable``."""
+def encode_block(codes: BinaryCodes) -> tuple[dict[str, int], Any]:
+    """The header entry and the bytes of at most 65,536 texts, in the smaller form."""
     size = codes.nbytes_as("packed")
-    if not (mappable and codes.is_packed) and codes.counts.sum() < DENSE * len(codes) * codes.hidden_dim:
+    if codes.counts.sum() < DENSE * len(codes) * codes.hidden_dim:
         entry, body = encode_gaps(codes.ids, codes.counts)
         if len(body) < size:
             return {**entry, "bytes": len(body), "crc32": zlib.crc32(body)}, body
@@ -165,15 +159,18 @@ def read_header(data: Any) -> tuple[dict[str, Any], int]:
     return header, end
 
 
-def read_json_header(data: Any, version: int) -> tuple[dict[str, Any], int]:
-    """The JSON behind a magic of 8 bytes, its version and its length, with its checksum verified; and where it ends."""
+def read_json_header(
+    data: Any, version: int, again: str = "encode the texts again (bsa-st encode)"
+) -> tuple[dict[str, Any], int]:
+    """The JSON behind a magic of 8 bytes, its version and its length, with its checksum verified; and where it ends. ``again`` says what to do
+    about an earlier version."""
     if len(data) < 16:
         raise BSAError("cut short in the header")
     found, length = struct.unpack("<II", bytes(data[8:16]))
     if found > version:
         raise BSAError(f"format version {found} is newer than this bsa_st reads ({version}); update bsa_st")
     if found < version:
-        raise BSAError(f"format version {found} is of an earlier bsa_st; encode the texts again (bsa-st encode)")
+        raise BSAError(f"format version {found} is of an earlier bsa_st; {again}")
     end = 16 + length
     if len(data) < end + 4 or struct.unpack("<I", bytes(data[end : end + 4]))[0] != zlib.crc32(data[:end]):
         raise BSAError("the header is damaged or cut short")

@@ -14,6 +14,10 @@ import numpy as np
 from bsa_st.codes import BinaryCodes
 from bsa_st.errors import BSAError
 
+Scoring = Literal["asymmetric", "decoded", "overlap", "cosine"]
+"""How a query scores stored codes: a float query against the code; the query's code, decoded, against it; features that both codes have; their number divided by
+``sqrt(k1 k2)``. The same words everywhere: exhaustive search, index, engines, commands."""
+
 Measure = Literal["overlap", "cosine", "jaccard", "tversky", "hamming"]
 
 BLOCK_CELLS = 1 << 25
@@ -44,8 +48,7 @@ def scores(
         measure: ``overlap`` shared features; ``cosine``; ``jaccard``; ``tversky``
             ``shared / (shared + alpha only_query + beta only_document)``; ``hamming`` minus the number of differing bits,
             so that larger is always nearer.
-        weights: Optional weight per feature, (D,), used for every count; with :func:`idf` and ``overlap`` this
-            is the IDF-weighted overlap.
+        weights: Optional weight per feature, (D,), used for every count, e.g. inverse document frequencies.
         alpha: Weight of what only the query has (Tversky).
         beta: Weight of what only the document has (Tversky).
 
@@ -83,16 +86,6 @@ def pairwise_scores(
     both = BinaryCodes.from_packed(left.to_packed() & right.to_packed(), left.hidden_dim)
     values = _MEASURES[measure](products(both, weights), products(left, weights), products(right, weights), alpha, beta)
     return values.astype(np.float32)
-
-
-def idf(documents: BinaryCodes) -> np.ndarray:
-    """Inverse document frequency of every feature: ``log((N + 1) / (df + 1))``, float32 (D,), never negative."""
-    return idf_weights(len(documents), np.bincount(documents.ids, minlength=documents.hidden_dim))
-
-
-def idf_weights(documents: int, frequency: np.ndarray) -> np.ndarray:
-    """:func:`idf` from the number of documents and of those that fire each feature, int (D,)."""
-    return np.log((documents + 1) / (frequency + 1)).astype(np.float32)
 
 
 def asymmetric_scores(

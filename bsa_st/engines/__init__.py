@@ -1,11 +1,12 @@
-"""Codes in engines that teams already run: Qdrant, Elasticsearch, OpenSearch, PostgreSQL with pgvector, faiss, usearch.
+"""Codes in the engines that teams run already: LanceDB, PostgreSQL, Qdrant, Elasticsearch, OpenSearch, DuckDB.
 
-Each engine is an extra (``pip install bsa-st[qdrant]``) and has the interface of :class:`bsa_st.engines.base.Engine`::
+One address names an engine (:data:`ENGINES`), and all have the interface of :class:`bsa_st.engines.base.Engine`::
 
-    with connect("qdrant", "http://localhost:6333", "papers") as engine:
-        engine.create(Layout(codes.hidden_dim, asymmetric=True))
+    with connect("lancedb:///data/papers") as engine:
+        engine.create(codes.hidden_dim)
         engine.upsert(range(len(codes)), codes, payloads)
-        hits = engine.search(dense_queries, top_k=10, decoder=model, filter={"lang": "en"})
+        engine.finish()
+        (ranking,) = engine.search("height below average", model=model, filter={"tags": "growth"})
 
 ``bsa-st engine load`` streams a codes file into one.
 """
@@ -15,40 +16,50 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from bsa_st.engines.base import Engine
-from bsa_st.engines.documents import Layout, Unavailable
+from bsa_st.engines.base import Engine, Unavailable
+from bsa_st.engines.url import shown_url
 from bsa_st.errors import BSAError
 
-__all__ = ["ENGINES", "Engine", "Layout", "Unavailable", "connect"]
+__all__ = ["ENGINES", "Engine", "Unavailable", "connect"]
 
 ENGINES = {
+    "lancedb": ("lancedb", "LanceDBEngine", "lancedb"),
+    "postgresql": ("postgres", "PostgresEngine", "postgres"),
     "qdrant": ("qdrant", "QdrantEngine", "qdrant"),
     "qdrant-edge": ("qdrant_edge", "QdrantEdgeEngine", "qdrant-edge"),
     "elasticsearch": ("elasticsearch", "ElasticsearchEngine", "elasticsearch"),
     "opensearch": ("opensearch", "OpenSearchEngine", "opensearch"),
-    "postgres": ("postgres", "PostgresEngine", "postgres"),
+    "duckdb": ("duckdb", "DuckDBEngine", "duckdb"),
 }
-"""Engines with collections, by name: module, class and extra. Those of :mod:`bsa_st.engines.packed` are opened by path."""
+"""Engines by the scheme of their addresses: module, class and extra. A transport follows a plus sign: ``qdrant+https://``, ``lancedb+s3://``."""
 
 
-def connect(engine: str, url: str, collection: str, **options: Any) -> Engine:
+def connect(url: str, collection: str = "bsa", **options: Any) -> Engine:
     """An engine's collection, which need not exist yet.
 
     Args:
-        engine: One of :data:`ENGINES`.
-        url: Address of the server; for ``qdrant-edge`` a folder.
-        collection: Name.
-        **options: Of the engine, e.g. ``api_key``, ``shards``, ``replicas``.
+        url: ``lancedb:///folder``, ``postgresql://user:password@host/database``, ``qdrant://host:6333``, ``qdrant-edge:///folder``,
+            ``elasticsearch+https://user:password@host:9200``, ``opensearch+https://...``, ``duckdb:///file``.
+        collection: Name of the collection, table or index.
+        **options: ``index`` (:class:`Engine`) and what the engine knows besides, e.g. ``api_key``, ``shards``, ``replicas``.
 
     Raises:
         Unavailable: If the server does not answer.
-        BSAError: If the engine is unknown or its package is not installed, or the server refuses.
+        BSAError: If the address or an option is none of the engine's, its package is not installed, or the server refuses.
     """
-    if engine not in ENGINES:
-        raise BSAError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
-    module, name, extra = ENGINES[engine]
+    scheme = url.partition("://")[0].partition("+")[0]
+    scheme = {"postgres": "postgresql"}.get(scheme, scheme)  # libpq takes both
+    if "://" not in url or scheme not in ENGINES:
+        raise BSAError(f"an engine's address begins with {'://, '.join(ENGINES)}://, got {shown_url(url)!r}")
+    module, name, extra = ENGINES[scheme]
     try:
-        made: Engine = getattr(importlib.import_module(f"bsa_st.engines.{module}"), name)(url, collection, **options)
+        engine = getattr(importlib.import_module(f"bsa_st.engines.{module}"), name)
     except ImportError as error:
-        raise BSAError(f"{engine} needs a package that is not installed ({error}): pip install bsa-st[{extra}]") from error
+        raise BSAError(f"{scheme} needs a package that is not installed ({error}): pip install bsa-st[{extra}]") from error
+    try:
+        made: Engine = engine(url, collection, **options)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise BSAError(f"{scheme} has no option {str(error).rpartition(' ')[2]}") from error
     return made

@@ -1,42 +1,166 @@
-"""An index on an Elasticsearch server; what it holds is told in :mod:`bsa_st.engines.lucene`."""
+"""Elasticsearch: ``dense_vector`` fields with ``element_type: bit``, an HNSW graph by Hamming distance, keywords as a ``keyword`` field.
+
+Spoken to by its REST interface (:mod:`bsa_st.engines.rest`). Bodies are made by pure functions, checked against the documentation, and the client against a stub server; no
+Elasticsearch was run here. Documentation: the pages "Dense vector field type", "kNN search" and "Bulk API" of the reference.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import json
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
-import elasticsearch
+import numpy as np
 
-from bsa_st.engines.documents import Unavailable
-from bsa_st.engines.rest import RestEngine
+from bsa_st.engines.base import Documents, Engine, Found, Unavailable
+from bsa_st.engines.rest import BUSY, RestServer
+from bsa_st.engines.url import one_line
 from bsa_st.errors import BSAError
 
 
-class ElasticsearchEngine(RestEngine):
-    """Elasticsearch from 8.0 on, through its own client, which checks that the server is one; see :class:`RestEngine`."""
+class ElasticsearchEngine(Engine):
+    """An index of Elasticsearch from 8.15 on, or of what answers like it (:mod:`bsa_st.engines.opensearch`).
+
+    Args:
+        url: ``elasticsearch+https://user:password@host:9200``, or ``elasticsearch://host:9200`` without encryption.
+        collection: Name of the index.
+        index: ``False`` compares all bits; the graph is a property of a new index and cannot be added later.
+        api_key: Of the server.
+        shards: Primary shards of a new index.
+        replicas: Copies of each shard of a new index.
+        timeout: Seconds that a request may take.
+    """
 
     name = "Elasticsearch"
-    flavour = "elasticsearch"
-    oldest = 8
+    batch_size = 1000
+    flavour: ClassVar[str] = "elasticsearch"
+    oldest: ClassVar[tuple[int, int]] = (8, 15)
 
-    def _connect(self, url: str, api_key: str | None, timeout: float) -> None:
-        try:
-            self.client = elasticsearch.Elasticsearch(url, api_key=api_key, request_timeout=timeout, max_retries=0)
-        except ValueError as error:
-            raise BSAError(f"{self._shown}: {error}") from error
+    def __init__(
+        self,
+        url: str,
+        collection: str,
+        *,
+        index: bool | None = None,
+        api_key: str | None = None,
+        shards: int | None = None,
+        replicas: int | None = None,
+        timeout: float = 60.0,
+    ) -> None:
+        super().__init__(collection, index=index)
+        self.shards, self.replicas = shards, replicas
+        self._server = RestServer(url, self.flavour, self.name, self.oldest, api_key, timeout)
 
-    def _request(self, method: str, path: str, body: str | None, headers: Mapping[str, str]) -> tuple[int, Any]:
-        try:
-            answer = self.client.perform_request(method, path, headers=headers, body=body)
-        except elasticsearch.UnsupportedProductError as error:
-            raise BSAError(f"{self._shown} answers, but is not Elasticsearch; check the address and --engine") from error
-        except elasticsearch.ApiError as error:
-            return error.meta.status, error.body
-        except elasticsearch.SerializationError as error:
-            raise BSAError(f"{self._shown} answers, but not as Elasticsearch does; check the address") from error
-        except elasticsearch.TransportError as error:
-            raise Unavailable(f"Elasticsearch at {self._shown} does not answer ({error.message})") from error
-        return answer.meta.status, answer.body
+    # -- what is sent -----------------------------------------------------------------------------------------------
+
+    def index_body(self, hidden_dim: int) -> dict[str, Any]:
+        """Settings and mapping of a new index; the payload is kept and not indexed, so that its fields cannot make the mapping grow."""
+        bits = {"type": "dense_vector", "element_type": "bit", "dims": hidden_dim, "index": True, "similarity": "l2_norm"}
+        bits["index_options"] = {"type": "flat" if self.index is False else "hnsw"}
+        return {"settings": self._settings(), "mappings": {"dynamic": False, "properties": {"bits": bits, **FIELDS}}}
+
+    def bits_of(self, bits: np.ndarray) -> Any:
+        """Bits, uint8 (D / 8,), as the server takes them: hexadecimal."""
+        return bits.tobytes().hex()
+
+    def search_body(self, bits: np.ndarray, count: int, groups: list[list[str]]) -> dict[str, Any]:
+        """The ``count`` nearest of the documents that have a keyword of every group; copies of the bits come along in ``code``."""
+        knn: dict[str, Any] = {
+            "field": "bits",
+            "query_vector": self.bits_of(bits),
+            "k": count,
+            "num_candidates": min(10_000, 2 * count),
+        }
+        if groups:
+            knn["filter"] = filter_clauses(groups)
+        return {"knn": knn, "size": count, "_source": ["code"]}
+
+    def _settings(self) -> dict[str, Any]:
+        wanted = {"number_of_shards": self.shards, "number_of_replicas": self.replicas}
+        return {"index": {key: value for key, value in wanted.items() if value is not None}}
+
+    # -- the engine -------------------------------------------------------------------------------------------------
+
+    def hidden_dim(self) -> int | None:
+        answer = self._server.call("GET", f"/{self.collection}/_mapping", missing={})
+        if not answer:
+            return None
+        bits = next(iter(answer.values()))["mappings"].get("properties", {}).get("bits", {})
+        width = bits.get("dims", bits.get("dimension"))
+        if width is None:
+            raise BSAError(f"index {self.collection} was not made by bsa_st; choose another collection")
+        return int(width)
+
+    def _create(self, hidden_dim: int) -> None:
+        self._server.call("PUT", f"/{self.collection}", self.index_body(hidden_dim))
+
+    def _upsert(self, documents: Documents) -> None:
+        self._bulk(bulk_lines(documents, self.bits_of))
+
+    def _bulk(self, lines: Iterator[dict[str, Any]]) -> None:
+        body = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        answer = self._server.call("POST", f"/{self.collection}/_bulk", body)
+        results = [result for item in answer["items"] for result in item.values()]
+        failed = [
+            result for result in results if result["status"] >= 300 and result["status"] != 404
+        ]  # 404: deletes what is not there
+        if failed:
+            words = (
+                f"{self.name} took {len(results) - len(failed)} of {len(results)} documents: {one_line(failed[0].get('error'))}"
+            )
+            raise (Unavailable if all(result["status"] in BUSY for result in failed) else BSAError)(words)
+
+    def _candidates(self, bits: np.ndarray, count: int, groups: list[list[str]]) -> Found:
+        path = f"/{self.collection}/_search?allow_partial_search_results=false"  # else a shard that fails is left out silently
+        return _found(self._server.call("POST", path, self.search_body(bits, count, groups))["hits"]["hits"], len(bits))
+
+    def _fetch(self, ids: list[int]) -> tuple[Found, list[dict[str, Any]]]:
+        body = {"docs": [{"_id": str(name), "_source": ["code", "payload"]} for name in ids]}
+        hits = [one for one in self._server.call("POST", f"/{self.collection}/_mget", body)["docs"] if one.get("found")]
+        return _found(hits, self._existing() // 8), [one["_source"].get("payload", {}) for one in hits]
+
+    def _count(self, groups: list[list[str]]) -> int:
+        self.finish()
+        body = {"query": {"bool": {"filter": filter_clauses(groups)}}} if groups else None
+        return int(self._server.call("POST", f"/{self.collection}/_count", body)["count"])
+
+    def _delete(self, ids: list[int]) -> None:
+        self._bulk({"delete": {"_id": str(name)}} for name in ids)
+
+    def drop(self) -> None:
+        self._server.call("DELETE", f"/{self.collection}", missing={})
+        self._width = None
+
+    def finish(self) -> None:
+        """Make what was sent visible to searches."""
+        self._server.call("POST", f"/{self.collection}/_refresh")
 
     def close(self) -> None:
-        self.client.close()
+        self._server.close()
+
+
+FIELDS = {
+    "tags": {"type": "keyword"},
+    "code": {"type": "keyword", "index": False, "doc_values": False},
+    "payload": {"type": "object", "enabled": False},
+}
+"""``code`` holds the bits as hexadecimal text for fetching: newer servers leave vectors out of what they return."""
+
+
+def bulk_lines(documents: Documents, bits_of: Any) -> Iterator[dict[str, Any]]:
+    """Pairs of an action and a document, as the bulk interface takes them."""
+    for name, bits, tags, payload in zip(
+        documents.ids.tolist(), documents.bits, documents.keywords, documents.payloads, strict=True
+    ):
+        yield {"index": {"_id": str(name)}}
+        yield {"bits": bits_of(bits), "code": bits.tobytes().hex(), "tags": tags, "payload": dict(payload)}
+
+
+def filter_clauses(groups: list[list[str]]) -> list[dict[str, Any]]:
+    """Clauses that all have to hold."""
+    return [{"terms": {"tags": group}} for group in groups]
+
+
+def _found(hits: list[dict[str, Any]], width: int) -> Found:
+    packed = np.frombuffer(bytes.fromhex("".join(hit["_source"]["code"] for hit in hits)), np.uint8).reshape(-1, width)
+    return Found(np.array([int(hit["_id"]) for hit in hits], np.int64), packed)

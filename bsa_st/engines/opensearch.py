@@ -1,39 +1,40 @@
-"""An index on an OpenSearch server; what it holds is told in :mod:`bsa_st.engines.lucene`."""
+"""OpenSearch: ``knn_vector`` fields with ``data_type: binary``, faiss' HNSW graph by Hamming distance, keywords as a ``keyword`` field.
+
+Spoken to as Elasticsearch is (:mod:`bsa_st.engines.elasticsearch`); mapping, bits and query differ. Documentation: the page "Binary k-NN vectors" of the
+k-NN plugin. Bodies are pure functions, checked against it; no OpenSearch was run here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import opensearchpy
+import numpy as np
 
-from bsa_st.engines.documents import Unavailable
-from bsa_st.engines.rest import RestEngine
-from bsa_st.errors import BSAError
+from bsa_st.engines.elasticsearch import FIELDS, ElasticsearchEngine, filter_clauses
 
 
-class OpenSearchEngine(RestEngine):
-    """OpenSearch from 2.11 on, with its neural search plugin, through ``opensearch-py``; see :class:`RestEngine`."""
+class OpenSearchEngine(ElasticsearchEngine):
+    """An index of OpenSearch from 2.16 on; ``opensearch+https://user:password@host:9200``. Arguments as in :class:`ElasticsearchEngine`."""
 
     name = "OpenSearch"
     flavour = "opensearch"
-    oldest = 2
+    oldest = (2, 16)
 
-    def _connect(self, url: str, api_key: str | None, timeout: float) -> None:
-        headers = {"Authorization": f"ApiKey {api_key}"} if api_key else None
-        self.client = opensearchpy.OpenSearch(url, timeout=timeout, max_retries=0, headers=headers)
+    def index_body(self, hidden_dim: int) -> dict[str, Any]:
+        """Settings and mapping of a new index."""
+        bits: dict[str, Any] = {"type": "knn_vector", "dimension": hidden_dim, "data_type": "binary", "space_type": "hamming"}
+        bits["method"] = {"name": "hnsw", "engine": "faiss"}
+        settings = self._settings()
+        settings["index"]["knn"] = True
+        return {"settings": settings, "mappings": {"dynamic": False, "properties": {"bits": bits, **FIELDS}}}
 
-    def _request(self, method: str, path: str, body: str | None, headers: Mapping[str, str]) -> tuple[int, Any]:
-        try:
-            return 200, self.client.transport.perform_request(method, path, body=body, headers=dict(headers))
-        except opensearchpy.ConnectionError as error:
-            raise Unavailable(f"OpenSearch at {self._shown} does not answer ({error.error})") from error
-        except opensearchpy.SerializationError as error:
-            raise BSAError(f"{self._shown} answers, but not as OpenSearch does; check the address") from error
-        except opensearchpy.TransportError as error:
-            return int(error.status_code), error.info
-        except opensearchpy.ImproperlyConfigured as error:
-            raise BSAError(f"{self._shown}: {error}") from error
+    def bits_of(self, bits: np.ndarray) -> Any:
+        """Bits, uint8 (D / 8,), as the server takes them: a signed byte for every eight."""
+        return bits.view(np.int8).tolist()
 
-    def close(self) -> None:
-        self.client.close()
+    def search_body(self, bits: np.ndarray, count: int, groups: list[list[str]]) -> dict[str, Any]:
+        """The ``count`` nearest of the documents that have a keyword of every group."""
+        knn: dict[str, Any] = {"vector": self.bits_of(bits), "k": count}
+        if groups:
+            knn["filter"] = {"bool": {"filter": filter_clauses(groups)}}
+        return {"query": {"knn": {"bits": knn}}, "size": count, "_source": ["code"]}

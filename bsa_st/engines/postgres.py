@@ -1,17 +1,13 @@
-"""PostgreSQL with pgvector: one table, exact scores in SQL.
+"""PostgreSQL with pgvector: a table ``(id, bits bit(D), tags text[], payload jsonb)``, filtered and joined in SQL.
 
-The table ``(id, code, factor, source, payload)`` holds each code as ``sparsevec(D)`` of ones, and its factor as ``real``; the query is a sparsevec of
-weights, and ``factor * (sum + constant)`` is computed by the query itself, over all rows: a sequential scan, exact. With ``form="bit"`` the code is a
-``bit(D)``, for ``overlap``, ``jaccard`` and ``hamming``; it takes D / 8 bytes, however sparse. pgvector's HNSW indexes are approximate and none is made;
-who wants one adds it, e.g. ``CREATE INDEX ON "name" USING hnsw (code bit_jaccard_ops)``, and queries in SQL.
-
-Every batch is one transaction: copied into a temporary table, then inserted, replacing rows of the same id. Run for real, on a server from a package.
+Without an index every row's distance is computed, exactly. The HNSW index takes about three times the table's bytes; with a filter it is scanned on
+until there are enough rows (``hnsw.iterative_scan``). Facets: ``SELECT tag, count(*) FROM bsa, unnest(tags) AS tag GROUP BY tag``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,191 +15,132 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
-from bsa_st.engines.base import Engine
-from bsa_st.engines.documents import Documents, Filter, Layout, Unavailable, check_name, filter_values
-from bsa_st.engines.queries import SparseQuery
-from bsa_st.engines.url import shown_url
+from bsa_st.engines.base import Documents, Engine, Found, Unavailable
+from bsa_st.engines.url import one_line, shown_url
 from bsa_st.errors import BSAError
 
-OLDEST = (0, 7)
-"""The first pgvector with sparsevec and distances of bit."""
+OLDEST = (0, 8)
+"""The first pgvector with iterative scans; ``bit`` came with 0.7."""
 REFUSED = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry", "permission denied")
-
+MEMORY = "1GB"
+"""Where a million documents' graph is built; beyond that pgvector goes on slowly, on disk."""
+COLUMNS = [("id", "bigint"), ("bits", "bit"), ("tags", "text[]"), ("payload", "jsonb")]
 ARRIVING = sql.Identifier("_arriving")
-"""A temporary table; no collection can have its name, which would hide the collection."""
-
-SCORES = {
-    ("sparsevec", "overlap"): "-(code <#> {query})",
-    ("sparsevec", "idf"): "-(code <#> {query})",
-    ("sparsevec", "asymmetric"): "factor * (-(code <#> {query}) + {constant})",
-    ("bit", "overlap"): "bit_count(code & {query})",
-    ("bit", "jaccard"): "1 - (code <%%> {query})",
-    ("bit", "hamming"): "-(code <~> {query})",
-}
-"""How a row is scored, by form and scoring; ``%`` doubled for psycopg."""
-
-
-def sparsevec_text(features: np.ndarray | Sequence[int], weights: Sequence[float] | None, hidden_dim: int) -> str:
-    """pgvector's text form of a sparse vector, ``{1:1,5:1}/D``, counting from 1; weights of 0 are left out."""
-    if weights is None:
-        entries = [f"{feature + 1}:1" for feature in features]
-    else:
-        entries = [f"{int(feature) + 1}:{weight!r}" for feature, weight in zip(features, weights, strict=True) if weight != 0]
-    return "{" + ",".join(entries) + "}/" + str(hidden_dim)
-
-
-def bit_text(features: np.ndarray | Sequence[int], hidden_dim: int) -> str:
-    """PostgreSQL's text form of bits, feature 0 first."""
-    bits = np.full(hidden_dim, ord("0"), np.uint8)
-    bits[np.asarray(features, dtype=np.int64)] = ord("1")
-    return bits.tobytes().decode()
-
-
-def rows(documents: Documents, layout: Layout) -> Iterator[tuple[Any, ...]]:
-    """Documents as rows to copy: id, code as text, factor, source, payload as JSON."""
-    for row, name in enumerate(documents.ids):
-        features = documents.features(row)
-        is_bit = layout.form == "bit"
-        code = bit_text(features, layout.hidden_dim) if is_bit else sparsevec_text(features, None, layout.hidden_dim)
-        factor = None if documents.factors is None else documents.factors[row]
-        yield name, code, factor, documents.source, json.dumps(documents.payloads[row])
-
-
-def condition(filter: Filter | None) -> tuple[str, list[str]]:
-    """SQL of a filter, and its parameters."""
-    parts, parameters = [], []
-    for field, values in filter_values(filter).items():
-        parts.append("(" + " OR ".join(["payload @> %s::jsonb"] * len(values)) + ")")
-        parameters += [json.dumps({field: value}) for value in values]
-    return " AND ".join(parts) or "true", parameters
 
 
 class PostgresEngine(Engine):
-    """A table in a PostgreSQL database that has the extension ``vector``.
+    """A table in a database that has the extension ``vector``, in the first schema of the search path.
 
     Args:
-        url: ``postgresql://user:password@host/database``, or any other connection string of libpq.
-        collection: Name of the table, in the first schema of the search path.
-
-    The connection is opened when it is first needed, and again after it was lost.
+        url: ``postgresql://user:password@host/database``. The connection is opened when it is needed, and again after it was lost.
+        collection: Name of the table.
+        index: See :class:`Engine`.
     """
 
     name = "PostgreSQL"
-    scorings = ("overlap", "idf", "asymmetric", "jaccard", "hamming")
-    forms = ("sparsevec", "bit")
+    batch_size = 10_000
 
-    def __init__(self, url: str, collection: str) -> None:
-        self.url, self.collection = url, check_name(collection)
-        self._shown = shown_url(url)
+    def __init__(self, url: str, collection: str, *, index: bool | None = None) -> None:
+        super().__init__(collection, index=index)
+        self.url, self._shown = url, shown_url(url)
         self._table = sql.Identifier(collection)
         self._connection: psycopg.Connection[Any] | None = None
 
-    def layout(self) -> Layout | None:
+    def hidden_dim(self) -> int | None:
+        query = "SELECT attname, format_type(atttypid, NULL), atttypmod FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
         with self._transaction() as cursor:
-            found = cursor.execute("SELECT to_regclass(%s)::oid", [f'"{self.collection}"']).fetchone()
-            if found is None or found[0] is None:
-                return None
-            comment = cursor.execute("SELECT obj_description(%s, 'pg_class')", [found[0]]).fetchone()
-        try:
-            record = json.loads((comment or [None])[0] or "null")
-        except ValueError:
-            record = None
-        return Layout.from_json(record, f"table {self.collection}")
+            found = cursor.execute(query, [f'"{self.collection}"']).fetchall()
+        if found and [(name, kind) for name, kind, _ in found[:4]] != COLUMNS:
+            raise BSAError(f"table {self.collection} was not made by bsa_st; choose another collection")
+        return int(found[1][2]) if found else None
 
-    def _create(self, layout: Layout) -> None:
-        if layout.form == "bit" and layout.asymmetric:
-            raise BSAError("asymmetric scores need form='sparsevec'")
+    def _create(self, hidden_dim: int) -> None:
         with self._transaction() as cursor:
             self._check_extension(cursor)
-            columns = f"id bigint PRIMARY KEY, code {layout.form}({layout.hidden_dim}) NOT NULL, factor real, source text NOT NULL, payload jsonb NOT NULL"
-            cursor.execute(sql.SQL("CREATE TABLE {} ({})").format(self._table, sql.SQL(columns)))
-            comment = sql.Literal(json.dumps(layout.to_json()))
-            cursor.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(self._table, comment))
+            # ids mostly arrive in order, so that a full key wastes no room
+            columns = "id bigint PRIMARY KEY WITH (fillfactor = 100), bits bit({}) NOT NULL, tags text[], payload jsonb"
+            cursor.execute(sql.SQL("CREATE TABLE {} (" + columns + ")").format(self._table, sql.Literal(hidden_dim)))
 
     def _check_extension(self, cursor: psycopg.Cursor[Any]) -> None:
-        offered = cursor.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'").fetchone()
-        if offered is None:
+        if cursor.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'").fetchone() is None:
             raise BSAError(f"the PostgreSQL server at {self._shown} has no pgvector; install it there")
         cursor.execute("CREATE EXTENSION IF NOT EXISTS vector")
         found = cursor.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
         version = str(found[0]) if found else "0"
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+            needed = ".".join(map(str, OLDEST))
             raise BSAError(
-                f"pgvector {version} at {self._shown} is too old; bsa_st needs 0.7 or newer (ALTER EXTENSION vector UPDATE)"
+                f"pgvector {version} at {self._shown} is too old; bsa_st needs {needed} or newer (ALTER EXTENSION vector UPDATE)"
             )
 
     def _upsert(self, documents: Documents) -> None:
-        layout = self._existing()
+        rows = zip(documents.ids.tolist(), documents.bits, documents.keywords, documents.payloads, strict=True)
         with self._transaction() as cursor:
             cursor.execute(sql.SQL("CREATE TEMP TABLE {} (LIKE {}) ON COMMIT DROP").format(ARRIVING, self._table))
-            with cursor.copy(sql.SQL("COPY {} (id, code, factor, source, payload) FROM STDIN").format(ARRIVING)) as copy:
-                for row in rows(documents, layout):
-                    copy.write_row(row)
-            cursor.execute(
-                sql.SQL(
-                    "INSERT INTO {} SELECT * FROM {} ON CONFLICT (id) DO UPDATE SET code = EXCLUDED.code, "
-                    "factor = EXCLUDED.factor, source = EXCLUDED.source, payload = EXCLUDED.payload"
-                ).format(self._table, ARRIVING)
-            )
+            with cursor.copy(sql.SQL("COPY {} FROM STDIN").format(ARRIVING)) as copy:
+                for name, bits, tags, payload in rows:
+                    copy.write_row((name, f"x{bits.tobytes().hex()}", tags or None, json.dumps(payload) if payload else None))
+            values = "bits = EXCLUDED.bits, tags = EXCLUDED.tags, payload = EXCLUDED.payload"
+            insert = "INSERT INTO {} SELECT * FROM {} ORDER BY id ON CONFLICT (id) DO UPDATE SET " + values
+            cursor.execute(sql.SQL(insert).format(self._table, ARRIVING))
 
-    def count(self, filter: Filter | None = None) -> int:
-        where, parameters = condition(filter)
+    def _candidates(self, bits: np.ndarray, count: int, groups: list[list[str]]) -> Found:
+        where, values = _condition(groups)
+        query = sql.SQL("SELECT id, bits FROM {} " + where + " ORDER BY bits <~> {} LIMIT {}").format(
+            self._table, sql.Literal(_bit_text(bits)) + sql.SQL(f"::bit({8 * len(bits)})"), sql.Literal(count)
+        )
         with self._transaction() as cursor:
-            query = sql.SQL("SELECT count(*) FROM {} WHERE " + where).format(self._table)
-            found = cursor.execute(query, parameters).fetchone()
+            cursor.execute(f"SET LOCAL hnsw.ef_search = {min(1000, max(100, count))}")
+            cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
+            if self.index is False:
+                cursor.execute("SET LOCAL enable_indexscan = off")
+            return _found(cursor.execute(query, values, binary=True).fetchall(), len(bits))
+
+    def _fetch(self, ids: list[int]) -> tuple[Found, list[dict[str, Any]]]:
+        query = sql.SQL("SELECT id, bits, payload FROM {} WHERE id = ANY(%s)").format(self._table)
+        with self._transaction() as cursor:
+            rows = cursor.execute(query, [ids], binary=True).fetchall()
+        return _found(rows, self._existing() // 8), [row[2] or {} for row in rows]
+
+    def _count(self, groups: list[list[str]]) -> int:
+        where, values = _condition(groups)
+        with self._transaction() as cursor:
+            found = cursor.execute(sql.SQL("SELECT count(*) FROM {} " + where).format(self._table), values).fetchone()
         return int(found[0]) if found else 0
 
-    def _fetch(self, ids: Sequence[int], with_payload: bool) -> list[tuple[int, str, dict[str, Any]]]:
-        columns = sql.SQL("payload" if with_payload else "'{}'::jsonb")
-        query = sql.SQL("SELECT id, source, {} FROM {} WHERE id = ANY(%s)").format(columns, self._table)
+    def _delete(self, ids: list[int]) -> None:
         with self._transaction() as cursor:
-            return list(cursor.execute(query, [list(ids)]).fetchall())
-
-    def delete(self, ids: Sequence[int]) -> None:
-        with self._transaction() as cursor:
-            cursor.execute(sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(self._table), [[int(name) for name in ids]])
+            cursor.execute(sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(self._table), [ids])
 
     def drop(self) -> None:
         with self._transaction() as cursor:
             cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self._table))
-        self._known = None
+        self._width = None
 
     def finish(self) -> None:
-        """Collect statistics and mark pages as all-visible, which the planner and later counts gain from."""
+        """Build the HNSW index over the bits and, where there are tags, an index over these; collect statistics."""
+        wanted = {"bits": self._wants_index(), "tags": self._has_tags()}
+        kinds = {"bits": "USING hnsw (bits bit_hamming_ops)", "tags": "USING gin (tags)"}
+        for column in [one for one, is_wanted in wanted.items() if is_wanted]:
+            name = sql.Identifier(f"{self.collection}_{column}")
+            with self._transaction() as cursor:
+                cursor.execute(f"SET LOCAL maintenance_work_mem = '{MEMORY}'")
+                cursor.execute(sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} " + kinds[column]).format(name, self._table))
         with self._transaction(autocommit=True) as cursor:
             cursor.execute(sql.SQL("VACUUM (ANALYZE) {}").format(self._table))
 
-    def _search(self, query: SparseQuery, top_k: int, filter: Filter | None) -> list[tuple[int, float]]:
-        layout = self._existing()
-        score = SCORES.get((layout.form, query.scoring))
-        if score is None:
-            raise BSAError(f"a collection of form {layout.form} does not know the scoring {query.scoring}")
-        where, parameters = condition(filter)
-        table = self._table if not filter else sql.SQL("(SELECT * FROM {} WHERE " + where + ") AS filtered").format(self._table)
-        if query.probes is not None:
-            first = sql.SQL(score).format(query=_literal(query.heaviest(), layout), constant=sql.Literal(query.constant))
-            table = sql.SQL("(SELECT * FROM {} ORDER BY {} DESC LIMIT {}) AS candidates").format(
-                table, first, sql.Literal(query.candidates)
+    def _has_tags(self) -> bool:
+        with self._transaction() as cursor:
+            return bool(
+                cursor.execute(sql.SQL("SELECT 1 FROM {} WHERE tags IS NOT NULL LIMIT 1").format(self._table)).fetchone()
             )
-        with self._transaction() as cursor:
-            found = cursor.execute(
-                sql.SQL(
-                    "SELECT id, score FROM (SELECT id, ({})::float8 AS score FROM {}) AS scored {} ORDER BY score DESC, id LIMIT {}"
-                ).format(
-                    sql.SQL(score).format(query=_literal(query, layout), constant=sql.Literal(query.constant)),
-                    table,
-                    sql.SQL("" if query.scoring in ("asymmetric", "hamming") else "WHERE score > 0"),
-                    sql.Literal(top_k),
-                ),
-                parameters,
-            ).fetchall()
-        return [(int(name), float(value)) for name, value in found]
 
-    def disk_bytes(self) -> int:
-        """Bytes of the table and its indexes."""
+    def disk_bytes(self) -> dict[str, int]:
+        """Bytes of the table with its primary key, and of the other indexes."""
+        query = "SELECT pg_total_relation_size(%s::regclass), coalesce(sum(pg_relation_size(indexrelid)), 0) FROM pg_index WHERE indrelid = %s::regclass AND NOT indisprimary"
         with self._transaction() as cursor:
-            found = cursor.execute("SELECT pg_total_relation_size(%s::regclass)", [f'"{self.collection}"']).fetchone()
-        return int(found[0]) if found else 0
+            whole, indexes = cursor.execute(query, [f'"{self.collection}"'] * 2).fetchone() or (0, 0)
+        return {"documents": int(whole) - int(indexes), "index": int(indexes)}
 
     def close(self) -> None:
         if self._connection is not None:
@@ -221,26 +158,24 @@ class PostgresEngine(Engine):
             else:
                 with self._connection.transaction():
                     yield self._connection.cursor()
-        except psycopg.ProgrammingError as error:
-            self._refuse(error)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self.close()
             if error.sqlstate == "53300" or not any(words in str(error) for words in REFUSED):
-                raise Unavailable(f"PostgreSQL at {self._shown} does not answer ({_one_line(error)})") from error
-            self._refuse(error)
+                raise Unavailable(f"PostgreSQL at {self._shown} does not answer ({one_line(error)})") from error
+            raise BSAError(f"PostgreSQL at {self._shown}: {one_line(error)}") from error
         except psycopg.Error as error:
-            self._refuse(error)
-
-    def _refuse(self, error: psycopg.Error) -> None:
-        raise BSAError(f"PostgreSQL at {self._shown}: {_one_line(error)}") from error
+            raise BSAError(f"PostgreSQL at {self._shown}: {one_line(error)}") from error
 
 
-def _literal(query: SparseQuery, layout: Layout) -> sql.Composable:
-    if layout.form == "bit":
-        return sql.Literal(bit_text(query.features, layout.hidden_dim)) + sql.SQL(f"::bit({layout.hidden_dim})")
-    weights = sparsevec_text(query.features, query.weights.tolist(), layout.hidden_dim)
-    return sql.Literal(weights) + sql.SQL("::sparsevec")
+def _condition(groups: list[list[str]]) -> tuple[str, list[list[str]]]:
+    return ("WHERE " + " AND ".join(["tags && %s"] * len(groups)) if groups else ""), groups
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def _bit_text(bits: np.ndarray) -> str:
+    return (np.unpackbits(bits) + ord("0")).tobytes().decode()
+
+
+def _found(rows: list[tuple[Any, ...]], width: int) -> Found:
+    """Rows in PostgreSQL's binary form: ``bit`` is its length, four bytes, then the bits, the first one highest."""
+    packed = b"".join(row[1][4:] for row in rows)
+    return Found(np.array([row[0] for row in rows], np.int64), np.frombuffer(packed, np.uint8).reshape(-1, width))

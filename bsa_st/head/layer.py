@@ -90,6 +90,8 @@ class BinarySparsityAlignment(Module):
         widths = {hidden_dim, *(width for width, _ in self.nested)}
         self.budgets: Tensor
         self.register_buffer("budgets", torch.ones(len(widths) * len(BUDGET_STEPS), 3))
+        self.symmetric: Tensor | None
+        self.register_buffer("symmetric", None)
         self.report: dict[str, Any] = {}
         self.names: NamedDictionary | None = None
         self.unrolled: UnrolledEncoder | None = None
@@ -166,7 +168,7 @@ class BinarySparsityAlignment(Module):
             self.export_threshold.copy_(values.kthvalue(len(values) - place + 1).values)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Logits ``z = W (x - mean) + b`` of dense embeddings.
+        """Logits ``z = W (x - mean) + b`` of dense embeddings; see :meth:`symmetric_code` for the other linear layer.
 
         The bias enters as the weight of a constant first column, exactly as in the exported stock modules
         (:mod:`bsa_st.hub.export`), so that both compute the same floating-point numbers.
@@ -177,9 +179,24 @@ class BinarySparsityAlignment(Module):
         Returns:
             float32 (n, D).
         """
+        return self._affine(x, torch.cat([self.bias[:, None], self.weight], dim=1))
+
+    def symmetric_code(self, x: Tensor) -> Tensor:
+        """The code that is compared with codes of its kind (:mod:`bsa_st.training.symmetric`); the plain code, where the head has no other.
+
+        Args:
+            x: float (n, d).
+
+        Returns:
+            float32 (n, D) in {0, 1}.
+        """
+        if self.symmetric is None:
+            return self.select(self.logits(x))
+        return (self._affine(x, self.symmetric) > 0).float()
+
+    def _affine(self, x: Tensor, weight: Tensor) -> Tensor:
         x = x.to(self.weight.dtype) - self.mean
         inputs = torch.cat([x.new_ones(len(x), 1), x], dim=1)
-        weight = torch.cat([self.bias[:, None], self.weight], dim=1)
         return F.linear(inputs, weight, self.bias.new_zeros(self.hidden_dim))
 
     def select(self, logits: Tensor, selection: Selection | None = None) -> Tensor:
@@ -220,7 +237,7 @@ class BinarySparsityAlignment(Module):
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         x = features["sentence_embedding"]
         if not self.training:
-            features["sentence_embedding"] = self.select(self.logits(x))
+            features["sentence_embedding"] = self.symmetric_code(x)
             return features
         logits = F.linear(x.to(self.weight.dtype) - self.mean, self.weight, self.bias)
         probability = torch.sigmoid(self.log_scale.exp() * logits)

@@ -125,7 +125,11 @@ def model_card(encoder: SentenceTransformer, head: BinarySparsityAlignment, name
     data, report = encoder.model_card_data, head.report
     try:
         training = training_lines(
-            report.get("settings", {}), report.get("texts"), report.get("seconds_training"), report.get("hardware")
+            report.get("settings", {}),
+            report.get("texts"),
+            report.get("seconds_training"),
+            report.get("hardware"),
+            report.get("texts_from"),
         )
         figures = figures_of(report.get("figures", {}))
     except (AttributeError, TypeError, ValueError) as error:
@@ -171,12 +175,20 @@ def figures_of(figures: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def training_lines(settings: dict[str, Any], texts: int | None, seconds: float | None, hardware: str | None) -> list[str]:
+def training_lines(
+    settings: dict[str, Any], texts: int | None, seconds: float | None, hardware: str | None, source: str | None = None
+) -> list[str]:
     """Sentences on data and cost, without what is not known."""
     lines = [f"{texts:,} training texts, embedded once by the frozen encoder."] if texts else []
-    if settings:
-        steps, size = settings.get("steps"), settings.get("batch_size")
-        lines.append(f"{steps:,} steps of {size} texts, AdamW with learning rate {settings.get('learning_rate')}.")
+    if source:
+        lines.append(f"The texts: {source}.")
+    if settings.get("steps"):
+        size, rate = settings.get("batch_size"), settings.get("learning_rate")
+        lines.append(f"{settings['steps']:,} steps of {size} texts, AdamW with learning rate {rate}.")
+    if settings.get("refit_rounds"):
+        lines.append(
+            f"At most {settings['refit_rounds']} rounds of alternating least squares between refined codes and the decoder."
+        )
     if seconds is not None:
         lines.append(f"{seconds:.0f} seconds, without the embedding, on {hardware or 'hardware that was not recorded'}.")
     return lines or ["Not recorded."]

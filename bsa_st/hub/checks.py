@@ -226,8 +226,13 @@ def load_head_config(folder: Path) -> BinarySparsityAlignment:
     settings["nested"] = [] if settings["nested"] is None else settings["nested"]
     if any(type(settings[key]) is not int for key in ("input_dim", "hidden_dim", "k")):
         raise BSAError(f"{path}: input_dim, hidden_dim and k must be whole numbers, got {settings}")
+    if type(config.get("symmetric")) is not bool:
+        raise BSAError(f"{path}: symmetric must be true or false, got {config.get('symmetric')!r}")
     try:
         with torch.device("meta"):
-            return BinarySparsityAlignment(**settings)
+            head = BinarySparsityAlignment(**settings)
+            if config["symmetric"]:
+                head.symmetric = torch.empty(head.hidden_dim, 1 + head.input_dim)
+            return head
     except BSAError as error:
         raise BSAError(f"{path}: {error}") from error

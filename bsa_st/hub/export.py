@@ -5,7 +5,7 @@ Behind the encoder and its ``Normalize`` stands a ``Router``:
 - ``query``: one ``Dense``, the query weights ``w = V x``, with the unrolled encoder's own ``V``, which needs no offset.
 - ``document``: the unrolled encoder (:mod:`bsa_st.head.unrolled`), a ``Dense`` and ``Hardtanh`` for each step; then the code's division by the decoded
   length, so that ``w . h / sqrt(|x_hat|^2 + softening)`` ranks as exact scores do. Values are 0 or one positive number per text.
-- ``code``, the default: 0/1 codes of the linear encoder, which compare best with each other.
+- ``code``, the default: 0/1 codes of a linear layer, which are made to be compared with each other (:mod:`bsa_st.training.symmetric`).
 
 How a length is had from stock modules: a ``Dense`` gives ``[x_hat, sqrt(softening), epsilon h]``, ``Normalize`` divides by its length,
 which is the wanted one but for ``epsilon^2 k``, and a ``Dense`` keeps the last part divided by ``epsilon``. How bits come out exact: a ``Dense`` and ``Hardtanh`` with a large scale gives -1, 0 or 1,
@@ -58,10 +58,11 @@ def stock_modules(head: BinarySparsityAlignment) -> tuple[Router, Router]:
         document: list[Module] = [*code]
     else:
         exact = _exact_bits(head.hidden_dim)
-        code = [*_linear(head, nn.Hardtanh()), exact]
+        plain = _linear(head, nn.Hardtanh())
+        code = [*(plain if head.symmetric is None else _affine(head, head.symmetric.cpu(), nn.Hardtanh())), exact]
         unrolled = [] if head.unrolled is None else [_dense(*layer, nn.Hardtanh()) for layer in head.unrolled.layers]
         document = [
-            *(unrolled or code[:-1]),
+            *(unrolled or plain),
             exact,
             *_divided_by_length(decoder, offset, softening),
         ]
@@ -108,7 +109,14 @@ def common_name(kind: str) -> str:
 
 
 def _linear(head: BinarySparsityAlignment, activation: nn.Module) -> list[Module]:
-    """The linear encoder as two layers (d -> d + 1 -> D): the first subtracts the mean and puts a constant column in front, the second applies ``[b, W]``.
+    """The linear encoder of the plain code."""
+    return _affine(
+        head, torch.cat([(head.bias - head.export_threshold)[:, None], head.weight], dim=1).detach().cpu(), activation
+    )
+
+
+def _affine(head: BinarySparsityAlignment, weight: Tensor, activation: nn.Module) -> list[Module]:
+    """A layer ``[b, W]``, float32 (D, 1 + d), on ``x - mean`` as two layers (d -> d + 1 -> D): the first subtracts the mean and puts a constant column in front, the second applies ``[b, W]``.
 
     Both are scaled by powers of two so large that the activation saturates, which changes no rounding: in threshold mode the codes equal those of
     :class:`~bsa_st.head.layer.BinarySparsityAlignment` bit for bit. A Hardsigmoid gives 0.5 where float32 rounds a logit to exactly 0, about once in 10^9.
@@ -117,8 +125,7 @@ def _linear(head: BinarySparsityAlignment, activation: nn.Module) -> list[Module
     scale = power_of_two_below(HALF_RANGE / 2, head.input_bound)
     constant_first = torch.cat([torch.zeros(1, d), torch.eye(d)]) * scale
     shift = _dense(constant_first, torch.cat([torch.ones(1), -head.mean.cpu()]) * scale, nn.Identity())
-    weight = torch.cat([(head.bias - head.export_threshold)[:, None], head.weight], dim=1).detach().cpu()
-    weight *= power_of_two_below(HALF_RANGE, weight.abs().max())
+    weight = weight * power_of_two_below(HALF_RANGE, weight.abs().max())
     return [shift, _dense(weight, torch.zeros(len(weight)), activation)]
 
 

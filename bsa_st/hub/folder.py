@@ -236,6 +236,7 @@ def _write(encoder: SentenceTransformer, head: BinarySparsityAlignment, folder: 
         "format_version": FORMAT_VERSION,
         **head.get_config_dict(),
         "unrolled_steps": 0 if head.unrolled is None else len(head.unrolled.layers),
+        "symmetric": head.symmetric is not None,
         "unrolled_softening": 0.0 if head.unrolled is None else head.unrolled.softening,
         **{name: getattr(encoder.model_card_data, name) or None for name in CARD_KEYS},
     }

@@ -36,14 +36,15 @@ def wait_for_all() -> None:
 
 @torch.no_grad()
 def share(head: BinarySparsityAlignment) -> None:
-    """Give every process the first one's head, its report and its unrolled encoder."""
+    """Give every process the first one's head, with its report and what is fitted after training."""
     if not distributed.is_initialized():
         return
-    for tensor in head.state_dict().values():
-        distributed.broadcast(tensor, 0)
-    beside = [head.report, head.unrolled]
+    for name, tensor in head.state_dict().items():
+        if name != "symmetric":  # only the first has it
+            distributed.broadcast(tensor, 0)
+    beside = [head.report, head.unrolled, head.symmetric]
     distributed.broadcast_object_list(beside, 0)
-    head.report, head.unrolled = beside  # type: ignore[assignment]
+    head.report, head.unrolled, head.symmetric = beside  # type: ignore[assignment]
 
 
 def leave() -> None:

@@ -22,6 +22,7 @@ from sentence_transformers.base.modules import Module
 from tqdm.auto import tqdm
 
 from bsa_st.errors import BSAError
+from bsa_st.inputs.embed import embed
 from bsa_st.inputs.precision import encoder_for_caching
 
 CHUNK_ROWS = 8192
@@ -54,17 +55,15 @@ def cached_embeddings(
     texts: list[str],
     *,
     cache_dir: str | Path | None = None,
-    batch_size: int = 128,
     precision: str = "auto",
     show_progress_bar: bool = True,
 ) -> np.ndarray:
-    """Dense embeddings of texts, from the cache where they are there, else computed and cached.
+    """Dense embeddings of texts, from the cache where they are there, else computed (:mod:`bsa_st.inputs.embed`) and cached.
 
     Args:
         encoder: The frozen dense model.
         texts: n texts.
         cache_dir: Folder for cache entries; default :func:`default_cache_dir`.
-        batch_size: Texts per forward pass; batches hold texts of similar length.
         precision: ``"float32"``, ``"bfloat16"`` or ``"auto"``; see :mod:`bsa_st.inputs.precision`.
         show_progress_bar: Show a bar over the texts still to encode.
 
@@ -81,7 +80,7 @@ def cached_embeddings(
         manifest = _valid_manifest(folder, len(texts))
         done = len(manifest.checksums) * CHUNK_ROWS if manifest else 0
         if done < len(texts):
-            manifest = _encode_rest(encoder, texts, folder, manifest, batch_size, precision, show_progress_bar)
+            manifest = _encode_rest(encoder, texts, folder, manifest, precision, show_progress_bar)
     except OSError as error:
         raise BSAError(f"cannot write the embedding cache in {folder}: {error.strerror}") from error
     assert manifest is not None
@@ -118,7 +117,6 @@ def _encode_rest(
     texts: list[str],
     folder: Path,
     manifest: Manifest | None,
-    batch_size: int,
     precision: str,
     show_progress_bar: bool,
 ) -> Manifest:
@@ -130,7 +128,7 @@ def _encode_rest(
     with tqdm(total=len(texts), initial=start, desc="Encoding", unit="text", disable=not show_progress_bar) as bar:
         for first in range(start, len(texts), CHUNK_ROWS):
             chunk = texts[first : first + CHUNK_ROWS]
-            rows = _encode_chunk(fast, chunk, batch_size)
+            rows = embed(fast, chunk, done=bar.update)
             if manifest is None:
                 dtype = "float16" if np.abs(rows).max() < 1e4 else "float32"
                 manifest = Manifest(FORMAT, len(texts), rows.shape[1], dtype, encoder_dtype)
@@ -140,15 +138,8 @@ def _encode_rest(
             _append(data, raw.tobytes(), len(manifest.checksums) * manifest.chunk_bytes)
             manifest.checksums.append(zlib.crc32(raw.tobytes()))
             _write_manifest(folder, manifest)
-            bar.update(len(chunk))
     assert manifest is not None
     return manifest
-
-
-def _encode_chunk(encoder: SentenceTransformer, texts: list[str], batch_size: int) -> np.ndarray:
-    with torch.inference_mode():
-        rows = encoder.encode(texts, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False)
-    return rows.float().cpu().numpy()
 
 
 def _append(path: Path, raw: bytes, position: int) -> None:

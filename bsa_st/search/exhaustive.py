@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.codes.scoring import BLOCK_CELLS, Hits, asymmetric_scores, decode, idf, scores
+from bsa_st.codes.decoder import as_decoder
+from bsa_st.codes.scoring import BLOCK_CELLS, Hits, Scoring, asymmetric_scores, scores
 from bsa_st.codes.scoring import top_k as best_of
 from bsa_st.errors import BSAError
-from bsa_st.inputs.prompts import query_prompt
+from bsa_st.inputs.texts import read_texts
+from bsa_st.search.queries import prepared
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from bsa_st.head.layer import BinarySparsityAlignment
-
-Scoring = Literal["overlap", "cosine", "idf", "decoded", "asymmetric"]
-
 
 def search(
     model: SentenceTransformer,
-    queries: Iterable[str],
+    queries: Any,
     documents: BinaryCodes,
     *,
     top_k: int = 10,
@@ -34,11 +31,11 @@ def search(
 
     Args:
         model: The model that encoded the documents.
-        queries: n texts.
+        queries: Texts (one as a ``str``), their dense embeddings, float (n, d), or for the scorings by codes their codes.
         documents: m codes from :func:`bsa_st.encode`; for ``asymmetric`` and ``decoded`` best with ``refine=True``.
         top_k: Hits per query; at most m come back.
         scoring: ``asymmetric`` float query against code, the most exact; ``decoded`` the query's code, decoded, against code;
-            ``overlap`` number of shared features; ``cosine`` that number divided by ``sqrt(k1 k2)``; ``idf`` the overlap with rare features weighing more.
+            ``overlap`` number of shared features; ``cosine`` that number divided by ``sqrt(k1 k2)``.
         prompt_name: Name of one of the model's prompts, for the queries; default ``query``, if it has such a prompt.
 
     Returns:
@@ -49,31 +46,20 @@ def search(
     """
     if scoring not in get_args(Scoring):
         raise BSAError(f"scoring must be one of {', '.join(get_args(Scoring))}, got {scoring!r}")
-    from bsa_st.encoding.encode import split_model
-    from bsa_st.inputs.texts import read_texts
-
-    encoder, head = split_model(model)
-    if documents.hidden_dim != head.hidden_dim:
-        raise BSAError(f"the documents have {documents.hidden_dim} features, the model {head.hidden_dim}")
-    prompt_name = query_prompt(encoder, prompt_name)
-    dense = encoder.encode(read_texts(queries), prompt_name=prompt_name, show_progress_bar=False)
-    score = _scorer(head, dense, documents, scoring)
-    step = max(1, BLOCK_CELLS // max(1, len(documents)))
-    parts = [best_of(score(slice(start, start + step)), top_k) for start in range(0, len(dense), step)]
+    decoder = as_decoder(model, documents.hidden_dim)
+    assert decoder is not None
+    _, asked = prepared(_as_texts(queries), scoring, model, decoder, documents.hidden_dim, prompt_name)
+    parts, step = [], max(1, BLOCK_CELLS // max(1, len(documents)))
+    for start in range(0, len(asked), step):
+        part = asked[start : start + step]
+        if isinstance(part, BinaryCodes):
+            matrix = scores(part, documents, "cosine" if scoring == "cosine" else "overlap")
+        else:
+            matrix = asymmetric_scores(part, documents, *decoder)
+        parts.append(best_of(matrix, top_k))
     return Hits(np.concatenate([part.ids for part in parts]), np.concatenate([part.scores for part in parts]))
 
 
-def _scorer(
-    head: BinarySparsityAlignment, dense: np.ndarray, documents: BinaryCodes, scoring: Scoring
-) -> Callable[[slice], np.ndarray]:
-    from bsa_st.encoding.encode import encode_embeddings
-
-    decoder, offset = head.decoder_weight.detach().cpu().numpy(), head.decoder_bias.detach().cpu().numpy()
-    softening = float(head.length_softening)
-    if scoring in ("overlap", "cosine", "idf"):
-        codes = encode_embeddings(head, dense, refine=False)
-        weights = idf(documents) if scoring == "idf" else None
-        return lambda part: scores(codes[part], documents, "cosine" if scoring == "cosine" else "overlap", weights)
-    if scoring == "decoded":
-        dense = decode(encode_embeddings(head, dense, refine=True), decoder, offset)
-    return lambda part: asymmetric_scores(dense[part], documents, decoder, offset, softening)
+def _as_texts(queries: Any) -> Any:
+    """Texts as a list; codes and arrays as they are."""
+    return queries if isinstance(queries, BinaryCodes) or hasattr(queries, "dtype") else read_texts(queries)

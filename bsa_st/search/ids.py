@@ -45,9 +45,7 @@ def smallest(ids: np.ndarray) -> np.ndarray:
 def rows_of(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """For each wanted id its row among distinct ids, int64; -1 where it is not there."""
     rows = np.flatnonzero(np.isin(ids, wanted))
-    order = np.argsort(ids[rows], kind="stable")
-    rows, found = rows[order], ids[rows[order]].astype(np.int64)
-    if len(rows) == 0:
-        return np.full(len(wanted), -1, np.int64)
-    places = np.minimum(np.searchsorted(found, wanted), len(found) - 1)
-    return np.where(found[places] == wanted, rows[places], -1)
+    rows = rows[np.argsort(ids[rows], kind="stable")]
+    places = np.searchsorted(ids[rows], wanted)
+    found = np.isin(wanted, ids[rows])
+    return np.where(found, np.append(rows, -1)[places], -1)

@@ -15,59 +15,47 @@ import numpy.typing as npt
 
 from bsa_st.codes import BinaryCodes
 from bsa_st.codes.decoder import Decoder, as_decoder
+from bsa_st.codes.scoring import Scoring
 from bsa_st.errors import BSAError
 from bsa_st.search import file
-from bsa_st.search.ids import check_ids, rows_of
+from bsa_st.search.ids import check_ids
 from bsa_st.search.lists import default_lists, train_lists
-from bsa_st.search.queries import decoder_for, encode_documents, prepared
-from bsa_st.search.rescoring import FloatQueries, Ranking, Scoring, code_rankings, float_rankings, ranked
-from bsa_st.search.segment import Segment, Texts, merged, unsorted
+from bsa_st.search.queries import encode_documents, prepared
+from bsa_st.search.rescoring import Ranking, code_rankings, float_rankings
+from bsa_st.search.segment import Segment
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 LISTS_FROM = 200_000
 """Documents from which an index has lists, where it has a decoder."""
-PROBES = 96
-CANDIDATES = 500
+PROBES = 128
+CANDIDATES = 200
 RECENT = 4096
 """Documents that may lie unsorted beside the others, or an eighth of these, before they are merged."""
 
 
-class IndexStats(NamedTuple):
-    """Counts and bytes of an index.
+PARTS = {
+    **dict.fromkeys(("packed", "features", "feature_starts"), "code_bytes"),
+    **dict.fromkeys(("ids", "live", "starts", "lengths", "length_scale"), "id_bytes"),
+    **dict.fromkeys(("texts", "text_starts"), "text_bytes"),
+    **dict.fromkeys(("centroids", "decoder", "offset", "softening"), "model_bytes"),
+}
+"""Arrays of an index, and where their bytes are counted."""
 
-    Attributes:
-        documents: Documents that can be found.
-        deleted: Documents whose room the next merge frees.
-        hidden_dim: Number D of features.
-        lists: Inverted lists; 0 where every document is looked at.
-        code_bytes: The codes, memory-mapped ones included.
-        id_bytes: Ids, marks of deleted documents and places of lists.
-        length_bytes: ``1 / |x_hat|`` of the documents in lists.
-        text_bytes: The texts.
-        model_bytes: Decoder and centroids.
-        memory_bytes: All of these.
-    """
+
+class IndexStats(NamedTuple):
+    """Counts of an index, and the bytes of its parts, memory-mapped ones included; ``memory_bytes`` is their sum."""
 
     documents: int
-    deleted: int
+    deleted: int  # their room is freed by the next merge
     hidden_dim: int
-    lists: int
+    lists: int  # 0 where every document is looked at
     code_bytes: int
-    id_bytes: int
-    length_bytes: int
+    id_bytes: int  # ids, marks of deleted documents, places of lists, and lengths of the documents in lists
     text_bytes: int
-    model_bytes: int
+    model_bytes: int  # decoder and centroids
     memory_bytes: int
-
-
-class State(NamedTuple):
-    """What a search sees: at most two segments, the second without lists, the centroids or None, and the next free id."""
-
-    segments: tuple[Segment, ...]
-    centroids: np.ndarray | None
-    next_id: int
 
 
 class Index:
@@ -79,12 +67,13 @@ class Index:
     share its pages. Who changes a file uses :meth:`edit`.
     """
 
-    def __init__(self, state: State, hidden_dim: int, decoder: Decoder | None, lists: int | None = None) -> None:
-        self.hidden_dim = hidden_dim
+    def __init__(self, segment: Segment, decoder: Decoder | None, lists: int | None, next_id: int) -> None:
+        self.hidden_dim = segment.codes.hidden_dim
         self.decoder = decoder
         self.model: SentenceTransformer | None = None
-        self._state = state
+        self._segment = segment
         self._wanted_lists = lists
+        self._next_id = next_id
         self._lock = threading.RLock()
         self._origin: tuple[Path, int] | None = None
 
@@ -126,7 +115,7 @@ class Index:
         if lists is not None and (lists < 0 or lists > max(1, len(codes))):
             raise BSAError(f"lists must lie between 0 and the number of documents, {len(codes)}, got {lists}")
         own = as_decoder(model if decoder is None else decoder, codes.hidden_dim)
-        index = cls(State((), None, 0), codes.hidden_dim, own, lists)
+        index = cls(Segment.of(codes[:0], np.zeros(0, np.int64), None), own, lists, 0)
         index.model = model
         index._add(codes, ids, kept)
         index._merge()
@@ -144,15 +133,26 @@ class Index:
             BSAError: If the file is missing, no index or damaged (the part is named), or the model is another one.
         """
         path = Path(path)
-        stored = file.read(path)
+        arrays, hidden_dim, checksum = file.read(path)
+        decoder = None
         try:
-            state, decoder, lists = _state_of(stored)
-        except BSAError as error:
-            raise BSAError(f"index {path}: {error}") from error
+            segment = Segment.from_arrays(arrays, hidden_dim)
+            if "decoder" in arrays:
+                decoder = as_decoder([arrays["decoder"], arrays["offset"], *arrays["softening"]], hidden_dim)
+            next_id, lists = arrays["counters"].tolist()
+            if unknown := arrays.keys() - {"counters", *PARTS}:
+                raise KeyError(unknown)
+        except (KeyError, ValueError, TypeError) as error:
+            raise BSAError(f"index {path}: its parts do not fit together") from error
         if model is not None:
-            decoder = decoder_for(model, decoder, stored.codes.hidden_dim, f"index {path}")
-        index = cls(state, stored.codes.hidden_dim, decoder, lists)
-        index.model, index._origin = model, (path.resolve(), stored.checksum)
+            given = as_decoder(model, hidden_dim)
+            if decoder is not None and not all(
+                np.array_equal(np.asarray(ours), np.asarray(theirs)) for ours, theirs in zip(decoder, given or (), strict=False)
+            ):
+                raise BSAError(f"index {path} was built with another model: their decoders differ")
+            decoder = given
+        index = cls(segment, decoder, lists if lists >= 0 else None, next_id)
+        index.model, index._origin = model, (path.resolve(), checksum)
         return index
 
     @classmethod
@@ -182,54 +182,35 @@ class Index:
                 if found is not None and found != self._origin[1]:
                     raise BSAError(f"{path} was changed since this index was opened; open it again, or use Index.edit")
             self._merge()
-            segment, centroids, next_id = self._state.segments[0], self._state.centroids, self._state.next_id
-            wanted = -1 if self._wanted_lists is None else self._wanted_lists
-            arrays = {"counters": np.array([next_id, wanted], "<i8"), "starts": segment.starts}
-            if not np.array_equal(segment.ids, np.arange(len(segment))):
-                arrays["ids"] = segment.ids
-            if self.decoder is not None:
-                softening = np.array([self.decoder.softening], "<f4")
-                arrays |= {"decoder": self.decoder.weight, "offset": self.decoder.offset, "softening": softening}
-            if centroids is not None and segment.inverse is not None:
-                arrays |= {"centroids": centroids, "inverse": segment.inverse}
-            if segment.texts is not None:
-                arrays |= {"text_starts": segment.texts.starts, "texts": segment.texts.blob}
-            size, checksum = file.write(path, segment.codes, arrays)
+            counters = np.array([self._next_id, -1 if self._wanted_lists is None else self._wanted_lists])
+            size, checksum = file.write(path, self.hidden_dim, {"counters": counters, **self._arrays()})
             self._origin = path.resolve(), checksum
             return size
 
     # -- documents --------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return sum(segment.count for segment in self._state.segments)
+        return len(self._segment.rows)
 
     def __contains__(self, document: int) -> bool:
-        return any((rows >= 0).all() for rows in _find(self._state, np.array([document], np.int64)))
+        return bool(self._segment.find(np.array([document], np.int64))[0] >= 0)
 
     @property
     def ids(self) -> np.ndarray:
         """Ids of the documents in the order that they lie in, which a change can alter: int64 (n,)."""
-        parts = [one.ids if one.live is None else one.ids[one.live] for one in self._state.segments]
-        return np.concatenate(parts).astype(np.int64)
+        segment = self._segment
+        return segment.ids[segment.rows].astype(np.int64)
 
     def codes(self, ids: npt.ArrayLike) -> BinaryCodes:
         """The stored codes of documents, in the order of ``ids``; an unknown id raises :class:`BSAError`."""
-        state, wanted = self._state, check_ids(ids)
-        found = _all_found(state, wanted)
-        parts = [one.codes[rows[rows >= 0]] for one, rows in zip(state.segments, found, strict=True)]
-        order = np.concatenate([np.flatnonzero(rows >= 0) for rows in found])
-        return BinaryCodes.concatenate(parts)[np.argsort(order, kind="stable")]
+        segment = self._segment
+        return segment.codes[segment.rows_of(check_ids(ids))]
 
     def texts(self, ids: npt.ArrayLike) -> list[str]:
         """The texts of documents, in the order of ``ids``, empty where the index was given none; an unknown id raises :class:`BSAError`."""
-        state, wanted = self._state, check_ids(ids)
-        texts = [""] * len(wanted)
-        for one, rows in zip(state.segments, _all_found(state, wanted), strict=True):
-            if one.texts is not None:
-                places = np.flatnonzero(rows >= 0)
-                for place, text in zip(places.tolist(), one.texts.take(rows[places]), strict=True):
-                    texts[place] = text
-        return texts
+        segment = self._segment
+        rows = segment.rows_of(check_ids(ids))
+        return [""] * len(rows) if segment.texts is None else segment.texts.take(rows)
 
     def add(
         self, documents: BinaryCodes | Iterable[str], *, ids: npt.ArrayLike | None = None, texts: Iterable[str] | None = None
@@ -252,18 +233,19 @@ class Index:
         """Delete documents: they are marked, and the next merge frees their room. An unknown id raises :class:`BSAError`, and nothing is
         deleted."""
         with self._lock:
-            self._state = _without(self._state, check_ids(ids))
+            self._segment = self._segment.without(self._segment.rows_of(check_ids(ids)))
 
     def update(self, ids: npt.ArrayLike, documents: BinaryCodes | Iterable[str], *, texts: Iterable[str] | None = None) -> None:
         """Replace documents that are in the index; raises :class:`BSAError` and changes nothing if an id is unknown."""
         codes, kept = self._as_codes(documents, texts)
         with self._lock:
             given = check_ids(ids, len(codes))
-            before, self._state = self._state, _without(self._state, given)
+            before = self._segment
+            self._segment = before.without(before.rows_of(given))
             try:
                 self._add(codes, given, kept)
             except BSAError:
-                self._state = before
+                self._segment = before
                 raise
 
     def compact(self) -> None:
@@ -308,8 +290,8 @@ class Index:
         for name, value in {"top_k": top_k, "probes": probes, "candidates": candidates, "threads": threads}.items():
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise BSAError(f"{name} must be a whole number of at least 1, got {value!r}")
-        state = self._state
-        allowed = _allowed(state, filter)
+        segment = self._segment
+        allowed = _allowed(segment, filter)
         kind, asked = prepared(queries, scoring, self.model, self.decoder, self.hidden_dim, prompt_name)
         candidates = max(int(candidates), 4 * int(top_k))
         parts = np.array_split(np.arange(len(asked)), max(1, min(int(threads), len(asked))))
@@ -318,7 +300,7 @@ class Index:
             before = faiss.omp_get_max_threads()
             faiss.omp_set_num_threads(1)  # of this thread: the queries are shared out here
             try:
-                return self._answer(state, kind, asked[part], allowed, int(top_k), int(probes), candidates)
+                return self._answer(segment, kind, asked[part], allowed, int(top_k), int(probes), candidates)
             finally:
                 faiss.omp_set_num_threads(before)
 
@@ -329,37 +311,25 @@ class Index:
 
     def _answer(
         self,
-        state: State,
+        segment: Segment,
         kind: str,
-        asked: BinaryCodes | np.ndarray,
-        allowed: list[np.ndarray | None],
+        asked: Any,
+        allowed: np.ndarray | None,
         top_k: int,
         probes: int,
         candidates: int,
     ) -> list[Ranking]:
-        if len(asked) == 0:
-            return []
-        rankings: list[list[Ranking]] = [[] for _ in range(len(asked))]
-        weights = None if isinstance(asked, BinaryCodes) else _weights(asked, self.decoder)
-        for segment, mask in zip(state.segments, allowed, strict=True):
-            if len(segment) == 0:
-                continue
-            if weights is None:
-                assert isinstance(asked, BinaryCodes)
-                found = list(code_rankings(segment, asked, kind, mask, top_k))
-            else:
-                assert self.decoder is not None
-                probed = _probed(state, segment, asked, probes)
-                found = list(float_rankings(segment, FloatQueries(*weights, probed), self.decoder, mask, top_k, candidates))
-                short = [number for number, one in enumerate(found) if len(one.ids) < top_k]
-                if probed is not None and short:
-                    every = FloatQueries(weights[0][short], weights[1][short], None)
-                    again = float_rankings(segment, every, self.decoder, mask, top_k, candidates)
-                    for number, one in zip(short, again, strict=True):
-                        found[number] = one
-            for ranking, one in zip(rankings, found, strict=True):
-                ranking.append(one)
-        return [_joined(found, top_k) for found in rankings]
+        if isinstance(asked, BinaryCodes):
+            return list(code_rankings(segment, asked, kind, allowed, top_k))
+        assert self.decoder is not None
+        probed = _probed(segment, asked, probes)
+        found = list(float_rankings(segment, asked, self.decoder, probed, allowed, top_k, candidates))
+        short = [number for number, one in enumerate(found) if len(one.ids) < top_k]
+        if probed is not None and short:
+            again = float_rankings(segment, asked[short], self.decoder, None, allowed, top_k, candidates)
+            for number, one in zip(short, again, strict=True):
+                found[number] = one
+        return found
 
     # -- sizes ------------------------------------------------------------------------------------------------------
 
@@ -370,26 +340,11 @@ class Index:
 
     def stats(self) -> IndexStats:
         """Numbers of documents and lists, and bytes of every part."""
-        segments, centroids, _ = self._state
-        arrays = [*(self.decoder or ())[:2], *(() if centroids is None else (centroids,))]
-        sizes = {
-            "code_bytes": sum(one.codes.nbytes_as("memory") for one in segments),
-            "id_bytes": sum(
-                one.ids.nbytes + one.starts.nbytes + (0 if one.live is None else one.live.nbytes) for one in segments
-            ),
-            "length_bytes": sum(one.inverse.nbytes for one in segments if one.inverse is not None),
-            "text_bytes": sum(one.texts.blob.nbytes + one.texts.starts.nbytes for one in segments if one.texts is not None),
-            "model_bytes": sum(array.nbytes for array in arrays),
-        }
-        documents = sum(one.count for one in segments)
-        return IndexStats(
-            documents=documents,
-            deleted=sum(len(one) for one in segments) - documents,
-            hidden_dim=self.hidden_dim,
-            lists=0 if centroids is None else len(centroids),
-            memory_bytes=sum(sizes.values()),
-            **sizes,
-        )
+        segment, sizes = self._segment, dict.fromkeys(PARTS.values(), 0)
+        for name, array in self._arrays().items():
+            sizes[PARTS[name]] += array.nbytes
+        count, lists = len(segment.rows), 0 if segment.centroids is None else len(segment.centroids)
+        return IndexStats(count, len(segment) - count, self.hidden_dim, lists, memory_bytes=sum(sizes.values()), **sizes)
 
     def __repr__(self) -> str:
         decoder = "no decoder" if self.decoder is None else f"decoder of width {self.decoder.weight.shape[1]}"
@@ -414,45 +369,48 @@ class Index:
             raise BSAError(f"the index has {self.hidden_dim} features, the codes {codes.hidden_dim}")
         if texts is not None and len(texts) != len(codes):
             raise BSAError(f"{len(codes)} documents need {len(codes)} texts, got {len(texts)}")
-        state = self._state
-        if ids is None:
-            given = np.arange(state.next_id, state.next_id + len(codes), dtype=np.int64)
-        else:
-            given = check_ids(ids, len(codes))
-            taken = np.max([rows >= 0 for rows in _find(state, given)], axis=0, initial=False)
-            if np.any(taken):
-                raise BSAError(f"id {given[taken][0]} is already in the index")
-        fresh = unsorted(codes, given, texts)
-        next_id = max(state.next_id, int(given.max()) + 1) if len(given) else state.next_id
-        recent = merged([*state.segments[1:], fresh], None, None)
-        if not state.segments or len(recent) > max(RECENT, len(state.segments[0]) // 8):
-            self._state = State((*state.segments[:1], recent), state.centroids, next_id)
-            if state.segments:
-                self._merge()
-        else:
-            self._state = State((state.segments[0], recent), state.centroids, next_id)
+        segment = self._segment
+        given = np.arange(self._next_id, self._next_id + len(codes)) if ids is None else check_ids(ids, len(codes))
+        taken = segment.find(given) >= 0
+        if taken.any():
+            raise BSAError(f"id {given[taken][0]} is already in the index")
+        fresh = Segment.of(codes, given, texts)
+        self._segment = segment.with_added(fresh) if len(segment) else fresh
+        self._next_id = max(self._next_id, int(given.max(initial=-1)) + 1)
+        changed = self._segment
+        if changed.recent > max(RECENT, (len(changed) - changed.recent) // 8) or (changed.centroids is None and self._lists()):
+            self._merge()
         return given
 
+    def _lists(self) -> int:
+        """How many lists there should be."""
+        count = len(self)
+        wanted = self._wanted_lists if self._wanted_lists is not None else default_lists(count) if count >= LISTS_FROM else 0
+        return 0 if self.decoder is None else min(wanted, count)
+
     def _merge(self) -> None:
-        """One segment, in lists where there are enough documents."""
-        segments, centroids, next_id = self._state
-        count = sum(one.count for one in segments)
-        wanted = self._wanted_lists
-        if wanted is None:
-            wanted = default_lists(count) if count >= LISTS_FROM else 0
-        wanted = 0 if self.decoder is None else min(wanted, count)
+        """Put what was added into lists, where there are enough documents, and drop what was deleted."""
+        segment, wanted = self._segment, self._lists()
+        centroids = segment.centroids
         if wanted == 0:
             centroids = None
         elif centroids is None or not wanted / 4 < len(centroids) < wanted * 4:
-            flat = merged(segments, None, None)
             assert self.decoder is not None
-            centroids = train_lists(flat.codes, self.decoder, wanted)
-            segments = (flat,)
-        listed = 1 if centroids is None else len(centroids)
-        if len(segments) == 1 and segments[0].live is None and len(segments[0].starts) == listed + 1:
-            self._state = State(segments, centroids, next_id)
-        else:
-            self._state = State((merged(segments, centroids, self.decoder),), centroids, next_id)
+            centroids = train_lists(segment.codes[segment.rows], self.decoder, wanted)
+        if segment.live is not None or segment.recent or centroids is not segment.centroids:
+            self._segment = segment.arranged(centroids, self.decoder)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """What the index holds."""
+        if self.decoder is None:
+            return self._segment.to_arrays()
+        weight, offset, softening = self.decoder
+        return {
+            **self._segment.to_arrays(),
+            "decoder": weight,
+            "offset": offset,
+            "softening": np.array([softening], np.float32),
+        }
 
 
 def _strings(texts: Iterable[str] | None) -> list[str] | None:
@@ -465,130 +423,30 @@ def _strings(texts: Iterable[str] | None) -> list[str] | None:
     return strings
 
 
-def _find(state: State, ids: np.ndarray) -> list[np.ndarray]:
-    """For each segment the rows of documents that are there, -1 for others."""
-    found = []
-    for one in state.segments:
-        rows = rows_of(one.ids, ids)
-        if one.live is not None:
-            rows = np.where((rows >= 0) & one.live[rows], rows, -1)
-        found.append(rows)
-    return found
-
-
-def _all_found(state: State, ids: np.ndarray) -> list[np.ndarray]:
-    found = _find(state, ids)
-    there = np.max([rows >= 0 for rows in found], axis=0, initial=False)
-    if not np.all(there):
-        raise BSAError(f"id {ids[~there][0]} is not in the index")
-    return found
-
-
-def _without(state: State, ids: np.ndarray) -> State:
-    found = _all_found(state, ids)
-    segments = [
-        one.without(rows[rows >= 0]) if (rows >= 0).any() else one for one, rows in zip(state.segments, found, strict=True)
-    ]
-    return state._replace(segments=tuple(segments))
-
-
-def _allowed(state: State, filter: npt.ArrayLike | None) -> list[np.ndarray | None]:
-    """For each segment which documents may be found, bool; None for all."""
+def _allowed(segment: Segment, filter: npt.ArrayLike | None) -> np.ndarray | None:
+    """Which documents may be found, bool (n,); None for all."""
     if filter is None:
-        return [one.live for one in state.segments]
-    given = np.asarray(filter)
+        return segment.live
+    given, rows = np.asarray(filter), segment.rows
+    mask = np.zeros(len(segment), bool)
     if given.dtype == bool:
-        count = sum(one.count for one in state.segments)
-        if given.shape != (count,):
-            raise BSAError(f"a mask must have one entry for each of the {count} documents, got shape {given.shape}")
-        masks: list[np.ndarray | None] = []
-        for one in state.segments:
-            mask = np.zeros(len(one), bool)
-            mask[np.arange(len(one)) if one.live is None else np.flatnonzero(one.live)] = given[: one.count]
-            given = given[one.count :]
-            masks.append(mask)
-        return masks
-    if given.ndim != 1 or (given.size and not np.issubdtype(given.dtype, np.integer)):
-        raise BSAError(f"filter must be a boolean mask or a list of ids, got {given.dtype} of shape {given.shape}")
-    return [np.isin(one.ids, given.astype(np.int64)) & (True if one.live is None else one.live) for one in state.segments]
+        if given.shape != rows.shape:
+            raise BSAError(f"a mask must have one entry for each of the {len(rows)} documents, got shape {given.shape}")
+        mask[rows] = given
+    else:
+        if given.ndim != 1 or (given.size and not np.issubdtype(given.dtype, np.integer)):
+            raise BSAError(f"filter must be a boolean mask or a list of ids, got {given.dtype} of shape {given.shape}")
+        mask[rows] = np.isin(segment.ids[rows], given.astype(np.int64))
+    return mask
 
 
-def _weights(dense: np.ndarray, decoder: Decoder | None) -> tuple[np.ndarray, np.ndarray]:
-    assert decoder is not None
-    return dense @ decoder.weight.T, dense @ decoder.offset
-
-
-def _probed(state: State, segment: Segment, dense: Any, probes: int) -> np.ndarray | None:
-    """The nearest lists of each query, int64 (q, probes); None where a segment has no lists or all are looked at."""
-    if state.centroids is None or len(segment.starts) != len(state.centroids) + 1 or probes >= len(state.centroids):
+def _probed(segment: Segment, dense: np.ndarray, probes: int) -> np.ndarray | None:
+    """The nearest lists of each query, and the last, unless it is empty: int64 (q, probes or one more); None where all are looked at."""
+    centroids = segment.centroids
+    if centroids is None or probes >= len(centroids):
         return None
-    return np.argpartition(-(dense @ state.centroids.T), probes - 1, axis=1)[:, :probes].astype(np.int64)
-
-
-def _joined(found: list[Ranking], top_k: int) -> Ranking:
-    if len(found) == 1:
-        return found[0]
-    ids = np.concatenate([one.ids for one in found]) if found else np.zeros(0, np.int64)
-    return ranked(ids, np.concatenate([one.scores for one in found]) if found else np.zeros(0, np.float32), top_k)
-
-
-ARRAYS = {
-    "counters": ("<i8", 1),
-    "starts": ("<i8", 1),
-    "ids": (None, 1),
-    "decoder": ("<f4", 2),
-    "offset": ("<f4", 1),
-    "softening": ("<f4", 1),
-    "centroids": ("<f4", 2),
-    "inverse": ("<f4", 1),
-    "text_starts": ("<i8", 1),
-    "texts": ("|u1", 1),
-}
-"""Arrays of an index file: dtype (None: one of those of ids) and dimensions."""
-TOGETHER = (
-    ("counters", "starts"),
-    ("decoder", "offset", "softening"),
-    ("centroids", "inverse", "decoder"),
-    ("text_starts", "texts"),
-)
-
-
-def _state_of(stored: file.Stored) -> tuple[State, Decoder | None, int | None]:
-    """What an opened file holds, its sizes checked."""
-    codes, arrays, _ = stored
-    try:
-        for name, values in arrays.items():
-            dtype, dimensions = ARRAYS[name]
-            _must(values.ndim == dimensions and values.dtype.str in ((dtype,) if dtype else ("<u4", "<i8")))
-        for names in TOGETHER:
-            _must(names[0] not in arrays or all(name in arrays for name in names))
-        starts, count = arrays["starts"], len(codes)
-        ids = arrays.get("ids", np.arange(count, dtype=np.uint32))
-        softening = arrays.get("softening", np.zeros(1, "<f4"))
-        _must(softening.shape == (1,) and 0 <= softening[0] < np.inf)
-        decoder = Decoder(arrays["decoder"], arrays["offset"], float(softening[0])) if "decoder" in arrays else None
-        centroids, inverse, texts = arrays.get("centroids"), arrays.get("inverse"), None
-        _must(decoder is None or decoder.weight.shape == (codes.hidden_dim, len(decoder.offset)))
-        _must(len(ids) == count and _rises(starts, count) and len(starts) == (1 if centroids is None else len(centroids)) + 1)
-        _must(centroids is None or centroids.shape[1] == len(arrays["offset"]))
-        _must(inverse is None or len(inverse) == count)
-        if "texts" in arrays:
-            texts = Texts(arrays["texts"], arrays["text_starts"])
-            _must(len(texts.starts) == count + 1 and _rises(texts.starts, len(texts.blob)))
-        next_id, wanted = arrays["counters"].tolist()
-    except (KeyError, ValueError) as error:
-        raise BSAError("its parts do not fit together") from error
-    return (
-        State((Segment(codes, ids, starts, inverse, None, texts),), centroids, next_id),
-        decoder,
-        wanted if wanted >= 0 else None,
-    )
-
-
-def _must(fits: bool) -> None:
-    if not fits:
-        raise ValueError
-
-
-def _rises(starts: np.ndarray, last: int) -> bool:
-    return bool(len(starts) and starts[0] == 0 and starts[-1] == last and (np.diff(starts) >= 0).all())
+    # of one query a matrix times a vector: several times as fast as a product of matrices
+    scores = (centroids @ dense[0])[None] if len(dense) == 1 else dense @ centroids.T
+    nearest = np.argpartition(scores, len(centroids) - probes, axis=1)[:, len(centroids) - probes :]
+    last = np.full((len(dense), 1 if segment.recent else 0), len(centroids))
+    return np.concatenate([nearest, last], axis=1)

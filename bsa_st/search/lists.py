@@ -1,13 +1,8 @@
-"""Inverted lists of codes: k-means of the decoded codes, the list of each code, and candidates by Hamming distance.
-
-A packed code is compared with the query's ``w > 0`` by faiss, which scans the very array that the index holds. Lists of ids (sparse
-codes) are summed over ``w``.
-"""
+"""Inverted lists: k-means of decoded codes, the list of each code, and candidates by Hamming distance to the query's ``w > 0``."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import faiss
@@ -16,13 +11,16 @@ import numpy as np
 from bsa_st.codes import BinaryCodes
 from bsa_st.codes.decoder import Decoder
 from bsa_st.codes.scoring import decode
-from bsa_st.search.sums import sums
 
 CHUNK = 1 << 14
 """Codes that are decoded at a time."""
-SAMPLE = 64
-"""Codes per list that k-means sees."""
-ITERATIONS = 10
+KMEANS: dict[str, Any] = {
+    "niter": 10,
+    "spherical": True,
+    "seed": 0,
+    "max_points_per_centroid": 64,
+    "min_points_per_centroid": 1,
+}
 NEAREST = 4
 """Lists near by Hamming distance, of which the nearest to the decoded code is chosen."""
 
@@ -34,19 +32,11 @@ def default_lists(documents: int) -> int:
 
 def train_lists(codes: BinaryCodes, decoder: Decoder, count: int) -> np.ndarray:
     """Centroids of ``count`` lists by spherical k-means on decoded codes: float32 (count, d), unit norm."""
-    rows = np.sort(np.random.default_rng(0).choice(len(codes), min(len(codes), SAMPLE * count), replace=False))
-    sample = np.concatenate(
-        [_directions(codes[rows[start : start + CHUNK]], decoder)[0] for start in range(0, len(rows), CHUNK)]
-    )
-    options = {
-        "niter": ITERATIONS,
-        "spherical": True,
-        "seed": 0,
-        "max_points_per_centroid": SAMPLE,
-        "min_points_per_centroid": 1,
-    }
-    kmeans = faiss.Kmeans(sample.shape[1], count, **options)
-    kmeans.train(sample)
+    sample = min(len(codes), KMEANS["max_points_per_centroid"] * count)
+    rows = np.sort(np.random.default_rng(0).choice(len(codes), sample, replace=False))
+    parts = [_directions(codes[rows[start : start + CHUNK]], decoder)[0] for start in range(0, sample, CHUNK)]
+    kmeans = faiss.Kmeans(decoder.weight.shape[1], count, **KMEANS)
+    kmeans.train(np.concatenate(parts))
     return np.asarray(kmeans.centroids, dtype=np.float32)
 
 
@@ -58,12 +48,10 @@ def assign_lists(codes: BinaryCodes, decoder: Decoder, centroids: np.ndarray) ->
         part = codes[start : start + CHUNK]
         rows = slice(start, start + len(part))
         directions, inverse[rows] = _directions(part, decoder)
-        if part.is_packed and len(centroids) > NEAREST:
+        if part.is_packed and len(centroids) > NEAREST:  # all centroids would take three times as long, for no more found
             near = faiss.knn_hamming(part.to_packed(), bits, NEAREST)[1]
-            scores = np.stack(
-                [np.einsum("nd,nd->n", centroids[near[:, place]], directions) for place in range(NEAREST)], axis=1
-            )
-            lists[rows] = near[np.arange(len(part)), scores.argmax(axis=1)]
+            scores = [np.einsum("nd,nd->n", centroids[place], directions) for place in near.T]
+            lists[rows] = near[np.arange(len(part)), np.argmax(scores, axis=0)]
         else:
             lists[rows] = (directions @ centroids.T).argmax(axis=1)
     return lists, inverse
@@ -71,9 +59,9 @@ def assign_lists(codes: BinaryCodes, decoder: Decoder, centroids: np.ndarray) ->
 
 def _directions(codes: BinaryCodes, decoder: Decoder) -> tuple[np.ndarray, np.ndarray]:
     decoded = decode(codes, decoder.weight, decoder.offset)
-    inverse = (1 / np.maximum(np.linalg.norm(decoded, axis=1), 1e-12)).astype(np.float32)
-    decoded *= inverse[:, None]
-    return decoded, inverse
+    squared = np.einsum("nd,nd->n", decoded, decoded)
+    decoded /= np.sqrt(np.maximum(squared, 1e-24))[:, None]
+    return decoded, 1 / np.sqrt(np.maximum(squared + np.float32(decoder.softening), 1e-24))
 
 
 class HammingLists:
@@ -101,51 +89,11 @@ class HammingLists:
         self._index.is_trained = True
         self._lists, self._packed, self._starts = lists, packed, starts
 
-    def candidates(self, queries: np.ndarray, probed: np.ndarray, count: int) -> Iterator[np.ndarray]:
-        """Rows of the ``count`` nearest codes of each query, int64, in no order.
-
-        Args:
-            queries: Bits, uint8 (q, bytes).
-            probed: Lists, int64 (q, probes).
-            count: At most.
-        """
+    def candidates(self, queries: np.ndarray, probed: np.ndarray, count: int) -> list[np.ndarray]:
+        """Rows of at most ``count`` nearest codes of each query, int64, from its lists: ``queries`` uint8 (q, bytes), ``probed`` int64 (q, probes)."""
         distances, labels = np.empty((len(queries), count), np.int32), np.empty((len(queries), count), np.int64)
-        coarse = np.zeros(probed.shape, np.int32)
-        parameters: Any = faiss.SearchParametersIVF()
+        coarse, parameters = np.zeros(probed.shape, np.int32), faiss.SearchParametersIVF()
         parameters.nprobe = probed.shape[1]
-        self._index.search_preassigned_c(
-            len(queries),
-            faiss.swig_ptr(np.ascontiguousarray(queries)),
-            count,
-            faiss.swig_ptr(np.ascontiguousarray(probed)),
-            faiss.swig_ptr(coarse),
-            faiss.swig_ptr(distances),
-            faiss.swig_ptr(labels),
-            True,
-            parameters,
-        )
-        for row in labels:
-            pairs = row[row >= 0]
-            yield self._starts[pairs >> 32] + (pairs & 0xFFFFFFFF)
-
-
-def rows_in(starts: np.ndarray, lists: np.ndarray) -> np.ndarray:
-    """All rows of some lists, int64."""
-    return np.concatenate([np.arange(starts[one], starts[one + 1]) for one in lists]) if len(lists) else np.zeros(0, np.int64)
-
-
-def nearest_rows(packed: np.ndarray, rows: np.ndarray, query: np.ndarray, count: int) -> np.ndarray:
-    """The ``count`` rows of those given whose codes are nearest to the query's bits, int64."""
-    if len(rows) <= count:
-        return rows
-    found = faiss.knn_hamming(query[None], np.ascontiguousarray(packed[rows]), count)[1][0]
-    return rows[found]
-
-
-def heaviest_rows(codes: BinaryCodes, rows: np.ndarray | None, weights: np.ndarray, count: int) -> np.ndarray:
-    """The ``count`` rows of those given (None: of all) with the largest sums of weights over their ids, int64."""
-    values = sums(codes.ids, codes.indptr, rows, weights)
-    if len(values) > count:
-        best = np.argpartition(-values, count - 1)[:count]
-        return best if rows is None else rows[best]
-    return np.arange(len(codes)) if rows is None else rows
+        pointers = [faiss.swig_ptr(np.ascontiguousarray(array)) for array in (queries, probed, coarse, distances, labels)]
+        self._index.search_preassigned_c(len(queries), pointers[0], count, *pointers[1:], True, parameters)
+        return [self._starts[found >> 32] + (found & 0xFFFFFFFF) for found in (row[row >= 0] for row in labels)]

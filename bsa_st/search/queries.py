@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.codes.decoder import Decoder, as_decoder
-from bsa_st.codes.scoring import decode
+from bsa_st.codes.decoder import Decoder
+from bsa_st.codes.scoring import Scoring, decode
 from bsa_st.errors import BSAError
-from bsa_st.search.rescoring import Scoring
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-COUNTING = ("overlap", "cosine")
 
 
 def encode_documents(
@@ -28,18 +25,6 @@ def encode_documents(
 
     options = {"prompt_name": document_prompt(model), "batch_size": batch_size, "show_progress_bar": show_progress_bar}
     return encode(model, texts, **options)  # type: ignore[arg-type]
-
-
-def decoder_for(model: Any, saved: Decoder | None, hidden_dim: int, name: str) -> Decoder | None:
-    """The decoder of an index that is opened with a model; raises :class:`BSAError` if the index was built with another one."""
-    given = as_decoder(model, hidden_dim)
-    if saved is None or given is None:
-        return given if saved is None else saved
-    if saved.weight.shape != given.weight.shape or not all(
-        np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(saved, given, strict=True)
-    ):
-        raise BSAError(f"{name} was built with another model: their decoders differ")
-    return saved
 
 
 def prepared(
@@ -55,37 +40,32 @@ def prepared(
     Raises:
         BSAError: If the queries do not fit the index or the scoring.
     """
-    if scoring is not None and scoring not in get_args(Scoring):
+    coded = isinstance(queries, BinaryCodes)
+    scoring = scoring or ("cosine" if coded else "asymmetric")
+    if scoring not in get_args(Scoring):
         raise BSAError(f"scoring must be one of {', '.join(get_args(Scoring))}, got {scoring!r}")
-    if isinstance(queries, BinaryCodes):
-        scoring = scoring or "cosine"
-        if queries.hidden_dim != hidden_dim:
-            raise BSAError(f"the index has {hidden_dim} features, the queries {queries.hidden_dim}")
-        if scoring in COUNTING:
+    if decoder is None and scoring in ("asymmetric", "decoded"):
+        raise BSAError(f"{scoring} scores need a decoder: Index.build(codes, decoder=model)")
+    if coded and scoring == "asymmetric":
+        raise BSAError("asymmetric scores need dense queries; for codes use decoded, overlap or cosine")
+    if not coded:
+        queries = _dense(queries, model, prompt)
+        if decoder is not None and len(queries) and queries.shape[1] != decoder.weight.shape[1]:
+            raise BSAError(f"dense queries must have shape (n, {decoder.weight.shape[1]}), got {queries.shape}")
+        if scoring == "asymmetric":
             return scoring, queries
-        if scoring != "decoded":
-            raise BSAError(f"{scoring} scores need dense queries; for codes use decoded, overlap or cosine")
-        return scoring, decode(queries, *_needed(decoder, scoring)[:2])
-    scoring = scoring or "asymmetric"
-    dense = _dense(queries, model, prompt)
-    if scoring != "asymmetric":
         if model is None:
             raise BSAError(f"{scoring} scores need codes as queries, or the model that encodes them")
         from bsa_st.encoding.encode import encode_embeddings
         from bsa_st.head.layer import head_of
 
-        codes = encode_embeddings(head_of(model), dense, refine=scoring == "decoded")
-        return scoring, decode(codes, *_needed(decoder, scoring)[:2]) if scoring == "decoded" else codes
-    width = _needed(decoder, scoring).weight.shape[1]
-    if dense.shape[1] != width:
-        raise BSAError(f"dense queries must have shape (n, {width}), got {dense.shape}")
-    return scoring, dense
-
-
-def _needed(decoder: Decoder | None, scoring: str) -> Decoder:
-    if decoder is None:
-        raise BSAError(f"{scoring} scores need a decoder: Index.build(codes, decoder=model)")
-    return decoder
+        queries = encode_embeddings(head_of(model), queries, refine=scoring == "decoded")
+    if queries.hidden_dim != hidden_dim:
+        raise BSAError(f"the index has {hidden_dim} features, the queries {queries.hidden_dim}")
+    if scoring == "decoded":
+        assert decoder is not None
+        return scoring, decode(queries, decoder.weight, decoder.offset)
+    return scoring, queries
 
 
 def _dense(queries: Any, model: SentenceTransformer | None, prompt: str | None) -> np.ndarray:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
+import faiss
 import numpy as np
 
 from bsa_st.codes import BinaryCodes
 from bsa_st.codes.decoder import Decoder
-from bsa_st.search.lists import heaviest_rows, nearest_rows, rows_in
 from bsa_st.search.segment import Segment
-from bsa_st.search.sums import sums
-
-Scoring = Literal["asymmetric", "decoded", "overlap", "cosine"]
 
 DIVIDED = 4
-"""One candidate in so many, those with the largest sums of weights, has its length looked at; all where every document is a candidate."""
+"""Where lengths are not known, one candidate in so many, those with the largest sums of weights, is decoded for its length."""
+OFTEN = 0.25
+"""Share of documents that a filter lets through from which candidates are found first and filtered then."""
 FEW = 50_000
-"""Documents of a filter that are compared one and all."""
+"""Documents of a filter that are compared one and all, whatever their lists."""
 BLOCK = 1 << 14
-OVERSAMPLED = 4096
 BYTES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32)
 
 
@@ -31,35 +30,44 @@ class Ranking(NamedTuple):
     scores: np.ndarray
 
 
-class FloatQueries(NamedTuple):
-    """``weights`` w = V q, float32 (q, D), ``constants`` c . q, float32 (q,), and the nearest lists, int64 (q, probes), or None for all."""
-
-    weights: np.ndarray
-    constants: np.ndarray
-    probed: np.ndarray | None
+def best(ids: np.ndarray, scores: np.ndarray, top_k: int) -> Ranking:
+    """The first ``top_k`` by score, then by id."""
+    if len(scores) > 4 * top_k:  # ties at the last place stay in, so that the smaller id wins
+        kept = scores >= np.partition(scores, len(scores) - top_k)[len(scores) - top_k]
+        ids, scores = ids[kept], scores[kept]
+    order = np.lexsort((ids, -scores))[:top_k]
+    return Ranking(ids[order].astype(np.int64), scores[order].astype(np.float32))
 
 
 def float_rankings(
-    segment: Segment, queries: FloatQueries, decoder: Decoder, allowed: np.ndarray | None, top_k: int, candidates: int
+    segment: Segment,
+    dense: np.ndarray,
+    decoder: Decoder,
+    probed: np.ndarray | None,
+    allowed: np.ndarray | None,
+    top_k: int,
+    candidates: int,
 ) -> Iterator[Ranking]:
     """Best documents of a segment by ``q . x_hat / |x_hat|``.
 
     Args:
         segment: n documents.
-        queries: The queries.
+        dense: Queries, float32 (q, d).
         decoder: V and c.
+        probed: The lists of each query, int64 (q, probes); None for all.
         allowed: Which may be found, bool (n,); None for all.
         top_k: Documents at most.
         candidates: Documents of the first stage.
     """
-    found, documents = _candidates(segment, queries, allowed, candidates), len(segment) if allowed is None else allowed.sum()
-    for rows, weights, constant in zip(found, queries.weights, queries.constants, strict=True):
-        values = _products(segment.codes, rows, weights) + constant
-        keep = max(len(rows) // DIVIDED, 4 * top_k)
-        if keep < len(rows) < documents:
-            best = np.argpartition(-values, keep - 1)[:keep]
-            rows, values = rows[best], values[best]
-        yield ranked(segment.ids[rows], values * segment.inverse_of(rows, decoder), top_k)
+    weights, keep = dense @ decoder.weight.T, max(candidates // DIVIDED, 4 * top_k)
+    for rows, own, constant in zip(
+        _candidates(segment, weights, probed, allowed, candidates), weights, dense @ decoder.offset, strict=True
+    ):
+        sums = _sums(segment.codes, rows, own) + constant
+        if segment.centroids is None and len(rows) > keep:
+            heaviest = np.argpartition(-sums, keep - 1)[:keep]
+            rows, sums = rows[heaviest], sums[heaviest]
+        yield best(segment.ids[rows], sums * segment.inverse(rows, decoder), top_k)
 
 
 def code_rankings(
@@ -68,79 +76,85 @@ def code_rankings(
     """Best documents of a segment by shared features, every document counted; those that share none are not found."""
     sizes = segment.codes.counts if scoring == "cosine" else None
     for number in range(len(queries)):
-        query = queries[number]
-        shared = _shared(segment.codes, query)
+        shared = _shared(segment.codes, queries[number])
         rows = np.flatnonzero(shared > 0 if allowed is None else (shared > 0) & allowed)
         values = shared[rows].astype(np.float32)
         if sizes is not None:
-            values /= np.sqrt(np.float32(len(query.ids)) * sizes[rows].astype(np.float32))
-        if len(rows) > top_k:  # ties at the last place stay in, so that the smaller id wins
-            best = values >= np.partition(values, len(values) - top_k)[len(values) - top_k]
-            rows, values = rows[best], values[best]
-        yield ranked(segment.ids[rows], values, top_k)
+            values /= np.sqrt(queries.counts[number] * sizes[rows].astype(np.float32))
+        yield best(segment.ids[rows], values, top_k)
 
 
-def ranked(ids: np.ndarray, scores: np.ndarray, top_k: int) -> Ranking:
-    """The first ``top_k`` by score, then by id."""
-    order = np.lexsort((ids, -scores))[:top_k]
-    return Ranking(ids[order].astype(np.int64), scores[order].astype(np.float32))
+def _candidates(
+    segment: Segment, weights: np.ndarray, probed: np.ndarray | None, allowed: np.ndarray | None, count: int
+) -> Iterable[np.ndarray]:
+    """Rows of each query: of packed codes the nearest by Hamming distance, of others all that may be found."""
+    codes, count, bits = segment.codes, min(count, len(segment)), np.packbits(weights > 0, axis=1)
+    allowed_count = len(segment) if allowed is None else int(np.count_nonzero(allowed))
+    lists = np.arange(len(segment.starts) - 1)[None].repeat(len(bits), axis=0) if probed is None else probed
+
+    def inside(number: int) -> np.ndarray:
+        rows = np.concatenate([np.arange(*segment.starts[one : one + 2]) for one in lists[number]])
+        return _nearest(codes, rows if allowed is None else rows[allowed[rows]], bits[number : number + 1], count)[0]
+
+    if codes.is_packed and allowed_count > OFTEN * len(segment):
+        if allowed is None:
+            return segment.hamming.candidates(bits, lists, count)
+        wanted = min(len(segment), int(1.5 * count * len(segment) / allowed_count))
+        found = segment.hamming.candidates(bits, lists, wanted)
+        kept = [rows[allowed[rows]] for rows in found]
+        short = [
+            len(few) < count and len(rows) == wanted for few, rows in zip(kept, found, strict=True)
+        ]  # the filter's lie further away
+        return (inside(number) if short[number] else rows for number, rows in enumerate(kept))
+    if probed is not None and (allowed is None or allowed_count > FEW):
+        return map(inside, range(len(bits)))
+    return _nearest(codes, np.arange(len(segment)) if allowed is None else np.flatnonzero(allowed), bits, count)
 
 
-def _candidates(segment: Segment, queries: FloatQueries, allowed: np.ndarray | None, count: int) -> Iterator[np.ndarray]:
-    codes, probed, many = segment.codes, queries.probed, len(queries.weights)
-    if allowed is not None and np.count_nonzero(allowed) <= FEW:
-        rows = np.flatnonzero(allowed)
-        bits = np.packbits(queries.weights > 0, axis=1) if codes.is_packed else None
-        for number in range(many):
-            if bits is not None:
-                yield nearest_rows(codes.to_packed(), rows, bits[number], count)
-            else:
-                yield heaviest_rows(codes, rows, queries.weights[number], count)
-        return
+def _nearest(codes: BinaryCodes, rows: np.ndarray, bits: np.ndarray, count: int) -> Sequence[np.ndarray]:
+    if not codes.is_packed or len(rows) <= count:
+        return [rows] * len(bits)
+    return list(rows[faiss.knn_hamming(bits, np.ascontiguousarray(codes.to_packed()[rows]), count)[1]])
+
+
+def _sums(codes: BinaryCodes, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Sum of weights, float32 (D,), over the features of some codes: float32 (m,)."""
     if not codes.is_packed:
-        for number, weights in enumerate(queries.weights):
-            inside = None if probed is None else rows_in(segment.starts, probed[number])
-            if allowed is not None:
-                inside = np.flatnonzero(allowed) if inside is None else inside[allowed[inside]]
-            yield heaviest_rows(codes, inside, weights, count)
-        return
-    bits = np.packbits(queries.weights > 0, axis=1)
-    lists = np.arange(len(segment.starts) - 1)[None].repeat(many, axis=0) if probed is None else probed
-    if allowed is None:
-        yield from segment.hamming.candidates(bits, lists, min(count, len(segment)))
-        return
-    share = np.count_nonzero(allowed) / len(allowed)
-    wanted = min(len(segment), OVERSAMPLED, int(1.5 * count / share))
-    for number, rows in enumerate(segment.hamming.candidates(bits, lists, wanted)):
-        kept = rows[allowed[rows]]
-        if len(rows) == wanted and len(kept) < count:  # the filter's documents lie further away than most
-            rows = rows_in(segment.starts, lists[number])
-            kept = nearest_rows(codes.to_packed(), rows[allowed[rows]], bits[number], count)
-        yield kept
-
-
-def _products(codes: BinaryCodes, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    if not codes.is_packed:
-        return sums(codes.ids, codes.indptr, rows, weights)
+        out = np.empty(len(rows), np.float32)
+        _sums_of_ids()(codes.ids, codes.indptr, rows, weights, out)
+        return out
     # a lookup per byte: four times faster than unpacking a few hundred codes
     packed = codes.to_packed()[rows].astype(np.intp)
     width = packed.shape[1]
     padded = np.zeros(8 * width, np.float32)
     padded[: len(weights)] = weights
-    table = (padded.reshape(width, 8) @ BYTES.T).reshape(-1)
-    return table[packed + 256 * np.arange(width)].sum(axis=1)
+    packed += 256 * np.arange(width)
+    return (padded.reshape(width, 8) @ BYTES.T).reshape(-1).take(packed).sum(axis=1)
 
 
 def _shared(codes: BinaryCodes, query: BinaryCodes) -> np.ndarray:
-    """Number of features that each code shares with one query."""
+    """Number of features that each code shares with one query: (n,)."""
     if not codes.is_packed:
         weights = np.zeros(codes.hidden_dim, np.float32)
         weights[query.ids] = 1
-        return sums(codes.ids, codes.indptr, None, weights)
+        return _sums(codes, np.arange(len(codes)), weights)
     packed, bits = codes.to_packed(), query.to_packed()
     if packed.shape[1] % 8 == 0 and packed.ctypes.data % 8 == 0:
         packed, bits = packed.view(np.uint64), bits.copy().view(np.uint64)
-    shared = np.empty(len(packed), np.int32)
-    for start in range(0, len(packed), BLOCK):
-        np.bitwise_count(packed[start : start + BLOCK] & bits).sum(axis=1, dtype=np.int32, out=shared[start : start + BLOCK])
-    return shared
+    parts = (packed[start : start + BLOCK] & bits for start in range(0, len(packed), BLOCK))
+    return np.concatenate([np.bitwise_count(part).sum(axis=1, dtype=np.int32) for part in parts] or [np.zeros(0, np.int32)])
+
+
+@cache
+def _sums_of_ids() -> Callable[..., Any]:
+    from numba import njit
+
+    def kernel(ids: np.ndarray, indptr: np.ndarray, rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+        for i in range(len(rows)):
+            total = np.float32(0)
+            for place in range(indptr[rows[i]], indptr[rows[i] + 1]):
+                total += weights[ids[place]]
+            out[i] = total
+
+    compiled: Callable[..., Any] = njit(cache=True, nogil=True, fastmath=True)(kernel)
+    return compiled

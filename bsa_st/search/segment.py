@@ -1,8 +1,9 @@
-"""Documents that lie together: their codes, ids and texts, list after list. Never changed, only replaced."""
+"""The documents of an index: codes, ids and texts, list after list. Never changed, only replaced."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -11,7 +12,8 @@ import numpy as np
 from bsa_st.codes import BinaryCodes
 from bsa_st.codes.decoder import Decoder
 from bsa_st.codes.scoring import inverse_norms
-from bsa_st.search.ids import smallest
+from bsa_st.errors import BSAError
+from bsa_st.search.ids import rows_of, smallest
 from bsa_st.search.lists import HammingLists, assign_lists
 
 PACKED_UP_TO = 1024
@@ -26,7 +28,6 @@ class Texts(NamedTuple):
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Texts:
-        """Texts from strings."""
         encoded = [text.encode("utf-8", "replace") for text in texts]
         starts = np.concatenate([[0], np.cumsum([len(text) for text in encoded])]).astype(np.int64)
         return cls(np.frombuffer(b"".join(encoded), np.uint8), starts)
@@ -36,51 +37,22 @@ class Texts(NamedTuple):
         return [bytes(self.blob[self.starts[row] : self.starts[row + 1]]).decode("utf-8", "replace") for row in rows.tolist()]
 
 
-class Segment:
-    """Documents in the order of their lists.
+class Lengths(NamedTuple):
+    """``1 / |x_hat|`` to about 1e-5 in two bytes: its logarithm in steps, uint16 (m,); ``scale`` float64 (2,), the smallest one and the step."""
 
-    Args:
-        codes: n codes.
-        ids: Distinct, uint32 or int64 (n,).
-        starts: Where each list starts, int64 (lists + 1,); [0, n] without lists.
-        inverse: ``1 / |x_hat|``, float32 (n,), known since the documents were put into lists; None without lists.
-        live: Which are not deleted, bool (n,); None for all.
-        texts: Their texts, or None.
-    """
+    steps: np.ndarray
+    scale: np.ndarray
 
-    def __init__(
-        self,
-        codes: BinaryCodes,
-        ids: np.ndarray,
-        starts: np.ndarray,
-        inverse: np.ndarray | None = None,
-        live: np.ndarray | None = None,
-        texts: Texts | None = None,
-    ) -> None:
-        self.codes, self.ids, self.starts, self.inverse, self.live, self.texts = codes, ids, starts, inverse, live, texts
+    @classmethod
+    def of(cls, inverse: np.ndarray) -> Lengths:
+        logs = np.log(inverse.astype(np.float64))
+        low, high = (logs.min(), logs.max()) if len(logs) else (0.0, 0.0)
+        scale = np.array([low, max(high - low, 1e-12) / 65535])
+        return cls(np.round((logs - low) / scale[1]).astype(np.uint16), scale)
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def count(self) -> int:
-        """Documents that are not deleted."""
-        return len(self) if self.live is None else int(np.count_nonzero(self.live))
-
-    @cached_property
-    def hamming(self) -> HammingLists:
-        """The packed codes as faiss' lists."""
-        return HammingLists(self.codes.to_packed(), self.starts)
-
-    def inverse_of(self, rows: np.ndarray, decoder: Decoder) -> np.ndarray:
+    def take(self, rows: np.ndarray) -> np.ndarray:
         """``1 / |x_hat|`` of some documents, float32."""
-        return inverse_norms(self.codes[rows], *decoder) if self.inverse is None else self.inverse[rows]
-
-    def without(self, rows: np.ndarray) -> Segment:
-        """The same with some documents marked as deleted."""
-        live = np.ones(len(self), bool) if self.live is None else self.live.copy()
-        live[rows] = False
-        return Segment(self.codes, self.ids, self.starts, self.inverse, live, self.texts)
+        return np.exp(self.scale[0] + self.scale[1] * self.steps[rows]).astype(np.float32)
 
 
 def held(codes: BinaryCodes) -> BinaryCodes:
@@ -90,44 +62,148 @@ def held(codes: BinaryCodes) -> BinaryCodes:
     return BinaryCodes.from_packed(codes.to_packed(), codes.hidden_dim)
 
 
-def unsorted(codes: BinaryCodes, ids: np.ndarray, texts: Sequence[str] | None) -> Segment:
-    """A segment without lists."""
-    starts = np.array([0, len(ids)], np.int64)
-    return Segment(held(codes), smallest(ids), starts, texts=None if texts is None else Texts.of(texts))
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """n documents in the order of their lists.
+
+    Attributes:
+        codes: n codes.
+        ids: Distinct, uint32 or int64 (n,).
+        starts: Where each list starts, int64: [0, n] without centroids, else (lists + 2,): the last list holds what was added since.
+        centroids: Of the lists, float32 (lists, d); None without.
+        lengths: ``1 / |x_hat|`` of the documents in lists but the last.
+        live: Which are not deleted, bool (n,); None for all.
+        texts: Their texts, or None.
+    """
+
+    codes: BinaryCodes
+    ids: np.ndarray
+    starts: np.ndarray
+    centroids: np.ndarray | None = None
+    lengths: Lengths = Lengths.of(np.zeros(0))
+    live: np.ndarray | None = None
+    texts: Texts | None = None
+
+    @classmethod
+    def of(cls, codes: BinaryCodes, ids: np.ndarray, texts: Sequence[str] | None) -> Segment:
+        """Documents without lists."""
+        return cls(held(codes), smallest(ids), np.array([0, len(ids)]), texts=None if texts is None else Texts.of(texts))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Rows of documents that are not deleted, int64."""
+        return np.arange(len(self)) if self.live is None else np.flatnonzero(self.live)
+
+    @property
+    def recent(self) -> int:
+        """Documents that were added since the others were put into lists."""
+        return 0 if self.centroids is None else int(self.starts[-1] - self.starts[-2])
+
+    @cached_property
+    def hamming(self) -> HammingLists:
+        """The packed codes as faiss' lists."""
+        return HammingLists(self.codes.to_packed(), self.starts)
+
+    def find(self, ids: np.ndarray) -> np.ndarray:
+        """Row of each id, int64; -1 where it is not there."""
+        if self.live is None:
+            return rows_of(self.ids, ids)
+        rows = rows_of(
+            self.ids[self.live], ids
+        )  # an id can be there twice: of a document that was replaced, and of the new one
+        return np.where(rows >= 0, self.rows[rows] if len(self.rows) else -1, -1)
+
+    def rows_of(self, ids: np.ndarray) -> np.ndarray:
+        """Row of each id, int64; raises :class:`BSAError` where one is not there."""
+        rows = self.find(ids)
+        if (rows < 0).any():
+            raise BSAError(f"id {ids[rows < 0][0]} is not in the index")
+        return rows
+
+    def inverse(self, rows: np.ndarray, decoder: Decoder) -> np.ndarray:
+        """``1 / |x_hat|`` of some documents, float32."""
+        known = rows < len(self.lengths.steps)
+        if known.all():
+            return self.lengths.take(rows)
+        out = np.empty(len(rows), np.float32)
+        out[known] = self.lengths.take(rows[known])
+        out[~known] = inverse_norms(self.codes[rows[~known]], *decoder)
+        return out
+
+    def with_added(self, new: Segment) -> Segment:
+        """These documents and new ones, which come last."""
+        texts = None
+        if self.texts is not None or new.texts is not None:
+            old, own = (one.texts or Texts.of([""] * len(one)) for one in (self, new))
+            texts = Texts(np.concatenate([old.blob, own.blob]), np.concatenate([old.starts, own.starts[1:] + old.starts[-1]]))
+        return replace(
+            self,
+            codes=BinaryCodes.concatenate([self.codes, new.codes]),
+            ids=smallest(np.concatenate([self.ids.astype(np.int64), new.ids])),
+            starts=np.append(self.starts[:-1], len(self) + len(new)),
+            live=None if self.live is None else np.append(self.live, np.ones(len(new), bool)),
+            texts=texts,
+        )
+
+    def without(self, rows: np.ndarray) -> Segment:
+        """The same with some documents marked as deleted."""
+        live = np.ones(len(self), bool) if self.live is None else self.live.copy()
+        live[rows] = False
+        return replace(self, live=live)
+
+    def arranged(self, centroids: np.ndarray | None, decoder: Decoder | None) -> Segment:
+        """The documents that are not deleted, in the lists of these centroids."""
+        rows, lengths, starts = self.rows, self.lengths, np.array([0, 0])
+        if centroids is not None and decoder is not None:
+            first = 0 if centroids is not self.centroids else int(self.starts[-2])  # the first that has no list yet
+            lists, inverse = assign_lists(self.codes[np.arange(first, len(self))], decoder, centroids)
+            lists = np.concatenate([np.repeat(np.arange(len(centroids)), np.diff(self.starts[:-1])), lists]) if first else lists
+            inverse = np.concatenate([self.lengths.take(np.arange(first)), inverse])
+            rows = rows[np.argsort(lists[rows], kind="stable")]
+            starts, lengths = np.searchsorted(lists[rows], np.arange(len(centroids) + 2)), Lengths.of(inverse[rows])
+        starts[-1] = len(rows)
+        texts = None if self.texts is None else Texts.of(self.texts.take(rows))
+        return Segment(self.codes[rows], smallest(self.ids[rows]), starts.astype(np.int64), centroids, lengths, texts=texts)
+
+    # -- as arrays --------------------------------------------------------------------------------------------------
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """All arrays by name."""
+        arrays = {"ids": self.ids, "starts": self.starts, "lengths": self.lengths.steps, "length_scale": self.lengths.scale}
+        if self.codes.is_packed:
+            arrays |= {"packed": self.codes.to_packed()}
+        else:
+            arrays |= {"features": self.codes.ids, "feature_starts": self.codes.indptr}
+        if self.live is not None:
+            arrays["live"] = self.live
+        if self.centroids is not None:
+            arrays["centroids"] = self.centroids
+        if self.texts is not None:
+            arrays |= {"texts": self.texts.blob, "text_starts": self.texts.starts}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], hidden_dim: int) -> Segment:
+        """Inverse of :meth:`to_arrays`; raises KeyError or ValueError where arrays are missing or do not fit together."""
+        if "packed" in arrays:
+            codes = BinaryCodes.from_packed(arrays["packed"], hidden_dim)
+        else:
+            codes = BinaryCodes(arrays["features"], arrays["feature_starts"], hidden_dim)
+        centroids, lengths = arrays.get("centroids"), Lengths(arrays["lengths"], arrays["length_scale"])
+        texts = Texts(arrays["texts"], arrays["text_starts"]) if "texts" in arrays else None
+        ids, starts, lists = arrays["ids"], arrays["starts"], 0 if centroids is None else len(centroids) + 1
+        fits = ids.shape == (len(codes),) and starts.shape == (max(lists, 1) + 1,) and _rises(starts, len(codes))
+        fits = fits and lengths.steps.shape == (0 if centroids is None else starts[-2],) and lengths.scale.shape == (2,)
+        if texts is not None:
+            fits = fits and texts.starts.shape == (len(codes) + 1,) and _rises(texts.starts, texts.blob.size)
+        if not fits or any(array.dtype.kind not in kinds for array, kinds in ((ids, "iu"), (lengths.steps, "u"))):
+            raise ValueError
+        return cls(codes, ids, starts, centroids, lengths, texts=texts)
 
 
-def merged(segments: Sequence[Segment], centroids: np.ndarray | None, decoder: Decoder | None) -> Segment:
-    """One segment of the documents of several that are not deleted, in lists where there are centroids."""
-    rows = [np.arange(len(one)) if one.live is None else np.flatnonzero(one.live) for one in segments]
-    if len(segments) == 1 and segments[0].live is None and centroids is None and len(segments[0].starts) == 2:
-        return segments[0]
-    whole = [one.live is None for one in segments]
-    parts = [one.codes if all_ else one.codes[row] for one, row, all_ in zip(segments, rows, whole, strict=True)]
-    codes = parts[0] if len(parts) == 1 else BinaryCodes.concatenate(parts)
-    ids = smallest(np.concatenate([one.ids[row].astype(np.int64) for one, row in zip(segments, rows, strict=True)]))
-    order, inverse = None, None
-    starts = np.array([0, len(ids)], np.int64)
-    if centroids is not None:
-        assert decoder is not None
-        known = [_list_of(one, len(centroids), decoder, centroids) for one in segments]
-        lists = np.concatenate([numbers[row] for (numbers, _), row in zip(known, rows, strict=True)])
-        inverse = np.concatenate([values[row] for (_, values), row in zip(known, rows, strict=True)])
-        order = np.argsort(lists, kind="stable")
-        starts = np.searchsorted(lists[order], np.arange(len(centroids) + 1)).astype(np.int64)
-        codes, ids, inverse = codes[order], ids[order], inverse[order]
-    texts = None
-    if any(one.texts is not None for one in segments):
-        strings = [
-            text
-            for one, row in zip(segments, rows, strict=True)
-            for text in (one.texts.take(row) if one.texts is not None else [""] * len(row))
-        ]
-        texts = Texts.of(strings if order is None else [strings[place] for place in order.tolist()])
-    return Segment(held(codes), ids, starts, inverse, texts=texts)
-
-
-def _list_of(segment: Segment, count: int, decoder: Decoder, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The list of each document and its ``1 / |x_hat|``."""
-    if segment.inverse is not None and len(segment.starts) == count + 1:
-        return np.repeat(np.arange(count), np.diff(segment.starts)), segment.inverse
-    return assign_lists(segment.codes, decoder, centroids)
+def _rises(starts: np.ndarray, last: int) -> bool:
+    """Whether these are int64, from 0 to the last, never falling."""
+    return bool(starts.dtype == np.int64 and starts[0] == 0 and starts[-1] == last and (np.diff(starts) >= 0).all())

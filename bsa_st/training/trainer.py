@@ -31,6 +31,7 @@ from bsa_st.head.objectives import make_objective
 from bsa_st.head.objectives.base import Objective, ObjectiveLoss
 from bsa_st.head.objectives.binarise import binarise
 from bsa_st.head.settings import DistillSettings
+from bsa_st.head.unrolled import MAX_DIM
 from bsa_st.inputs.distributed import PATIENCE, is_first, join, share
 from bsa_st.inputs.precision import has_fast_bfloat16
 from bsa_st.inputs.row_shards import Embeddings
@@ -41,6 +42,7 @@ from bsa_st.training.hardware import hardware_name
 from bsa_st.training.monitor import HeadEvaluator, code_statistics
 from bsa_st.training.refit import refit
 from bsa_st.training.statistics import FOUND_DOCUMENTS, FOUND_QUERIES, choose_softening
+from bsa_st.training.symmetric import fit_symmetric
 from bsa_st.training.unroll import fit_unrolled
 
 INITIAL_SAMPLE = 8192
@@ -153,6 +155,8 @@ def _finish(
         if settings.refit_rounds
         else None
     )
+    if settings.refit_rounds and settings.hidden_dim <= MAX_DIM:
+        head.symmetric = fit_symmetric(head, sample, settings.seed)
     figures = code_statistics(head, held_out)
     rates = code_statistics(head, sample)
     figures.update({name: rates[name] for name in ("never_fired", "highest_rate")})

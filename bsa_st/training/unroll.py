@@ -46,7 +46,7 @@ GROWTH, DECAY, LEAST_SIZE = 1.3, 0.94, 0.15
 def fit_unrolled(
     head: BinarySparsityAlignment, rows: np.ndarray, queries: np.ndarray, trials: int, seed: int = 0
 ) -> tuple[UnrolledEncoder, float] | None:
-    """The unrolled encoder of a fitted head; sparse heads get the threshold at which ``k`` features per text are active on average.
+    """The unrolled encoder of a fitted head, with a decoder of its own; sparse heads get the threshold at which ``k`` features per text are active on average.
 
     Args:
         head: The layer; its decoder is used.
@@ -58,6 +58,24 @@ def fit_unrolled(
     Returns:
         The encoder and its found@10 of those neighbours; ``None`` where the code is too wide for two steps.
     """
+    found = fit_schedule(head, rows, trials, seed)
+    if found is None:
+        return None
+    steps, schedule = found
+    layers = unroll(steps, schedule)
+    x = torch.from_numpy(np.array(rows[:FITTED_ROWS], dtype=np.float32)).to(head.weight.device)
+    codes = run_layers(layers, x).float()
+    decoder = _solve(codes, x, head, steps.constant)
+    asked = torch.from_numpy(np.array(queries, dtype=np.float32)).to(x.device)
+    softening, share = best_softening(asked, x, codes @ decoder)
+    return UnrolledEncoder(layers, decoder.cpu(), softening), share
+
+
+@torch.no_grad()
+def fit_schedule(
+    head: BinarySparsityAlignment, rows: np.ndarray, trials: int, seed: int = 0
+) -> tuple[Steps, StepSchedule] | None:
+    """The search of :func:`fit_unrolled` alone: the steps of the head's decoder, and their schedule."""
     count = steps_that_fit(head.input_dim, head.hidden_dim)
     if not count:
         return None
@@ -76,13 +94,7 @@ def fit_unrolled(
             best, schedule, numbers, size = value, tried, numbers + change, min(2.0, size * GROWTH)
         else:
             size = max(LEAST_SIZE, size * DECAY)
-    layers = unroll(steps, schedule)
-    x = torch.from_numpy(np.array(rows[:FITTED_ROWS], dtype=np.float32)).to(head.weight.device)
-    codes = run_layers(layers, x).float()
-    decoder = _solve(codes, x, head, steps.constant)
-    asked = torch.from_numpy(np.array(queries, dtype=np.float32)).to(x.device)
-    softening, found = best_softening(asked, x, codes @ decoder)
-    return UnrolledEncoder(layers, decoder.cpu(), softening), found
+    return steps, schedule
 
 
 def _least_informative(head: BinarySparsityAlignment, x: Tensor) -> int:

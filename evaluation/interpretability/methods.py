@@ -20,7 +20,7 @@ from bsa_st.concepts.dictionary import NamedDictionary
 from bsa_st.encoding.encode import encode_embeddings
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.training import train_head
-from evaluation.paper.methods.sparse import CSR
+from evaluation.interpretability.csr import CSR
 
 logger = logging.getLogger("evaluation.interpretability")
 
@@ -81,7 +81,7 @@ def csr(settings: DistillSettings, train: Texts, test: Texts) -> Features:
     logger.info("training CSR")
     method = CSR(settings)
     method.fit(train.embeddings)
-    return _labelled(method.encode(train.embeddings).to_scipy(), method.encode(test.embeddings).to_scipy(), train)
+    return _labelled(method.encode(train.embeddings), method.encode(test.embeddings), train)
 
 
 def topics(kind: str, train: Texts, test: Texts) -> Features:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from bsa_st.training.statistics import FOUND_DOCUMENTS, FOUND_QUERIES, best_softening
+from evaluation.embeddings import unit_rows
 
 ESTIMATES = ("softened", "cosine", "dot", "centred", "sphere")
 """How ``q . x`` is estimated from the decoded ``x_hat`` (the training mean ``m`` added back):
@@ -126,9 +127,3 @@ def estimated(decoded: np.ndarray, mean: np.ndarray, estimate: str) -> np.ndarra
     squared, along = np.einsum("nd,nd->n", rest, rest), rest @ mean
     root = np.sqrt(np.maximum(along**2 + squared * (1 - mean @ mean), 0))
     return mean + rest * ((root - along) / np.maximum(squared, TINY))[:, None]
-
-
-def unit_rows(rows: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1, float32 (n, d); a zero row stays zero."""
-    rows = np.asarray(rows, dtype=np.float32)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)

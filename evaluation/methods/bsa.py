@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bsa_st import BinaryCodes, DistillSettings, encode_embeddings
+from bsa_st import BinaryCodes, BinarySparsityAlignment, DistillSettings, encode_embeddings
 from bsa_st.codes.binary_codes import log2_binomial
 from bsa_st.training import train_head
 from evaluation.methods.base import Method
@@ -34,9 +34,13 @@ class Head(Method):
         return self.distill_settings().to_dict()
 
     def learn(self, training: np.ndarray) -> None:
-        self.head = train_head(training, self.distill_settings(), show_progress_bar=False)
-        self.decoder = self.head.decoder_weight.detach().cpu().numpy()
-        self.offset = self.head.decoder_bias.detach().cpu().numpy()
+        self.use(train_head(training, self.distill_settings(), show_progress_bar=False))
+
+    def use(self, head: BinarySparsityAlignment) -> None:
+        """Take a trained head."""
+        self.head = head
+        self.decoder = head.decoder_weight.detach().cpu().numpy()
+        self.offset = head.decoder_bias.detach().cpu().numpy()
 
     def choose_softening(self, training: np.ndarray) -> float:
         return float(self.head.length_softening)

@@ -1,7 +1,9 @@
-"""``python -m evaluation.search``: memory, milliseconds and found@10 of our index and others, each in a process of its own, on one thread.
+"""``python -m evaluation.search``: memory, milliseconds and found@10 of our index and others, each built in a process of its own, and opened and
+asked in another, on one thread.
 
-Times are CPU times, which on one thread are the times that pass on an idle machine; the smallest of three rounds. Memory is what the process has
-resident after building or opening and answering, less what it had before.
+Times are CPU times, which on one thread are the times that pass on an idle machine; the smallest of ten rounds. Memory is what the process has
+resident after opening and answering, less what it had before. Whoever is stopped goes on with the cell after the last: built indexes and measured
+rows are kept.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ import json
 import logging
 import mmap
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import faiss
 import numpy as np
 import typer
 
@@ -34,8 +38,8 @@ from evaluation.search.report import write_report
 
 LOG = logging.getLogger("evaluation.search")
 RESULTS = HERE / "search.json"
-ROUNDS = 3
-SECONDS = 1.0
+ROUNDS = 10
+SECONDS = 0.5
 BATCH = 64
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -52,73 +56,84 @@ def bench(
     contenders: Annotated[str, typer.Option(help="Separated by semicolons, or all.")] = "all",
     work: Work = Path("build/search"),
     output: Annotated[Path, typer.Option(help="Results.")] = RESULTS,
-    report_only: Annotated[bool, typer.Option("--report-only", help="Only write SEARCH.md.")] = False,
+    only: Annotated[str, typer.Option(help="build, measure or report: no more than that.")] = "",
+    again: Annotated[bool, typer.Option("--again", help="Measure once more what has been measured.")] = False,
 ) -> None:
-    """Measure every contender on every set; write search.json and SEARCH.md. Rows that are there already are replaced one by one."""
+    """Build and measure every contender on every set that is not measured yet; write search.json and SEARCH.md."""
     names = list(CONTENDERS) if contenders == "all" else [name.strip() for name in contenders.split(";")]
     if unknown := set(names) - CONTENDERS.keys():
         raise BSAError(f"contenders are {'; '.join(CONTENDERS)}, not {unknown.pop()}")
+    if only not in ("", "build", "measure", "report"):
+        raise BSAError(f"only must be build, measure or report, got {only!r}")
     rows: list[dict[str, Any]] = json.loads(output.read_text())["rows"] if output.is_file() else []
-    for count in [] if report_only else [int(size) for size in documents.split(",")]:
-        load(texts, head, count, work)
-        for name in names:
-            if CONTENDERS[name].most < count:
-                continue
-            LOG.info("%s, %d documents", name, count)
-            command = [
-                sys.executable,
-                "-m",
-                "evaluation.search",
-                "one",
-                str(texts),
-                str(head),
-                str(count),
-                name,
-                "--work",
-                str(work),
-            ]
-            single = {
-                variable: "1"
-                for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
-            }
-            done = subprocess.run(command, env={**os.environ, **single}, capture_output=True, text=True, check=False)
-            if done.returncode:
-                LOG.warning("%s failed: %s", name, done.stderr.strip().splitlines()[-1:])
-                continue
-            measured = json.loads(done.stdout.splitlines()[-1])
-            rows = [row for row in rows if (row["contender"], row["documents"]) != (name, count)] + measured
-            with atomic_file(output) as file:
-                file.write((json.dumps({"rows": rows}, indent=1) + "\n").encode())
+    cells = [(name, int(size)) for size in documents.split(",") for name in names if int(size) <= CONTENDERS[name].most]
+    for name, count in [] if only == "report" else cells:
+        arguments = [str(texts), str(head), str(count), name, "--work", str(work)]
+        if only != "measure" and not _index_file(work, name, count).with_suffix(".json").is_file():
+            LOG.info("building %s, %d documents", name, count)
+            _run("build", arguments)
+        measured = any((row["contender"], row["documents"]) == (name, count) for row in rows)
+        if only != "build" and (again or not measured) and _index_file(work, name, count).with_suffix(".json").is_file():
+            LOG.info("measuring %s, %d documents", name, count)
+            if fresh := _run("measure", arguments):
+                rows = [row for row in rows if (row["contender"], row["documents"]) != (name, count)] + json.loads(fresh)
+                with atomic_file(output) as file:
+                    file.write((json.dumps({"rows": rows}, indent=1) + "\n").encode())
     typer.echo(f"Report in {write_report(output)}")
 
 
 @app.command(hidden=True)
-def one(texts: Path, head: Path, count: int, name: str, work: Work = Path("build/search")) -> None:
-    """Measure one contender in this process; prints its rows as JSON."""
-    data = load(texts, head, count, work)
+def build(texts: Path, head: Path, count: int, name: str, work: Work = Path("build/search")) -> None:
+    """Build one contender in this process, and write it and how long that took."""
+    data, path = load(texts, head, count, work), _index_file(work, name, count)
+    path.parent.mkdir(exist_ok=True)
+    started = time.process_time()
+    CONTENDERS[name].build(data, path)
+    with atomic_file(path.with_suffix(".json")) as file:
+        file.write(json.dumps({"build_seconds": round(time.process_time() - started, 2)}).encode())
+
+
+@app.command(hidden=True)
+def measure(texts: Path, head: Path, count: int, name: str, work: Work = Path("build/search")) -> None:
+    """Open and measure one contender in this process; prints its rows as JSON."""
+    data, path = load(texts, head, count, work), _index_file(work, name, count)
+    faiss.omp_set_num_threads(1)
     gc.collect()
-    before, started = _resident(), sum(os.times()[:4])
-    searches = CONTENDERS[name].build(data)
-    seconds = sum(os.times()[:4]) - started  # that of processes that have ended, too
-    data.codes.base.madvise(mmap.MADV_DONTNEED)  # type: ignore[union-attr]  # what was read to build from is no part of the index
-    rows = []
+    before, started = _resident(), time.perf_counter()
+    searches = CONTENDERS[name].open(data, path)
+    shared = {
+        "contender": name,
+        "documents": count,
+        "open_seconds": round(time.perf_counter() - started, 2),
+        **json.loads(path.with_suffix(".json").read_text()),
+    }
+    rows: list[dict[str, Any]] = []
     for setting, search in searches.items():
         found = np.concatenate([search(data.queries[start : start + BATCH]) for start in range(0, len(data.queries), BATCH)])
         share = np.mean([len(set(a) & set(b)) for a, b in zip(found.tolist(), data.nearest.tolist(), strict=True)]) / 10
-        rows.append(
-            {
-                "contender": name,
-                "setting": setting,
-                "documents": count,
-                "found": round(float(share), 4),
-                "single_ms": round(_milliseconds(search, data, 1), 3),
-                "batch_ms": round(_milliseconds(search, data, BATCH), 3),
-                "build_seconds": round(seconds, 2),
-            }
-        )
+        single, batch = _milliseconds(search, data, 1), _milliseconds(search, data, BATCH)
+        times = {"single_ms": round(single, 3), "batch_ms": round(batch, 3)}
+        rows.append({**shared, "setting": setting, "found": round(float(share), 4), **times})
+    data.codes.base.madvise(mmap.MADV_DONTNEED)  # type: ignore[union-attr]  # what was read to build from is no part of the index
     gc.collect()
     resident = round((_resident() - before) / count, 1)
     typer.echo(json.dumps([{**row, "bytes": resident} for row in rows]))
+
+
+def _run(command: str, arguments: list[str]) -> str | None:
+    """The last line that a command of this module prints in a process of its own with one thread; None where it fails."""
+    variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS")
+    environment = {**os.environ, **dict.fromkeys(variables, "1")}
+    started = [sys.executable, "-m", "evaluation.search", command, *arguments]
+    done = subprocess.run(started, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        LOG.warning("%s failed: %s", command, done.stderr.strip().splitlines()[-1:])
+        return None
+    return (done.stdout.splitlines() or [""])[-1]
+
+
+def _index_file(work: Path, name: str, count: int) -> Path:
+    return work / "built" / f"{re.sub(r'[^a-zA-Z0-9]+', '-', name)}-{count}.index"
 
 
 def load(texts: Path, head: Path, count: int, work: Path) -> Data:

@@ -1,11 +1,8 @@
-"""What is compared: ways to build an index of the documents and to ask it. Each is built in a process of its own."""
+"""What is compared: ways to build an index of the documents, to open it and to ask it. Each is built and opened in processes of its own."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,18 +10,21 @@ import faiss
 import numpy as np
 
 from bsa_st import BinaryCodes, Index
-from evaluation.search.data import Data, Head
+from evaluation.search.data import Data
 
 Search = Callable[[np.ndarray], np.ndarray]
 """From queries, float32 (q, d), to the ten documents found for each, int64 (q, 10)."""
 TRAINING = 131_072
 BEST = 10
+PROBES = (8, 16, 32, 64, 128)
 
 
 class Contender(NamedTuple):
-    """``build`` gives, for each setting's name, how to search; ``most`` is the largest set that it is built for."""
+    """``build`` writes an index of the documents to a file; ``open`` gives, for each setting's name, how to search it; ``most`` is the largest set
+    that it is built for."""
 
-    build: Callable[[Data], dict[str, Search]]
+    build: Callable[[Data, Path], None]
+    open: Callable[[Data, Path], dict[str, Search]]
     most: int
 
 
@@ -33,136 +33,155 @@ def lists_for(count: int) -> int:
     return 1 << max(1, round(float(np.log2(2 * np.sqrt(count)))))
 
 
-def _ours(lists: int | None, settings: list[tuple[int, int]]) -> Callable[[Data], dict[str, Search]]:
-    def build(data: Data) -> dict[str, Search]:
-        path = data.folder / f"{'lists' if lists is None else 'flat'}-{data.size}.index"
+def _ours(lists: int | None, settings: list[tuple[int, int]], most: int) -> Contender:
+    def build(data: Data, path: Path) -> None:
         count = lists_for(data.size) if lists is None else lists
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:  # its memory goes with it
-            pool.submit(_write_index, data.folder / f"codes-{data.size}.npy", data.head, count, path).result()
+        Index.build(BinaryCodes.from_packed(data.codes), decoder=tuple(data.head), lists=count).save(path)
+
+    def search(index: Index, probes: int, candidates: int) -> Search:
+        def ask(queries: np.ndarray) -> np.ndarray:
+            return np.stack([one.ids for one in index.search(queries, BEST, probes=probes, candidates=candidates)])
+
+        return ask
+
+    def opened(data: Data, path: Path) -> dict[str, Search]:
         index = Index.open(path)
+        return {
+            f"{candidates} candidates" if lists == 0 else f"{probes} probes, {candidates} candidates": search(
+                index, probes, candidates
+            )
+            for probes, candidates in settings
+        }
 
-        def search(probes: int, candidates: int) -> Search:
-            def ask(queries: np.ndarray) -> np.ndarray:
-                return np.stack([one.ids for one in index.search(queries, BEST, probes=probes, candidates=candidates)])
-
-            return ask
-
-        return {f"{probes} probes, {candidates} candidates": search(probes, candidates) for probes, candidates in settings}
-
-    return build
+    return Contender(build, opened, most)
 
 
-def _write_index(codes: Path, head: Head, lists: int, path: Path) -> None:
-    Index.build(BinaryCodes.from_packed(np.load(codes, mmap_mode="r")), decoder=tuple(head), lists=lists).save(path)
-
-
-def _fast_scan(data: Data) -> dict[str, Search]:
+def _additive_fast_scan(most: int) -> Contender:
     """faiss' additive fast scan over our bits: no lengths, no second stage."""
-    weight, bits = data.head.weight, len(data.head.weight)
-    entries = np.unpackbits(np.arange(16, dtype=np.uint8)[:, None], axis=1, bitorder="little")[:, :4].astype(np.float32)
-    codebooks = np.stack([entries @ weight[4 * number : 4 * number + 4] for number in range(bits // 4)])
-    plain: Any = faiss.IndexResidualQuantizer(weight.shape[1], bits // 4, 4, faiss.METRIC_INNER_PRODUCT)
-    faiss.copy_array_to_vector(codebooks.ravel(), plain.rq.codebooks)
-    plain.rq.is_trained = plain.is_trained = True
-    plain.rq.search_type = faiss.AdditiveQuantizer.ST_LUT_nonorm
-    reversed_bits = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1), axis=1, bitorder="little")[:, 0]
-    faiss.copy_array_to_vector(reversed_bits[data.codes].ravel(), plain.codes)
-    plain.ntotal = data.size
-    scanner: Any = faiss.IndexAdditiveQuantizerFastScan
-    index = scanner(plain)
-    index.kept = plain  # it owns the codebooks
-    return {"": lambda queries: index.search(queries, BEST)[1]}
+
+    def opened(data: Data, path: Path) -> dict[str, Search]:
+        weight, bits = data.head.weight, len(data.head.weight)
+        entries = np.unpackbits(np.arange(16, dtype=np.uint8)[:, None], axis=1, bitorder="little")[:, :4].astype(np.float32)
+        codebooks = np.stack([entries @ weight[4 * number : 4 * number + 4] for number in range(bits // 4)])
+        plain: Any = faiss.IndexResidualQuantizer(weight.shape[1], bits // 4, 4, faiss.METRIC_INNER_PRODUCT)
+        faiss.copy_array_to_vector(codebooks.ravel(), plain.rq.codebooks)
+        plain.rq.is_trained = plain.is_trained = True
+        plain.rq.search_type = faiss.AdditiveQuantizer.ST_LUT_nonorm
+        swapped = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1), axis=1, bitorder="little")[:, 0]
+        faiss.copy_array_to_vector(swapped[data.codes].ravel(), plain.codes)
+        plain.ntotal = data.size
+        scanner: Any = faiss.IndexAdditiveQuantizerFastScan
+        index = scanner(plain)
+        plain.reset()
+
+        def ask(queries: np.ndarray, owner: Any = plain) -> np.ndarray:  # the codebooks are those of the plain index
+            return np.asarray(index.search(queries, BEST)[1])
+
+        return {"": ask}
+
+    return Contender(lambda data, path: path.touch(), opened, most)
 
 
-def _factory(name: str, probes: tuple[int, ...] = ()) -> Callable[[Data], dict[str, Search]]:
-    def build(data: Data) -> dict[str, Search]:
+def _factory(name: str, most: int, probes: tuple[int, ...] = ()) -> Contender:
+    def build(data: Data, path: Path) -> None:
         index: Any = faiss.index_factory(
             data.real.shape[1], name.format(lists=lists_for(data.size)), faiss.METRIC_INNER_PRODUCT
         )
-        index.train(_first(data, TRAINING))
+        index.train(data.first(TRAINING))
         for rows in data.chunks():
             index.add(np.ascontiguousarray(rows))
+        faiss.write_index(index, str(path))
 
-        def search(count: int) -> Search:
+    def opened(data: Data, path: Path) -> dict[str, Search]:
+        index: Any = faiss.read_index(str(path))
+
+        def search(count: int | None) -> Search:
             def ask(queries: np.ndarray) -> np.ndarray:
-                index.nprobe = count
+                if count is not None:
+                    index.nprobe = count
                 return np.asarray(index.search(queries, BEST)[1])
 
             return ask
 
-        return {f"{count} probes": search(count) for count in probes} or {"": lambda queries: index.search(queries, BEST)[1]}
+        return {f"{count} probes": search(count) for count in probes} or {"": search(None)}
 
-    return build
+    return Contender(build, opened, most)
 
 
-def _signs(data: Data) -> dict[str, Search]:
+def _signs(most: int) -> Contender:
     """The floats' signs, centred, by Hamming distance."""
-    centre = data.real.mean(axis=0)
-    index = faiss.IndexBinaryFlat(data.real.shape[1])
-    for rows in data.chunks():
-        index.add(np.packbits(rows > centre, axis=1))
-    return {"": lambda queries: np.asarray(index.search(np.packbits(queries > centre, axis=1), BEST)[1])}
+
+    def build(data: Data, path: Path) -> None:
+        index = faiss.IndexBinaryFlat(data.real.shape[1])
+        for rows in data.chunks():
+            index.add(np.packbits(rows > data.real.mean(axis=0), axis=1))
+        faiss.write_index_binary(index, str(path))
+
+    def opened(data: Data, path: Path) -> dict[str, Search]:
+        index, centre = faiss.read_index_binary(str(path)), data.real.mean(axis=0)
+        return {"": lambda queries: np.asarray(index.search(np.packbits(queries > centre, axis=1), BEST)[1])}
+
+    return Contender(build, opened, most)
 
 
-def _usearch(dtype: str) -> Callable[[Data], dict[str, Search]]:
-    def build(data: Data) -> dict[str, Search]:
-        from usearch.index import Index
+def _usearch(dtype: str, most: int) -> Contender:
+    def made(rows: np.ndarray) -> np.ndarray:
+        return np.packbits(rows > 0, axis=1) if dtype == "b1" else rows
 
-        width = data.real.shape[1]
-        index = Index(ndim=width, metric="hamming" if dtype == "b1" else "ip", dtype=dtype)
-        made = (lambda rows: np.packbits(rows > 0, axis=1)) if dtype == "b1" else (lambda rows: rows)
-        start = 0
+    def empty(data: Data) -> Any:
+        from usearch.index import Index as UsearchIndex
+
+        return UsearchIndex(ndim=data.real.shape[1], metric="hamming" if dtype == "b1" else "ip", dtype=dtype)
+
+    def build(data: Data, path: Path) -> None:
+        index, start = empty(data), 0
         for rows in data.chunks():
             index.add(np.arange(start, start + len(rows)), made(rows), threads=1)
             start += len(rows)
+        index.save(str(path))
+
+    def opened(data: Data, path: Path) -> dict[str, Search]:
+        index = empty(data)
+        index.load(str(path))
         return {"": lambda queries: np.asarray(index.search(made(queries), BEST, threads=1).keys).reshape(len(queries), -1)}
 
-    return build
+    return Contender(build, opened, most)
 
 
-def _turbovec(bits: int) -> Callable[[Data], dict[str, Search]]:
-    def build(data: Data) -> dict[str, Search]:
-        os.environ["RAYON_NUM_THREADS"] = "1"
+def _turbovec(bits: int, most: int) -> Contender:
+    def build(data: Data, path: Path) -> None:
         from turbovec import TurboQuantIndex
 
         index = TurboQuantIndex(dim=data.real.shape[1], bit_width=bits)
         for rows in data.chunks():
             index.add(np.ascontiguousarray(rows))
+        index.write(str(path))
+
+    def opened(data: Data, path: Path) -> dict[str, Search]:
+        from turbovec import TurboQuantIndex
+
+        index = TurboQuantIndex.load(str(path))
         return {"": lambda queries: np.asarray(index.search(np.ascontiguousarray(queries), k=BEST)[1])}
 
-    return build
+    return Contender(build, opened, most)
 
 
-def _first(data: Data, count: int) -> np.ndarray:
-    parts, total = [], 0
-    for rows in _spread(data):
-        parts.append(rows)
-        total += len(rows)
-        if total >= count:
-            break
-    return np.concatenate(parts)[:count]
-
-
-def _spread(data: Data) -> Iterator[np.ndarray]:
-    yield from data.chunks()
-
-
-PROBES = (8, 16, 32, 64, 128)
+LISTS = [(16, 200), (32, 200), (64, 200), (96, 200), (128, 200), (256, 300)]
 CONTENDERS: dict[str, Contender] = {
-    "bsa_st flat": Contender(_ours(0, [(1, 300), (1, 500)]), 1_000_000),
-    "bsa_st lists": Contender(
-        _ours(None, [(16, 300), (32, 300), (64, 300), (64, 500), (96, 500), (128, 500), (256, 500)]), 10_000_000
-    ),
-    "faiss additive fast scan, same bits": Contender(_fast_scan, 10_000_000),
-    "faiss PQ128x4fs": Contender(_factory("PQ128x4fs"), 1_000_000),
-    "faiss IVF,PQ128x4fs": Contender(_factory("IVF{lists},PQ128x4fs", PROBES), 10_000_000),
-    "faiss IVF,RaBitQfs": Contender(_factory("IVF{lists},RaBitQfs", PROBES), 1_000_000),
-    "faiss IVF,RaBitQ 2 bits": Contender(_factory("IVF{lists},RaBitQ2", PROBES), 1_000_000),
-    "faiss IVF,SQ8": Contender(_factory("IVF{lists},SQ8", PROBES), 1_000_000),
-    "faiss OPQ64,PQ64": Contender(_factory("OPQ64,PQ64"), 100_000),
-    "faiss HNSW32,SQ8": Contender(_factory("HNSW32,SQ8"), 100_000),
-    "signs, Hamming": Contender(_signs, 1_000_000),
-    "usearch i8": Contender(_usearch("i8"), 100_000),
-    "usearch b1": Contender(_usearch("b1"), 100_000),
-    "turbovec 2 bits": Contender(_turbovec(2), 1_000_000),
+    "bsa_st flat": _ours(0, [(1, 100), (1, 300)], 10_000_000),
+    "bsa_st lists": _ours(None, LISTS, 10_000_000),
+    "faiss additive fast scan, same bits": _additive_fast_scan(10_000_000),
+    "faiss PQ128x4fs": _factory("PQ128x4fs", 1_000_000),
+    "faiss IVF,PQ128x4fs": _factory("IVF{lists},PQ128x4fs", 10_000_000, PROBES),
+    "faiss OPQ64,PQ64": _factory("OPQ64,PQ64", 1_000_000),
+    "faiss IVF,RaBitQfs": _factory("IVF{lists},RaBitQfs", 1_000_000, PROBES),
+    "faiss IVF,RaBitQfs2": _factory("IVF{lists},RaBitQfs2", 1_000_000, PROBES),
+    "faiss IVF,RaBitQfs4": _factory("IVF{lists},RaBitQfs4", 1_000_000, PROBES),
+    "faiss IVF,SQ8": _factory("IVF{lists},SQ8", 1_000_000, PROBES),
+    "faiss HNSW32,SQ8": _factory("HNSW32,SQ8", 1_000_000),
+    "signs, Hamming": _signs(10_000_000),
+    "usearch i8": _usearch("i8", 1_000_000),
+    "usearch b1": _usearch("b1", 1_000_000),
+    "turbovec 2 bits": _turbovec(2, 1_000_000),
+    "turbovec 4 bits": _turbovec(4, 1_000_000),
 }

@@ -9,8 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bsa_st.atomic import atomic_file
+
 LOG = logging.getLogger(__name__)
 CHUNK = 10_000
+CHECKPOINT = 200_000
 NOISE = 0.35
 """Length of the noise added to a copy of a unit embedding."""
 STEPS = 8
@@ -50,10 +53,15 @@ class Data(NamedTuple):
         """The documents' embeddings, float32, 10,000 at a time."""
         return grown(self.real, self.size)
 
+    def first(self, count: int) -> np.ndarray:
+        """The first documents' embeddings, float32 (count, d): the real ones and some grown, or all."""
+        return np.concatenate(list(grown(self.real, min(count, self.size))))
 
-def grown(real: np.ndarray, count: int) -> Iterator[np.ndarray]:
-    """``count`` unit rows: the real ones, then copies of random ones with noise; the same for the same arguments."""
-    for start in range(0, count, CHUNK):
+
+def grown(real: np.ndarray, count: int, first: int = 0) -> Iterator[np.ndarray]:
+    """``count`` unit rows: the real ones, then copies of random ones with noise; the same for the same arguments. ``first``: from the chunk of
+    this one on."""
+    for start in range(first // CHUNK * CHUNK, count, CHUNK):
         if start + CHUNK <= len(real):
             rows = real[start : start + CHUNK]
         else:
@@ -69,26 +77,40 @@ def prepare(queries: np.ndarray, real: np.ndarray, head: Head, count: int, folde
     queries, real = unit(queries[:QUERIES]), unit(real[: len(real) // CHUNK * CHUNK])
     codes_file, nearest_file = folder / f"codes-{count}.npy", folder / f"nearest-{count}.npy"
     if not nearest_file.is_file():
-        LOG.info("growing %d documents", count)
-        shape = (count, -(-len(head.weight) // 8))
-        codes = np.lib.format.open_memmap(codes_file, "w+", np.uint8, shape)
-        scores = np.full((len(queries), BEST), -np.inf, np.float32)
-        nearest = np.zeros((len(queries), BEST), np.int64)
-        relaxed, start = Relaxed(head), 0
-        for rows in grown(real, count):
-            codes[start : start + len(rows)] = relaxed.encode(rows)
-            found = np.concatenate([scores, queries @ rows.T], axis=1)
-            names = np.concatenate(
-                [nearest, np.broadcast_to(np.arange(start, start + len(rows)), (len(queries), len(rows)))], axis=1
-            )
-            best = np.argpartition(-found, BEST - 1, axis=1)[:, :BEST]
-            scores, nearest = np.take_along_axis(found, best, 1), np.take_along_axis(names, best, 1)
-            start += len(rows)
-        codes.flush()
-        np.save(nearest_file, nearest)
+        _grow(queries, real, head, count, folder)
     codes = np.load(codes_file, mmap_mode="r")
     assert isinstance(codes, np.memmap)
     return Data(real, count, queries, np.load(nearest_file), codes, head, folder)
+
+
+def _grow(queries: np.ndarray, real: np.ndarray, head: Head, count: int, folder: Path) -> None:
+    """Write codes and nearest documents; whoever is stopped goes on from the last of its checkpoints."""
+    codes_file, state_file = folder / f"codes-{count}.npy", folder / f"growing-{count}.npz"
+    scores = np.full((len(queries), BEST), -np.inf, np.float32)
+    nearest, done = np.zeros((len(queries), BEST), np.int64), 0
+    if state_file.is_file():
+        state = np.load(state_file)
+        scores, nearest, done = state["scores"], state["nearest"], int(state["done"])
+        codes = np.lib.format.open_memmap(codes_file, "r+")
+    else:
+        codes = np.lib.format.open_memmap(codes_file, "w+", np.uint8, (count, -(-len(head.weight) // 8)))
+    LOG.info("growing %d documents from %d on", count, done)
+    relaxed = Relaxed(head)
+    for rows in grown(real, count, done):
+        names = np.arange(done, done + len(rows))
+        codes[names] = relaxed.encode(rows)
+        found = np.concatenate([scores, queries @ rows.T], axis=1)
+        names = np.concatenate([nearest, np.broadcast_to(names, (len(queries), len(rows)))], axis=1)
+        best = np.argpartition(-found, BEST - 1, axis=1)[:, :BEST]
+        scores, nearest = np.take_along_axis(found, best, 1), np.take_along_axis(names, best, 1)
+        done += len(rows)
+        if done % CHECKPOINT == 0:
+            codes.flush()
+            with atomic_file(state_file) as file:
+                np.savez(file, scores=scores, nearest=nearest, done=done)
+    codes.flush()
+    np.save(folder / f"nearest-{count}.npy", nearest)
+    state_file.unlink(missing_ok=True)
 
 
 class Relaxed:

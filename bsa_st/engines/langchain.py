@@ -1,0 +1,131 @@
+"""LangChain's ``VectorStore`` over any engine: ``pip install bsa-st[langchain]``.
+
+LangChain's stores of engines hold floats; this one holds the bits and asks with floats. There is none for LlamaIndex and Haystack: a retriever there is a
+few lines around :meth:`bsa_st.engines.Engine.search`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from langchain_core.documents import Document
+from langchain_core.vectorstores import VectorStore
+from sentence_transformers import SentenceTransformer
+
+from bsa_st.engines import connect
+from bsa_st.engines.base import CANDIDATES, Engine, Filter
+from bsa_st.errors import BSAError
+from bsa_st.search.queries import encode_documents
+
+ID = "document_id"
+"""Field of the payload that keeps an id which is no whole number."""
+
+
+class BSAVectorStore(VectorStore):
+    """Documents of a collection, encoded and searched with a BSA model.
+
+    ``BSAVectorStore(model, connect("lancedb:///folder")).as_retriever(search_kwargs={"k": 5, "filter": {"tags": "growth"}})``. Documents that ``bsa-st
+    engine load`` brought are found too; their ids are numbers. Metadata of strings, integers and booleans can be filtered by.
+
+    Args:
+        model: From :func:`bsa_st.load` or :func:`bsa_st.distill`.
+        engine: The collection; created if there is none.
+
+    Raises:
+        BSAError: If the collection holds codes of another D.
+    """
+
+    def __init__(self, model: SentenceTransformer, engine: Engine) -> None:
+        from bsa_st.head.layer import head_of
+
+        self.model, self.engine = model, engine
+        engine.create(int(head_of(model).hidden_dim))
+
+    @classmethod
+    def from_texts(  # type: ignore[override]
+        cls,
+        texts: list[str],
+        embedding: SentenceTransformer,
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: list[str] | None = None,
+        url: str,
+        collection: str = "bsa",
+        **kwargs: Any,
+    ) -> BSAVectorStore:
+        """A store with these texts at an engine's address (:func:`bsa_st.engines.connect`); ``embedding`` is the BSA model, not LangChain's wrapper."""
+        store = cls(embedding, connect(url, collection, **kwargs))
+        store.add_texts(texts, metadatas, ids=ids)
+        return store
+
+    def add_texts(
+        self,
+        texts: Iterable[str],
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: list[str] | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Encode texts and add them, replacing those with the same ids; returns the ids, by default new ones."""
+        lines = list(texts)
+        names = [str(uuid4()) for _ in lines] if ids is None else [name or str(uuid4()) for name in ids]
+        fields: list[dict[str, Any]] = [{}] * len(lines) if metadatas is None else metadatas
+        if not len(lines) == len(names) == len(fields):
+            raise BSAError(f"{len(lines)} texts need as many ids and metadatas, got {len(names)} and {len(fields)}")
+        if taken := {"text", ID} & set().union(*fields):
+            raise BSAError(f"metadata must not have the field {taken.pop()!r}, which the store uses itself")
+        payloads = [
+            {**own, "text": text, **({} if _number(name) is not None else {ID: name})}
+            for text, name, own in zip(lines, names, fields, strict=True)
+        ]
+        if lines:
+            self.engine.upsert([id_of(name) for name in names], encode_documents(self.model, lines), payloads)
+        return names
+
+    def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
+        """Delete documents; ids that are not there are passed over, and no ids at all are an error."""
+        if ids is None:
+            raise BSAError("say which ids to delete; engine.drop() deletes the collection")
+        self.engine.delete([id_of(name) for name in ids])
+        return True
+
+    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """Those of these documents that are there."""
+        found, payloads = self.engine.fetch([id_of(name) for name in ids])
+        return [_document(name, payload) for name, payload in zip(found.ids.tolist(), payloads, strict=True)]
+
+    def similarity_search_with_score(
+        self, query: str, k: int = 4, filter: Filter | None = None, candidates: int = CANDIDATES, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        """The ``k`` best documents with their scores, nearly cosines; arguments as of :meth:`bsa_st.engines.Engine.search`."""
+        (ranking,) = self.engine.search(query, k, model=self.model, filter=filter, candidates=candidates)
+        payloads = self.engine.payloads(ranking.ids)
+        names = [_document(name, payload) for name, payload in zip(ranking.ids.tolist(), payloads, strict=True)]
+        return list(zip(names, ranking.scores.tolist(), strict=True))
+
+    def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
+        """The ``k`` best documents."""
+        return [document for document, _ in self.similarity_search_with_score(query, k, **kwargs)]
+
+    def _select_relevance_score_fn(self) -> Callable[[float], float]:
+        return lambda score: min(1.0, max(0.0, score))
+
+
+def id_of(name: str) -> int:
+    """LangChain's ids are strings, engines' are numbers: a whole number stands for itself, other strings for 63 bits of their hash."""
+    number = _number(name)
+    return number if number is not None else int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def _number(name: str) -> int | None:
+    number = int(name) if name.isascii() and name.isdigit() and str(int(name)) == name else None
+    return number if number is not None and number <= np.iinfo(np.int64).max else None
+
+
+def _document(name: int, payload: dict[str, Any]) -> Document:
+    rest = dict(payload)
+    return Document(id=str(rest.pop(ID, name)), page_content=str(rest.pop("text", "")), metadata=rest)

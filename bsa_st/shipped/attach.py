@@ -1,0 +1,99 @@
+"""A head that ships put behind its encoder, which is known by what it outputs and not by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+
+from bsa_st.encoding.encode import put_behind
+from bsa_st.errors import BSAError
+from bsa_st.shipped.packed import HeadFacts, read_fingerprint, read_head, shipped_heads
+from bsa_st.training.distill import load_teacher
+
+SENTENCE = "The quick brown fox jumps over the lazy dog, and 12 doctors measured the height of 7 children in Geneva."
+"""What an encoder is known by: its embedding of this sentence, without a prompt."""
+
+LEAST_COSINE = 0.99
+"""Half precision and dynamic int8 stay above it; another encoder, also one trained further from the same weights, lies far below."""
+
+CODE_BYTES = 64
+
+
+def attach(
+    encoder: SentenceTransformer | str | Path, *, code_bytes: int | None = None, sparse: bool = False
+) -> SentenceTransformer:
+    """Put a head that ships with the package behind an encoder.
+
+    Heads were trained on dictionary definitions and examples, news and debates (``bsa_st/shipped/heads/*.md`` say on what, and what they find). Texts of a
+    special kind are worth a head of their own: :func:`bsa_st.distill`.
+
+    Args:
+        encoder: A model, its name on the Hub or its folder. It is known by what it outputs: copies under other names are fine, also in half precision.
+        code_bytes: Bytes of a code, of a compact head; default 64.
+        sparse: The sparse head instead, few of 1,024 features active: the form that can be read.
+
+    Returns:
+        The encoder's modules, ``Normalize`` unless they end in one, and the head, in evaluation mode: what :func:`bsa_st.distill` returns. Documents that
+        plain sentence-transformers encodes after :func:`bsa_st.save` have codes that may differ in single bits between machines which attached the head; share the folder.
+
+    Raises:
+        BSAError: If the encoder cannot be loaded, no head ships for it, or none of this size.
+    """
+    if sparse and code_bytes is not None:
+        raise BSAError("give code_bytes or sparse, not both")
+    model = load_teacher(encoder)
+    name = recognise(model)
+    heads = [facts for facts in shipped_heads() if facts.encoder == name]
+    wanted = None if sparse else CODE_BYTES if code_bytes is None else code_bytes
+    chosen = next((facts for facts in heads if facts.code_bytes == wanted), None)
+    if chosen is None:
+        raise BSAError(
+            f"{'no sparse head' if sparse else f'no head of {code_bytes!r} bytes'} ships for {name}, only {_listed(heads)}; "
+            "train one with bsa_st.distill"
+        )
+    card = model.model_card_data
+    card.base_model = card.base_model or chosen.encoder
+    card.license = card.license or chosen.license
+    card.language = card.language or chosen.language
+    return put_behind(model, read_head(chosen).to(model.device))
+
+
+def recognise(model: SentenceTransformer) -> str:
+    """The name of the known encoder that a model is.
+
+    Raises:
+        BSAError: If no head ships for it.
+    """
+    row = fingerprint(model)
+    known = {facts.encoder: facts for facts in shipped_heads() if facts.input_dim == len(row)}
+    cosines = {name: float(row @ read_fingerprint(facts)) for name, facts in known.items()}
+    best = max(cosines, key=lambda name: cosines[name], default=None)
+    if best is None:
+        raise BSAError(
+            f"no head ships for an encoder of width {len(row)}: heads ship for {_encoders()}; train one with bsa_st.distill(encoder, texts)"
+        )
+    if not cosines[best] >= LEAST_COSINE:
+        raise BSAError(
+            f"no head ships for this encoder: it has the width of {best}, but its embedding of a test sentence has cosine {cosines[best]:.3f} with that "
+            "encoder's; train one with bsa_st.distill(encoder, texts)"
+        )
+    return best
+
+
+def fingerprint(model: SentenceTransformer) -> np.ndarray:
+    """A dense model's embedding of :data:`SENTENCE`, float32 (d,) of length 1."""
+    with torch.inference_mode():
+        row = model.encode([SENTENCE], prompt="", convert_to_tensor=True, show_progress_bar=False)[0].float().cpu().numpy()
+    return np.asarray(row / max(float(np.linalg.norm(row)), 1e-12), dtype=np.float32)
+
+
+def _encoders() -> str:
+    return ", ".join(dict.fromkeys(facts.encoder for facts in shipped_heads()))
+
+
+def _listed(heads: list[HeadFacts]) -> str:
+    sizes = sorted(facts.code_bytes for facts in heads if facts.code_bytes is not None)
+    return f"of {', '.join(map(str, sizes))} bytes" + (" and a sparse one" if len(sizes) < len(heads) else "")

@@ -1,0 +1,170 @@
+"""The small form of a head: what cannot be computed from the rest, in half precision.
+
+A shipped head is two files, ``NAME.safetensors`` and ``NAME.json``, and its card ``NAME.md``. Stored are the decoder ``V`` (D, d), the offset, the mean, the thresholds and a few numbers; computed from
+them are
+
+- the linear encoder: ``W`` is ``V (V^T V + damping m I)^-1``, ``m`` the mean eigenvalue, with rows of length 1: the first preconditioned step of the unrolled encoder. Of codes
+  whose features are uncorrelated it is the least squares estimate that :func:`bsa_st.training.refit.fit_encoder` makes from data;
+- the layers of the unrolled encoder, from ``V`` and the schedule (:mod:`bsa_st.head.unrolled`);
+- the decoder of the unrolled encoder's codes: ``V`` with the offset in the row of the constant feature.
+
+The layer of codes that are compared with each other is stored in eight bits, each row up to a factor, which its threshold at 0 does not see; a sparse head goes without,
+so that its file stays small, and compares its plain codes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from bsa_st.errors import BSAError
+from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.unrolled import Steps, StepSchedule, UnrolledEncoder, unroll
+
+FOLDER = Path(__file__).with_name("heads")
+COMPUTED = "weight"
+HALVED = "decoder_weight"
+FINGERPRINT = "fingerprint"
+SYMMETRIC = "symmetric"
+
+
+@dataclass(frozen=True)
+class HeadFacts:
+    """What the JSON file of a shipped head says.
+
+    Attributes:
+        encoder: Name of its encoder on the Hub.
+        license: Licence of the encoder.
+        language: Language of the encoder.
+        code_bytes: Bytes of a compact code; None for a sparse head.
+        input_dim: Width d of the encoder.
+        hidden_dim: Number D of features.
+        k: Target number of active features.
+        damping: Of the linear encoder, in units of the mean eigenvalue of ``V^T V``.
+        constant: The feature that is always active in the unrolled encoder's codes.
+        schedule: Its steps.
+        softening: Of its codes' lengths.
+        report: Settings, texts, seconds and figures of the training.
+    """
+
+    encoder: str
+    license: str
+    language: str
+    code_bytes: int | None
+    input_dim: int
+    hidden_dim: int
+    k: int
+    damping: float
+    constant: int
+    schedule: StepSchedule
+    softening: float
+    report: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the files."""
+        size = f"sparse-{self.hidden_dim}" if self.code_bytes is None else f"{self.code_bytes}"
+        return f"{self.encoder.rsplit('/', 1)[-1]}-{size}"
+
+
+@cache
+def shipped_heads(folder: Path = FOLDER) -> tuple[HeadFacts, ...]:
+    """All heads that ship, in the order of their names."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        schedule: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in content["schedule"].items()
+        }
+        found.append(HeadFacts(**{**content, "schedule": StepSchedule(**schedule)}))
+    return tuple(found)
+
+
+def read_head(facts: HeadFacts, folder: Path = FOLDER) -> BinarySparsityAlignment:
+    """A shipped head, whole again, on the CPU, in evaluation mode.
+
+    Raises:
+        BSAError: If its weights are missing.
+    """
+    tensors = _tensors(facts, folder)
+    head = BinarySparsityAlignment(facts.input_dim, facts.hidden_dim, facts.k)
+    fixed = {name: tensor.float() for name, tensor in tensors.items() if name not in (FINGERPRINT, SYMMETRIC)}
+    fixed[COMPUTED] = linear_encoder(fixed[HALVED], facts.damping)
+    head.load_state_dict(fixed)
+    if SYMMETRIC in tensors:
+        head.symmetric = tensors[SYMMETRIC].float()
+    head.report = facts.report
+    head.unrolled = unrolled_encoder(head, facts.constant, facts.schedule, facts.softening)
+    return head.eval()
+
+
+def read_fingerprint(facts: HeadFacts, folder: Path = FOLDER) -> np.ndarray:
+    """The encoder's embedding of the test sentence, float32 (d,)."""
+    return _tensors(facts, folder)[FINGERPRINT].float().numpy()
+
+
+def write_head(head: BinarySparsityAlignment, facts: HeadFacts, fingerprint: np.ndarray, folder: Path = FOLDER) -> Path:
+    """Write a head whose decoder holds values of half precision (:func:`halve`); returns the path of its weights.
+
+    Args:
+        head: The layer; what is computed from the rest is left out.
+        facts: The JSON file's content.
+        fingerprint: The encoder's embedding of the test sentence, float (d,).
+        folder: Where to write.
+    """
+    tensors = {name: tensor.detach().clone() for name, tensor in head.state_dict().items() if name != COMPUTED}
+    tensors[HALVED] = tensors[HALVED].half()
+    tensors[FINGERPRINT] = torch.from_numpy(fingerprint)
+    layer = tensors.pop(SYMMETRIC, None)
+    if layer is not None and head.compact:
+        tensors[SYMMETRIC] = (127 * layer / layer.abs().amax(dim=1, keepdim=True)).round().to(torch.int8)
+    path = folder / f"{facts.name}.safetensors"
+    save_file(tensors, path)
+    path.with_suffix(".json").write_text(json.dumps(asdict(facts), indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+@torch.no_grad()
+def halve(head: BinarySparsityAlignment) -> None:
+    """Round the decoder to what half precision holds; all that depends on it must be fitted after this."""
+    head.decoder_weight.copy_(head.decoder_weight.half().float())
+
+
+def linear_encoder(decoder: Tensor, damping: float) -> Tensor:
+    """``V (V^T V + damping m I)^-1`` with rows of length 1, float32 (D, d); computed in double precision, so that machines agree."""
+    exact = decoder.double()
+    gram = exact.T @ exact
+    gram.diagonal().add_(damping * gram.diagonal().mean())
+    return F.normalize(torch.linalg.solve(gram, exact.T).T, dim=1).float()
+
+
+@torch.no_grad()
+def unrolled_encoder(head: BinarySparsityAlignment, constant: int, schedule: StepSchedule, softening: float) -> UnrolledEncoder:
+    """The unrolled encoder of a head whose codes its own decoder decodes."""
+    steps = Steps(head.decoder_weight, head.decoder_bias, head.mean, constant)
+    return UnrolledEncoder(unroll(steps, schedule), shared_decoder(head, constant), softening)
+
+
+@torch.no_grad()
+def shared_decoder(head: BinarySparsityAlignment, constant: int) -> Tensor:
+    """The decoder with its offset in the row of the constant feature, float32 (D, d)."""
+    decoder = head.decoder_weight.detach().clone()
+    decoder[constant] += head.decoder_bias
+    return decoder.cpu()
+
+
+def _tensors(facts: HeadFacts, folder: Path) -> dict[str, Tensor]:
+    path = folder / f"{facts.name}.safetensors"
+    try:
+        return load_file(path)
+    except OSError as error:
+        raise BSAError(f"{path}: the weights of a shipped head cannot be read; install bsa-st again") from error

@@ -1,0 +1,207 @@
+"""``python -m evaluation.embedding``: texts per second of embedding on a CPU, and what each way changes in the embeddings.
+
+600 concepts of the Human Phenotype Ontology (name and definition) and 150 synonyms, all-MiniLM-L6-v2. Ways are timed in turns, the fastest of several
+rounds counts; compare them within one run only. Other runtimes are tried where their packages are installed: they are no dependency of bsa_st.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from sentence_transformers import SentenceTransformer
+from torch import nn
+
+import bsa_st
+from bsa_st.demo.hpo import load_concepts, synonym_task
+from bsa_st.demo.run import packaged_teacher
+from bsa_st.inputs.embed import BATCH_SIZE, TEXT_TOKENS, batches, embed, token_counts
+from bsa_st.training.hardware import hardware_name
+from evaluation.console import run_command
+from evaluation.jsonfiles import read_json, write_json
+from evaluation.markdown import markdown_table
+
+RESULTS = Path(__file__).with_name("embedding.json")
+DOCUMENTS, QUERIES = 600, 150
+ROUNDS = 2
+PLAIN = "model.encode"
+
+Way = Callable[[list[str]], np.ndarray | None]
+"""Embeds texts: float32 (n, d); None where the result is codes."""
+
+
+def ways(model: SentenceTransformer) -> dict[str, Way]:
+    """All ways that can be tried here, by name."""
+    half = copy.deepcopy(model).to(torch.bfloat16)
+    attached = bsa_st.attach(copy.deepcopy(model))
+    tried: dict[str, Way] = {
+        PLAIN: lambda texts: np.asarray(model.encode(texts)),
+        "batches of equal tokens (bsa_st)": lambda texts: embed(model, texts),
+        "the same, bfloat16": lambda texts: embed(half, texts),
+        "the same, int8 linear layers (torch)": _int8(model),
+        "attached, model.encode": lambda texts: _ignored(attached.encode(texts)),
+        "attached, bsa_st.encode (refined)": lambda texts: _ignored(bsa_st.encode(attached, texts)),
+    }
+    for name, make in (("onnxruntime", _onnxruntime), ("onnxruntime int8", _onnxruntime_int8), ("openvino", _openvino)):
+        try:
+            tried[f"the same, {name}"] = make(model)
+        except ImportError as error:
+            typer.echo(f"{name} is not tried: {error}")
+    return tried
+
+
+def measure(threads: int) -> dict[str, Any]:
+    """Texts per second and losses of all ways."""
+    torch.set_num_threads(threads)
+    task = synonym_task(load_concepts())
+    order = np.random.default_rng(0).permutation(len(task.documents))[:DOCUMENTS]
+    texts = [task.documents[place] for place in order] + task.queries[:QUERIES]
+    model = packaged_teacher()
+    tried = ways(model)
+    exact = np.asarray(model.encode(texts))
+    seconds: dict[str, list[float]] = {name: [] for name in tried}
+    rows: dict[str, np.ndarray | None] = {}
+    for number in range(ROUNDS + 1):  # the first is not counted: compilation and the like
+        for name, way in tried.items():
+            started = time.perf_counter()
+            rows[name] = way(texts)
+            if number:
+                seconds[name].append(time.perf_counter() - started)
+    result = {name: {"texts_per_second": round(len(texts) / min(times), 1)} for name, times in seconds.items()}
+    for name, found in rows.items():
+        if found is not None:
+            result[name] |= losses(exact, found)
+    return {"hardware": hardware_name("cpu"), "threads": threads, "texts": len(texts), "ways": result}
+
+
+def losses(exact: np.ndarray, found: np.ndarray) -> dict[str, float]:
+    """Mean and lowest cosine with the float32 embeddings, and the share of their ten nearest documents that stay so."""
+    cosines = (exact * found).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(found, axis=1)
+    near, still = (
+        np.argsort(-(rows[DOCUMENTS:] @ rows[:DOCUMENTS].T), axis=1, kind="stable")[:, :10] for rows in (exact, found)
+    )
+    kept = (near[:, :, None] == still[:, None, :]).any(axis=1).mean()
+    return {
+        "mean_cosine": round(float(cosines.mean()), 5),
+        "lowest_cosine": round(float(cosines.min()), 4),
+        "neighbours_kept": round(float(kept), 4),
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as Markdown."""
+    base = result["ways"][PLAIN]["texts_per_second"]
+    body = []
+    for name, row in result["ways"].items():
+        kept = [f"{row['mean_cosine']:.4f}", f"{100 * row['neighbours_kept']:.1f}"] if "mean_cosine" in row else ["-", "-"]
+        body.append([name, f"{row['texts_per_second']:.0f}", f"{row['texts_per_second'] / base:.2f}", *kept])
+    return markdown_table(["way", "texts/s", "of model.encode", "mean cosine", "neighbours kept, %"], body)
+
+
+def _ignored(_: Any) -> None:
+    return None
+
+
+def _int8(model: SentenceTransformer) -> Way:
+    quantised = copy.deepcopy(model)
+    quantised[0].auto_model = torch.ao.quantization.quantize_dynamic(
+        quantised[0].auto_model, {nn.Linear}, dtype=torch.qint8
+    )  # deprecated, and still the only one that torch itself carries
+    return lambda texts: embed(quantised, texts)
+
+
+class _Graph(nn.Module):
+    def __init__(self, model: SentenceTransformer) -> None:
+        super().__init__()
+        self.transformer: nn.Module = model[0].auto_model  # type: ignore[assignment]  # which attribute access calls Tensor or Module
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        states: torch.Tensor = self.transformer(input_ids=input_ids, attention_mask=attention_mask)[0]
+        summed = (states * attention_mask[:, :, None]).sum(dim=1)
+        return nn.functional.normalize(summed, dim=1)
+
+
+def _exported(model: SentenceTransformer, path: Path) -> str:
+    import_module("onnx")
+    tokens = model.tokenizer(["one text", "another one"], return_tensors="pt", padding=True)
+    names = ["input_ids", "attention_mask"]
+    axes = {name: {0: "texts", 1: "length"} for name in names}
+    graph = _Graph(model).eval()
+    inputs = tuple(tokens[name] for name in names)
+    torch.onnx.export(
+        graph, inputs, str(path), input_names=names, output_names=["rows"], dynamic_axes=axes, opset_version=17, dynamo=False
+    )
+    return str(path)
+
+
+def _batched(model: SentenceTransformer, run: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Way:
+    """The batches of :func:`bsa_st.inputs.embed.embed`, computed by another runtime."""
+
+    def way(texts: list[str]) -> np.ndarray:
+        rows = np.empty((len(texts), model.get_embedding_dimension() or 0), np.float32)
+        for batch in batches(token_counts(model, texts), BATCH_SIZE * TEXT_TOKENS):
+            tokens = model.tokenizer(
+                [texts[place] for place in batch],
+                return_tensors="np",
+                padding=True,
+                truncation=True,
+                max_length=model.max_seq_length,
+            )
+            rows[batch] = run({name: tokens[name].astype(np.int64) for name in ("input_ids", "attention_mask")})
+        return rows
+
+    return way
+
+
+def _onnxruntime(model: SentenceTransformer, int8: bool = False) -> Way:
+    ort = import_module("onnxruntime")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as scratch:
+        path = _exported(model, Path(scratch) / "model.onnx")
+        if int8:
+            quantisation = import_module("onnxruntime.quantization")
+            small = str(Path(scratch) / "int8.onnx")
+            quantisation.quantize_dynamic(path, small, weight_type=quantisation.QuantType.QInt8, per_channel=True)
+            path = small
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return _batched(model, lambda tokens: np.asarray(session.run(None, tokens)[0]))
+
+
+def _onnxruntime_int8(model: SentenceTransformer) -> Way:
+    return _onnxruntime(model, int8=True)
+
+
+def _openvino(model: SentenceTransformer) -> Way:
+    openvino = import_module("openvino")
+    core = openvino.Core()
+    settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
+    with tempfile.TemporaryDirectory() as scratch:
+        compiled = core.compile_model(core.read_model(_exported(model, Path(scratch) / "model.onnx")), "CPU", settings)
+    return _batched(model, lambda tokens: np.asarray(compiled(tokens)[0]))
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    threads: Annotated[int, typer.Option(help="Threads of torch and of the other runtimes.", min=1)] = 1,
+    show: Annotated[bool, typer.Option("--show", help="Print the table of the kept results only.")] = False,
+) -> None:
+    """Measure, write evaluation/embedding.json and print the table."""
+    if not show:
+        write_json(RESULTS, measure(threads))
+    typer.echo(table(read_json(RESULTS)))
+
+
+if __name__ == "__main__":
+    run_command(app, "evaluation.embedding")

@@ -1,0 +1,89 @@
+"""The cards of the shipped heads, and the table of what they find."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bsa_st.shipped.packed import FOLDER, HeadFacts, shipped_heads
+from evaluation.jsonfiles import read_json
+from evaluation.markdown import markdown_table
+
+README = Path(__file__).parent.parent.parent / "README.md"
+
+CARD = """# {name}
+
+A {kind} head for [{encoder}](https://huggingface.co/{encoder}) ({license}): {bytes} bytes per text, {hidden_dim} bits, {active}.
+
+```python
+model = bsa_st.attach("{encoder}", {argument})
+```
+
+- Trained on {texts:,} texts, none of them of a benchmark: {source}. English only. The texts are not in the package.
+- Of float32's ten nearest among held-out texts of these kinds it finds {found:.1%} refined and {unrolled:.1%} in plain sentence-transformers.{general}
+- The encoder's licence, languages, maximum length and biases hold for the codes too. Texts of a special kind are worth a head of their own: `bsa_st.distill`.
+- Written by `python -m evaluation.heads train`{measured}; {seconds:.0f} s on {hardware}, without the embedding. Weights: Apache-2.0.
+"""
+
+
+def write_cards(results: Path) -> None:
+    """Write the card of every shipped head beside it, and the README's table of them."""
+    measured = {row["head"]: row for row in read_json(results)} if results.is_file() else {}
+    for facts in shipped_heads():
+        FOLDER.joinpath(f"{facts.name}.md").write_text(card(facts, measured.get(facts.name)), encoding="utf-8")
+    write_readme(README)
+
+
+def card(facts: HeadFacts, measured: dict[str, Any] | None) -> str:
+    """Markdown text."""
+    figures = facts.report["figures"]
+    general = ""
+    if measured is not None:
+        general = (
+            f"\n- On {measured['documents']:,} general sentences (`evaluation/heads.json`): {measured['found']:.1%} refined, "
+            f"{measured['found_flag_free']:.1%} in plain sentence-transformers"
+        )
+        other = measured["found_general"]
+        general += "." if other is None else f"; a head trained on 30,000 such sentences finds {other:.1%} refined."
+    return CARD.format(
+        name=facts.name,
+        kind="sparse" if facts.code_bytes is None else "compact",
+        encoder=facts.encoder,
+        license=facts.license,
+        bytes=facts.hidden_dim // 8,
+        hidden_dim=facts.hidden_dim,
+        active=f"about {facts.k} of them set" if facts.code_bytes is None else "about half of them set",
+        argument="sparse=True" if facts.code_bytes is None else f"code_bytes={facts.code_bytes}",
+        texts=facts.report["texts"],
+        source=facts.report["texts_from"],
+        found=figures["found_at_10"],
+        unrolled=figures["found_at_10_unrolled"],
+        general=general,
+        measured="" if measured is None else " and `measure`",
+        seconds=facts.report["seconds_training"],
+        hardware=facts.report["hardware"],
+    )
+
+
+def write_readme(readme: Path) -> None:
+    """Write the table of the shipped heads into the README."""
+    rows = ["| heads that ship | | bytes | found@10 refined | flag-free |", "|---|---|---:|---:|---:|"]
+    for facts in sorted(shipped_heads(), key=lambda facts: (facts.encoder, facts.code_bytes or facts.hidden_dim)):
+        figures = facts.report["figures"]
+        argument = "sparse=True" if facts.code_bytes is None else f"code_bytes={facts.code_bytes}"
+        shares = " | ".join(f"{100 * figures[name]:.1f}" for name in ("found_at_10", "found_at_10_unrolled"))
+        rows.append(f"| {facts.encoder} | `{argument}` | {facts.hidden_dim // 8} | {shares} |")
+    text = readme.read_text(encoding="utf-8")
+    before, rest = text.split("<!-- heads -->\n")
+    after = rest.split("<!-- end of heads -->")[1]
+    table = "\n".join(rows)
+    readme.write_text(f"{before}<!-- heads -->\n{table}\n<!-- end of heads -->{after}", encoding="utf-8")
+
+
+def table(results: Path) -> str:
+    """found@10 of every head as a Markdown table."""
+    rows = []
+    for row in read_json(results):
+        shares = [row["found"], row["found_flag_free"], row["found_general"]]
+        rows.append([row["head"], str(row["bytes"]), *("-" if share is None else f"{100 * share:.1f}" for share in shares)])
+    return markdown_table(["head", "bytes", "refined", "flag-free", "refined, trained on general sentences"], rows)

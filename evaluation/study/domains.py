@@ -1,0 +1,128 @@
+"""Section: what a head fitted to general sentences finds in other domains, and what one fitted to the collection itself finds."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bsa_st import BSAError
+from bsa_st.inputs.texts import numbered_lines
+from evaluation.cells import Cell as MethodCell
+from evaluation.cells import fit
+from evaluation.folders import find_file, read_retrieval
+from evaluation.labelled import Collection
+from evaluation.markdown import markdown_table
+from evaluation.methods.base import Method
+from evaluation.neighbours import found_counts, nearest, shares
+from evaluation.results import interval
+from evaluation.study.heads import in_percent
+from evaluation.study.runner import Cell, Inputs, Results
+from evaluation.tasks import HPO, hpo_task
+
+title = "Domains"
+
+INTENTS = "banking77"
+DOMAINS = {
+    "news": ("time",),
+    "biomedical": (HPO, "med"),
+    "scientific abstracts": ("scifact", "cranfield", "cisi"),
+    "library abstracts": ("lisa",),
+    "short intents": (INTENTS,),
+}
+GENERAL = {"centred sign bits": 0, "OPQ": 64, "compact": 64}
+"""Methods fitted to general sentences, and their bytes; as in the main comparison, whose fits are used."""
+OWN, OWN_BYTES, OWN_LEAST = "compact, own documents", 64, 5_000
+"""The last one is fitted to the documents that it stores, where there are so many."""
+
+
+class Texts(NamedTuple):
+    """A collection: its embeddings, float32 of unit norm, and its judgements where there are some."""
+
+    queries: np.ndarray
+    documents: np.ndarray
+    judged: Collection | None
+
+
+def cells() -> list[Cell]:
+    """A cell per collection."""
+    return [Cell(name, partial(measure, name)) for names in DOMAINS.values() for name in names]
+
+
+def read(name: str, inputs: Inputs) -> Texts:
+    """A collection by name; raises :class:`BSAError` where it is not in the data folder."""
+    if name == INTENTS:
+        queries, documents = (inputs.embed(_intents(inputs, split)) for split in ("test", "train"))
+        return Texts(queries, documents, None)
+    judged = hpo_task().task.data if name == HPO else read_retrieval(inputs.data / f"retrieval_{name}")  # type: ignore[attr-defined]
+    queries, documents = inputs.embed(list(judged.queries.values())), inputs.embed(judged.documents)
+    return Texts(queries, documents, Collection(queries, documents, list(judged.queries), list(judged.corpus), judged.qrels))
+
+
+def _intents(inputs: Inputs, split: str) -> list[str]:
+    path = find_file(inputs.data / f"cls_{INTENTS}", f"{split}.tsv")
+    if path is None:
+        raise BSAError(f"{INTENTS} is not in the data folder")
+    return [line.split("\t")[0] for _, line in numbered_lines(path)][1:]
+
+
+def measure(name: str, inputs: Inputs) -> dict[str, Any]:
+    """Every method on one collection."""
+    texts = read(name, inputs)
+    truth = nearest(texts.queries @ texts.documents.T)
+    methods = {}
+    for method_name, n_bytes in GENERAL.items():
+        cell = MethodCell(method_name, n_bytes, 0)
+        method = cell.new()
+        fit(method, inputs.whole, inputs.work / inputs.encoder / "fitted" / f"{cell.fit}.pickle")
+        methods[method_name] = scored(method, inputs.whole.general.training, texts, truth)
+    if len(texts.documents) >= OWN_LEAST:
+        own = MethodCell("compact", OWN_BYTES, 0).new()
+        own.fit(texts.documents)
+        methods[OWN] = scored(own, texts.documents, texts, truth)
+    dense = None if texts.judged is None else MethodCell("float32", 0, 0).new()
+    return {
+        "queries": len(texts.queries),
+        "documents": len(texts.documents),
+        "ndcg": None if dense is None or texts.judged is None else texts.judged.score(dense, texts.documents, "dot"),
+        "methods": methods,
+    }
+
+
+def scored(method: Method, training: np.ndarray, texts: Texts, truth: np.ndarray) -> dict[str, Any]:
+    """found@10 of a fitted method, query by query, its nDCG@10 where there are judgements, and its bytes."""
+    method.softening = method.choose_softening(training)
+    codes = method.encode(texts.documents)
+    return {
+        "stored": round(method.stored_bytes(codes), 1),
+        "counts": found_counts(method.scores(texts.queries, codes, "softened"), truth),
+        "ndcg": None if texts.judged is None else round(texts.judged.score(method, codes, "softened"), 5),
+    }
+
+
+def render(results: Results) -> str:
+    """found@10 by collection and method, and nDCG@10 as shares of float32's."""
+    names = [*GENERAL, OWN]
+    sizes = {name: [one["methods"][name]["stored"] for one in results.values() if name in one["methods"]] for name in names}
+    header = ["domain", "collection", "queries, documents"]
+    header += [f"{name}, {np.mean(size):.0f} B" if (size := sizes[name]) else name for name in names]
+    body = []
+    for domain, collections in DOMAINS.items():
+        for collection in collections:
+            if collection in results:
+                one = results[collection]
+                row = [domain, collection, f"{one['queries']:,}, {one['documents']:,}"]
+                body.append(row + [_figures(one, name) for name in names])
+    return (
+        "found@10 and, where there are judgements, nDCG@10 in per cent of float32's. All but the last method learn from the 30,000 general sentences of the main comparison;"
+        f" the last is fitted to the documents that it stores (at least {OWN_LEAST:,}). Float queries; compact codes are refined.\n\n{markdown_table(header, body)}"
+    )
+
+
+def _figures(one: dict[str, Any], name: str) -> str:
+    if name not in one["methods"]:
+        return "-"
+    found = one["methods"][name]
+    text = in_percent(interval(shares(found["counts"])[None]))
+    return text if found["ndcg"] is None else f"{text}; {100 * found['ndcg'] / one['ndcg']:.0f}"

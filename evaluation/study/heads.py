@@ -1,0 +1,126 @@
+"""Small heads and what their codes find: what the sections on objectives and ablations measure of each."""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from bsa_st import BinarySparsityAlignment, DistillSettings
+from bsa_st.head.objectives import Objective
+from bsa_st.training import train_head
+from bsa_st.training.monitor import code_statistics
+from bsa_st.training.refit import HELD_OUT, refit
+from evaluation.cells import general_figures
+from evaluation.methods.base import Method
+from evaluation.methods.bsa import Head
+from evaluation.neighbours import shares
+from evaluation.results import Value, interval
+from evaluation.study.runner import Inputs
+
+BASE = DistillSettings(
+    hidden_dim=512, k=48, selection="topk", steps=200, batch_size=256, refit_rounds=0, unroll_trials=0, eval_steps=10_000
+)
+"""What is trained unless a cell varies it: the published losses on a small dictionary. The refit follows apart from it."""
+ROUNDS = 3
+"""Rounds of the refit after the losses."""
+
+KINDS = {
+    "plain": "plain codes",
+    "refined": "refined codes",
+    "refit": "refined after the refit",
+}
+"""What is scored of every head: plain codes and refined ones, the decoder fitted to plain codes, and refined ones after the refit."""
+
+
+class Trained(Head):
+    """A head that has been trained elsewhere, as a method of the comparison.
+
+    Args:
+        head: The head.
+        refine: Whether documents are refined.
+    """
+
+    name, sized = "trained", False
+    estimates: ClassVar[tuple[str, ...]] = ("softened",)
+
+    def __init__(self, head: BinarySparsityAlignment, *, refine: bool) -> None:
+        super().__init__()
+        self.use(head)
+        self.encoding = {"refine": refine}  # type: ignore[misc]
+
+    choose_softening = Method.choose_softening  # the head's own was chosen for refined codes
+
+
+def train(
+    inputs: Inputs,
+    settings: DistillSettings,
+    objective: Objective | None = None,
+    *,
+    texts: int | None = None,
+    rounds: int = ROUNDS,
+) -> dict[str, Any]:
+    """Train a head by losses, then refit it.
+
+    Returns:
+        ``loss_seconds`` and ``refit_seconds`` of processor time, ``never_fired``, ``highest_rate`` of the plain codes, and for each of
+        :data:`KINDS` the ``counts`` of :func:`evaluation.neighbours.found_counts`, ``active`` features and ``stored`` bytes.
+    """
+    rows = np.array(inputs.general.training[:texts])
+    began = time.process_time()
+    head = train_head(rows, settings, objective=objective, show_progress_bar=False)
+    loss_seconds = time.process_time() - began
+    plain = refitted(head, rows, 1, refine=False)
+    began = time.process_time()
+    better = refitted(head, rows, rounds)
+    fired = code_statistics(head, rows)
+    refit_seconds = time.process_time() - began
+    return {
+        "loss_seconds": round(loss_seconds, 1),
+        "refit_seconds": round(refit_seconds, 1),
+        "never_fired": int(fired["never_fired"]),
+        "highest_rate": round(fired["highest_rate"], 4),
+        "active": round(fired["active_mean"], 1),
+        "plain": figures(plain, inputs, refine=False),
+        "refined": figures(plain, inputs, refine=True),
+        "refit": figures(better, inputs, refine=True),
+    }
+
+
+def refitted(head: BinarySparsityAlignment, rows: np.ndarray, rounds: int, *, refine: bool = True) -> BinarySparsityAlignment:
+    """A copy of a head refitted to refined codes, or its decoder fitted to plain ones; the first rows decide when to stop."""
+    better = copy.deepcopy(head)
+    held_out = min(HELD_OUT, len(rows) // 10)
+    refit(better, rows[held_out:], rows[:held_out], rounds=rounds, refine=refine)
+    better.calibrate(torch.from_numpy(rows), keep_decoder=True)
+    return better
+
+
+def figures(head: BinarySparsityAlignment, inputs: Inputs, *, refine: bool) -> dict[str, Any]:
+    """What a head's codes find of general sentences."""
+    method = Trained(head, refine=refine)
+    method.softening = method.choose_softening(inputs.general.training)
+    found = general_figures(method, inputs)
+    return {"stored": found["stored"], "cosine": found["cosine"], "counts": found["counts"]["softened"]}
+
+
+def found(cells: list[dict[str, Any]], kind: str, against: list[dict[str, Any]] | None = None) -> Value:
+    """found@10 of cells that differ in the seed, with its interval; or its difference from that of other cells, query by query."""
+    left, right = (
+        None if group is None else np.stack([shares(cell[kind]["counts"]) for cell in group]) for group in (cells, against)
+    )
+    assert left is not None
+    return interval(left, right)
+
+
+def in_percent(value: Value, *, signed: bool = False) -> str:
+    """``82.1 ± 0.8``."""
+    return f"{100 * value.mean:{'+' if signed else ''}.1f} ± {100 * value.half:.1f}"
+
+
+def describe() -> str:
+    """The settings of the cells, for the page."""
+    return f"D={BASE.hidden_dim}, k={BASE.k} (top-k), {BASE.steps} steps of {BASE.batch_size} texts by the losses, then {ROUNDS} rounds of refit"

@@ -1,0 +1,106 @@
+"""The study of the reviewers' questions: a run continues, heads are measured as the page says, the page is that of the results."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from bsa_st import BinarySparsityAlignment, BSAError, BSALoss, DistillSettings
+from evaluation.neighbours import General, shares
+from evaluation.study import ablations, objectives
+from evaluation.study.__main__ import app
+from evaluation.study.heads import KINDS, train
+from evaluation.study.page import PAGE, RESULTS, read_results, render
+from evaluation.study.runner import Cell, Inputs, measure
+from evaluation.study.variants import BSAVariant
+
+pytestmark = pytest.mark.evaluation
+
+
+class Counted:
+    """A section of two cells, one of which lacks its data, that counts how often they are measured."""
+
+    title = "Counted"
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def cells(self) -> list[Cell]:
+        return [Cell("there", self._there), Cell("absent", self._absent)]
+
+    def render(self, results: Any) -> str:
+        return ""
+
+    def _there(self, inputs: Inputs) -> dict[str, Any]:
+        self.times += 1
+        return {"value": 1}
+
+    def _absent(self, inputs: Inputs) -> dict[str, Any]:
+        raise BSAError("no such data")
+
+
+def inputs_of(embeddings: np.ndarray, fingerprint: str = "of the test") -> Inputs:
+    """Real embeddings in place of the general sentences."""
+    inputs = Inputs("none", Path("nowhere"), with_tasks=False)
+    rows = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    vars(inputs)["general"] = General(rows[:100], rows[100:1500], rows[1500:3500])
+    vars(inputs)["fingerprint"] = fingerprint
+    return inputs
+
+
+def test_a_finished_cell_is_measured_again_only_for_other_data(tmp_path: Path) -> None:
+    section = Counted()
+    for fingerprint, times in (("a", 1), ("a", 1), ("b", 2)):
+        measure("counted", section, inputs_of(np.ones((1, 2)), fingerprint), tmp_path)
+        assert section.times == times
+    assert '"value": 1' in (tmp_path / "counted.json").read_text()
+    assert "absent" not in (tmp_path / "counted.json").read_text()
+
+
+def test_a_head_is_measured_and_shown(embeddings: np.ndarray) -> None:
+    inputs = inputs_of(embeddings)
+    settings = DistillSettings(hidden_dim=128, k=12, selection="topk", steps=5, batch_size=64, refit_rounds=0, unroll_trials=0)
+    one = train(inputs, settings, rounds=1)
+    found = {kind: 100 * shares(one[kind]["counts"]).mean() for kind in KINDS}
+    assert found["plain"] < found["refined"] < found["refit"] + 3
+    assert one["active"] == 12
+    for section, fact in ((objectives, {"objective": "bsa"}), (ablations, {"change": {"seed": 0}})):
+        assert f"{found['refit']:.1f} ±" in section.render({"cell": {**one, **fact}})
+
+
+def test_every_cell_has_its_own_name() -> None:
+    for section in (objectives, ablations):
+        names = [cell.name for cell in section.cells()]
+        assert len(set(names)) == len(names)
+
+
+def test_an_unknown_section_names_the_nearest() -> None:
+    with pytest.raises(BSAError, match="unknown section 'ablation'; did you mean 'ablations'"):
+        app(["--sections", "ablation", "--report-only"], standalone_mode=False)
+
+
+def test_a_variant_without_changes_is_bsa() -> None:
+    torch.manual_seed(0)
+    head = BinarySparsityAlignment(24, 96, 8, "topk").train()
+    x = F.normalize(torch.randn(300, 24) + 0.5, dim=1)
+    head.initialise(x)
+    expected = BSALoss(torch.nn.Sequential(head)).head_loss(head({"sentence_embedding": x}))  # type: ignore[arg-type]
+    variant = BSAVariant()
+    variant.prepare(head, x)
+    found = variant.loss(head, x)
+    for name in expected:
+        assert float(found[name].detach()) == pytest.approx(float(expected[name].detach()), abs=1e-6)
+
+
+@pytest.mark.docs
+def test_the_page_is_the_one_that_the_results_give() -> None:
+    page = PAGE.read_text()
+    assert page == render(read_results(RESULTS))
+    for name in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page):
+        assert (PAGE.parent / name).is_file()
