@@ -83,14 +83,14 @@ def claim(found: dict[str, Any]) -> str:
     """The figures as the README states them."""
     general, explained, rates = found["general"]["named"], found["explained"]["sts"], found["bounds"]["rates"]
     lines = [
-        f"Of {general['features']:,} words as names, {general[WORDLLAMA]['share']:.0%} say when their feature fires (AUC of at least .8 on held-out texts, judged by "
-        f"{WORDLLAMA}) and {general[MPNET]['share']:.0%} by {MPNET}, two encoders that had no part in them."
+        f"Of {general['features']:,} words as names, {general[WORDLLAMA]['share']:.1%} say when their feature fires (AUC of at least .8 on held-out texts, judged by "
+        f"{WORDLLAMA}) and {general[MPNET]['share']:.1%} by {MPNET}, two encoders that had no part in them."
     ]
     if "hpo" in found:
         hpo = found["hpo"]["named"]
-        lines.append(f"With the ontology's own names: {hpo[WORDLLAMA]['share']:.0%} and {hpo[MPNET]['share']:.0%}.")
+        lines.append(f"With the ontology's own names: {hpo[WORDLLAMA]['share']:.1%} and {hpo[MPNET]['share']:.1%}.")
     lines.append(
-        f"The names explain at least half of the score for {explained['at_least_half']:.0%} of the true pairs of STSBenchmark. The most frequent name is on "
+        f"The names explain at least half of the score for {explained['at_least_half']:.1%} of the true pairs of STSBenchmark. The most frequent name is on "
         f"{rates['highest_rate']:.1%} of the texts."
     )
     return " ".join(lines) + "\n"
