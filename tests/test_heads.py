@@ -46,7 +46,7 @@ def test_a_written_head_gives_the_same_codes_again(embeddings: np.ndarray, tmp_p
     head, rest = fit(rows, DistillSettings.of_bytes(8, refit_rounds=1, unroll_trials=3))
     assert torch.equal(head.decoder_weight, head.decoder_weight.half().float())
     facts = HeadFacts("org/encoder", "mit", "en", 8, head.input_dim, head.hidden_dim, head.k, **rest)
-    mark = np.ones(head.input_dim, np.float32) / np.sqrt(head.input_dim)
+    mark = np.full(head.input_dim, head.input_dim**-0.5, np.float32)
     path = write_head(head, facts, mark, tmp_path)
     assert path.name == "encoder-8.safetensors"
     assert (
