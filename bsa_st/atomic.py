@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from bsa_st.errors import BSAError
 
@@ -61,6 +62,12 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         raise BSAError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write what JSON can hold, atomically; raises what :func:`atomic_file` raises."""
+    with atomic_file(path) as file:
+        file.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
 
 
 def _kind(path: Path) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bsa_st.atomic import atomic_file
+from evaluation.embeddings import unit_rows
 from evaluation.inputs import Inputs
 from evaluation.methods import METHODS
 from evaluation.methods.base import Method
@@ -118,15 +119,12 @@ def general_figures(method: Method, inputs: Inputs) -> dict[str, Any]:
     counts = {
         estimate: found_counts(method.scores(general.queries, codes, estimate), general.truth) for estimate in method.estimates
     }
-    try:
-        decoded = method.vectors(codes, "cosine")
-        cosine = round(float(np.einsum("nd,nd->n", decoded, general.documents).mean()), 5)
-    except NotImplementedError:
-        cosine = None
+    decoded = method.decode(codes)
+    cosine = None if decoded is None else float(np.einsum("nd,nd->n", unit_rows(decoded), general.documents).mean())
     return {
         "stored": round(method.stored_bytes(codes), 2),
         "encode_ms": round(1000 * seconds / len(general.documents), 4),
-        "cosine": cosine,
+        "cosine": None if cosine is None else round(cosine, 5),
         "counts": counts,
     }
 

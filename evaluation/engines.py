@@ -31,6 +31,7 @@ from bsa_st.engines.load import load_codes
 from evaluation.cli import HERE
 from evaluation.console import run_command
 from evaluation.engines_report import write_reports
+from evaluation.jsonfiles import read_json, write_json
 
 LOG = logging.getLogger("evaluation.engines")
 RESULTS = HERE / "engines.json"
@@ -69,7 +70,7 @@ def bench(
     names = [name.strip() for name in engines.split(",")]
     if unknown := set(names) - set(ENGINES):
         raise BSAError(f"engines are {', '.join(ENGINES)}, not {unknown.pop()}")
-    rows: list[dict[str, Any]] = json.loads(output.read_text())["rows"] if output.is_file() else []
+    rows: list[dict[str, Any]] = read_json(output)["rows"] if output.is_file() else []
     if not report_only:
         prepare(texts, head, documents, work, scratch)
     for name in [] if report_only else names:
@@ -83,8 +84,7 @@ def bench(
             key = ("engine", "documents", "index")
             rows = [other for other in rows if [other[part] for part in key] != [row[part] for part in key]] + [row]
             rows.sort(key=lambda one: (ENGINES.index(one["engine"]), one["documents"], one["index"]))
-            with atomic_file(output) as file:
-                file.write((json.dumps({"rows": rows}, indent=1) + "\n").encode())
+            write_json(output, {"rows": rows})
     typer.echo("Reports in " + " and ".join(map(str, write_reports(output))))
 
 

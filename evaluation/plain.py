@@ -20,7 +20,7 @@ from mteb.models import SentenceTransformerEncoderWrapper
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import InputModule
 
-from bsa_st import BinarySparsityAlignment, DistillSettings, encode_embeddings
+from bsa_st import BinarySparsityAlignment, BSAError, DistillSettings, encode_embeddings
 from bsa_st.codes.decoder import as_decoder
 from bsa_st.codes.scoring import asymmetric_scores
 from bsa_st.hub.export import stock_modules
@@ -68,7 +68,7 @@ class KnownTexts(InputModule):
         return len(next(iter(self.embeddings.values())))
 
     def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
-        raise NotImplementedError("cached embeddings are not saved")
+        raise BSAError("cached embeddings are not saved: they stand in for an encoder")
 
 
 def score(model: SentenceTransformer, tasks: list[EvaluationTask]) -> dict[str, float]:

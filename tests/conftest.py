@@ -101,25 +101,26 @@ def compact_model(teacher: SentenceTransformer, embeddings: np.ndarray, shared_d
     return trained_once("compact", shared_dir, teacher, embeddings, code_bytes=32, refit_rounds=4, unroll_trials=60)
 
 
+def saved(model: SentenceTransformer, factory: pytest.TempPathFactory) -> Path:
+    """A model's folder."""
+    folder = factory.mktemp("models") / "model"
+    bsa_st.save(model, folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def compact_folder(compact_model: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "compact"
-    bsa_st.save(compact_model, folder)
-    return folder
+    return saved(compact_model, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def threshold_folder(threshold_model: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "threshold"
-    bsa_st.save(threshold_model, folder)
-    return folder
+    return saved(threshold_model, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def topk_folder(topk_model: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "topk"
-    bsa_st.save(topk_model, folder)
-    return folder
+    return saved(topk_model, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -167,16 +168,12 @@ def dictionary(named_model: SentenceTransformer) -> NamedDictionary:
 
 @pytest.fixture(scope="session")
 def nameless_folder(nameless: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "nameless"
-    bsa_st.save(nameless, folder)
-    return folder
+    return saved(nameless, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def named_folder(named_model: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "named"
-    bsa_st.save(named_model, folder)
-    return folder
+    return saved(named_model, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-COMMAND = [sys.executable, "-m", "bsa_st.cli.main"]
+COMMAND = [sys.executable, "-m", "bsa_st"]
 
 
 def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -50,7 +50,7 @@ def many_codes(engine_sample: EngineSample, count: int = MANY) -> BinaryCodes:
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "bsa_st.cli.main", "engine", *map(str, arguments)]
+    return [sys.executable, "-m", "bsa_st", "engine", *map(str, arguments)]
 
 
 def run(*arguments: object) -> str:

@@ -67,7 +67,7 @@ def test_commands_and_options_exist() -> None:
         words = (name, *rest.split()[:1]) if name in ("engine", "index") else (name,)
         if words not in shown:
             shown[words] = subprocess.run(
-                [sys.executable, "-m", "bsa_st.cli.main", *words, "--help"], capture_output=True, text=True, check=True
+                [sys.executable, "-m", "bsa_st", *words, "--help"], capture_output=True, text=True, check=True
             ).stdout
         assert all(option in shown[words] for option in re.findall(r"--[a-z-]+", rest.split("#")[0]))
     makefile = (ROOT / "Makefile").read_text()

@@ -93,7 +93,7 @@ def cached_blobs(tmp_path: Path) -> list[Path]:
 def test_round_trip_from_the_command_line_to_strangers_and_back(
     hub: LoopbackHub, folder: Path, model: SentenceTransformer, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "bsa_st.cli.main", "push", str(folder), NAME]
+    command = [sys.executable, "-m", "bsa_st", "push", str(folder), NAME]
     result = subprocess.run(command, capture_output=True, text=True, env=environment(hub, tmp_path / "home"), check=False)
     assert result.returncode == 0, result.stderr
     repository = hub.repositories[NAME]

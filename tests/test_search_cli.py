@@ -74,7 +74,7 @@ def test_an_unknown_scoring_is_told(threshold_folder: Path, tmp_path: Path) -> N
 def test_errors_are_one_line_with_status_2(threshold_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.index").write_bytes(b"BSAINDEXrubbish and more of it")
     result = subprocess.run(
-        [sys.executable, "-m", "bsa_st.cli.main", "index", "stats", str(tmp_path / "bad.index")],
+        [sys.executable, "-m", "bsa_st", "index", "stats", str(tmp_path / "bad.index")],
         capture_output=True,
         text=True,
         check=False,

@@ -75,7 +75,7 @@ def copy(source: Path, target: Path) -> Path:
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "bsa_st.cli.main", "encode", *map(str, arguments)]
+    return [sys.executable, "-m", "bsa_st", "encode", *map(str, arguments)]
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:

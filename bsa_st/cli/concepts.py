@@ -8,15 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from bsa_st.atomic import atomic_file, check_output
+from bsa_st.atomic import atomic_file, check_output, write_json
+from bsa_st.cli.options import BatchSize, CacheDir, Column, Json, Overwrite
 from bsa_st.errors import BSAError
 
 ModelName = Annotated[str, typer.Argument(help="Name on the Hub or folder of a BSA model.")]
 TextFile = Annotated[Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet).")]
-Column = Annotated[str, typer.Option(help="Field that holds the text in .jsonl and .parquet files.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there, of whatever kind.")]
 Limit = Annotated[int | None, typer.Option(help="Texts drawn at random at most.  [default: 20,000]", min=2)]
-CacheDir = Annotated[Path | None, typer.Option(help="Folder of the embedding cache.  [default: ~/.cache/bsa_st]")]
 
 SAMPLE = 20_000
 
@@ -64,7 +62,7 @@ def tags(
         Path | None, typer.Option(help="Write .jsonl with the fields text, tags and strengths.  [default: show them]")
     ] = None,
     text_column: Column = "text",
-    batch_size: Annotated[int, typer.Option(help="Texts per forward pass.")] = 32,
+    batch_size: BatchSize = 32,
     overwrite: Overwrite = False,
 ) -> None:
     """The named features of each text, strongest first. In an engine, tags is a keyword field to filter and count by."""
@@ -106,7 +104,7 @@ def explain(
     prompt_name: Annotated[
         str | None, typer.Option(help="Name of one of the model's prompts, for the query.  [default: query, if it has one]")
     ] = None,
-    json: Annotated[Path | None, typer.Option("--json", help="Write the explanation to this file too, as JSON.")] = None,
+    json: Json = None,
 ) -> None:
     """Say why two texts match: their score as a sum over named features and everything else."""
     from bsa_st.cli.models import load_model
@@ -118,8 +116,7 @@ def explain(
     result = run(load_model(model), a, b, scoring=scoring, most=most, prompt_name=prompt_name)  # type: ignore[arg-type]
     typer.echo(describe(result, top))
     if json is not None:
-        with atomic_file(json) as file:
-            file.write((jsonlib.dumps(result.as_dict(), indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+        write_json(json, result.as_dict())
 
 
 def explore(

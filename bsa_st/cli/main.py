@@ -11,13 +11,14 @@ from typing import Annotated
 import typer
 
 from bsa_st import __version__
-from bsa_st.atomic import check_output
+from bsa_st.atomic import check_output, write_json
 from bsa_st.cli import engines as engines_cli
 from bsa_st.cli import models
 from bsa_st.cli import search as search_commands
 from bsa_st.cli.attach import attach
 from bsa_st.cli.concepts import explain, explore, names, tags
 from bsa_st.cli.demo import demo
+from bsa_st.cli.options import BatchSize, CacheDir, Column, Json, Overwrite
 from bsa_st.errors import BSAError
 from bsa_st.head.settings import DistillSettings, help_texts, parse_nested
 
@@ -33,14 +34,11 @@ app = typer.Typer(
 DEFAULT = DistillSettings()
 HELP = help_texts()
 
-HiddenDim = Annotated[int, typer.Option(help=HELP["hidden_dim"])]
-K = Annotated[int, typer.Option(help=HELP["k"])]
-Selection = Annotated[str, typer.Option(help=HELP["selection"])]
 Nested = Annotated[list[str] | None, typer.Option(help=HELP["nested"] + " May be given several times.  [default: none]")]
 ObjectiveName = Annotated[str, typer.Option("--objective", help=HELP["objective"])]
 AlignmentWeight = Annotated[float, typer.Option(help=HELP["alignment_weight"])]
 Steps = Annotated[int, typer.Option(help=HELP["steps"])]
-BatchSize = Annotated[int, typer.Option(help=HELP["batch_size"])]
+TrainBatchSize = Annotated[int, typer.Option(help=HELP["batch_size"])]
 LearningRate = Annotated[float, typer.Option(help=HELP["learning_rate"])]
 Noise = Annotated[float, typer.Option(help=HELP["noise"])]
 RefitRounds = Annotated[int, typer.Option(help=HELP["refit_rounds"])]
@@ -48,10 +46,6 @@ UnrollTrials = Annotated[int, typer.Option(help=HELP["unroll_trials"])]
 HeldOut = Annotated[float, typer.Option(help=HELP["held_out"])]
 EvalSteps = Annotated[int, typer.Option(help=HELP["eval_steps"])]
 Seed = Annotated[int, typer.Option(help=HELP["seed"])]
-CacheDir = Annotated[Path | None, typer.Option(help="Folder of the embedding cache.  [default: ~/.cache/bsa_st]")]
-Json = Annotated[Path | None, typer.Option("--json", help="Write the table to this file too, as JSON.")]
-Column = Annotated[str, typer.Option(help="Field that holds the text in .jsonl and .parquet files.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there, of whatever kind.")]
 Texts = Annotated[Path, typer.Argument(help="Texts: .txt, .txt.gz (one a line), .jsonl, .jsonl.gz or .parquet.")]
 
 
@@ -75,7 +69,7 @@ def distill(
     objective: ObjectiveName = DEFAULT.objective,
     alignment_weight: AlignmentWeight = DEFAULT.alignment_weight,
     steps: Steps = DEFAULT.steps,
-    batch_size: BatchSize = DEFAULT.batch_size,
+    batch_size: TrainBatchSize = DEFAULT.batch_size,
     learning_rate: LearningRate = DEFAULT.learning_rate,
     noise: Noise = DEFAULT.noise,
     refit_rounds: RefitRounds = DEFAULT.refit_rounds,
@@ -100,7 +94,6 @@ def distill(
     chosen = {field.name: given[field.name] for field in dataclasses.fields(DistillSettings) if given[field.name] is not None}
     settings = DistillSettings(**chosen) if code_bytes is None else DistillSettings.of_bytes(code_bytes, **chosen)
 
-    from bsa_st.demo.run import write_json
     from bsa_st.head.layer import head_of
     from bsa_st.hub import check_target, save
     from bsa_st.inputs.distributed import is_first, leave
@@ -129,7 +122,7 @@ def distill(
         typer.echo(f"{name.replace('_', ' '):<24}{value:>12}")
     typer.echo(f"Model saved in {folder}")
     if json is not None:
-        write_json(report, json)
+        write_json(json, report)
     leave()
 
 
@@ -138,7 +131,7 @@ def encode(
     model: Annotated[str, typer.Argument(help="Name on the Hub or folder of a BSA model.")],
     texts: Texts,
     codes: Annotated[Path, typer.Argument(help="Codes file to write, or folder of shards.")],
-    batch_size: Annotated[int, typer.Option(help="Texts per forward pass.")] = 32,
+    batch_size: BatchSize = 32,
     text_column: Column = "text",
     prompt_name: Annotated[
         str | None, typer.Option(help="Name of one of the model's prompts.  [default: the one for documents, if it has one]")
@@ -270,7 +263,3 @@ def main() -> None:
     except KeyboardInterrupt:
         print("bsa-st: interrupted", file=sys.stderr)
         sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()

@@ -10,6 +10,7 @@ import typer
 
 from bsa_st.atomic import check_output
 from bsa_st.cli.models import load_model
+from bsa_st.cli.options import BatchSize, Column, Overwrite
 from bsa_st.codes.scoring import Scoring
 from bsa_st.errors import BSAError
 from bsa_st.search.file import MAGIC
@@ -25,8 +26,6 @@ Model = Annotated[str, typer.Argument(help="Name on the Hub or folder of the BSA
 Texts = Annotated[
     Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet), or codes of them (.codes, or a folder of shards).")
 ]
-Column = Annotated[str, typer.Option(help="Field that holds the text in .jsonl and .parquet files.")]
-BatchSize = Annotated[int, typer.Option(help="Texts per forward pass.")]
 
 
 @app.command()
@@ -40,7 +39,7 @@ def build(
     ] = None,
     text_column: Column = "text",
     batch_size: BatchSize = 32,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there, of whatever kind.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Index texts, or the codes that `bsa-st encode` wrote; the documents' ids are 0, 1, 2, ..."""
 
@@ -120,10 +119,10 @@ def search(
 def _documents(model: Any, path: Path, column: str, batch_size: int) -> tuple[Any, list[str] | None]:
     """Codes, and the texts where there are texts."""
     from bsa_st.codes.shards import load_codes
+    from bsa_st.encoding.encode import encode
     from bsa_st.inputs.texts import read_texts
-    from bsa_st.search.queries import encode_documents
 
     if path.suffix == ".codes" or path.is_dir():
         return load_codes(path), None
     texts = read_texts(path, column)
-    return encode_documents(model, texts, batch_size, True), texts
+    return encode(model, texts, batch_size=batch_size, show_progress_bar=True), texts

@@ -208,8 +208,8 @@ def _read_names(names: Names | None) -> dict[str, list[str]]:
 
 def most_used(candidates: Candidates, texts: np.ndarray) -> Candidates:
     """The same names, those first that are most often among the twelve nearest of a text; texts: their embeddings, float (n, d)."""
-    rows, mean = unit(texts), unit(texts).mean(axis=0)
-    atoms = unit(unit(candidates.embeddings) - unit(candidates.embeddings).mean(axis=0))
+    rows, raw = unit(texts), unit(candidates.embeddings)
+    mean, atoms = rows.mean(axis=0), unit(raw - raw.mean(axis=0))
     counts = np.zeros(len(atoms), dtype=np.int64)
     step = max(1, (1 << 24) // len(atoms))
     for start in range(0, len(rows), step):

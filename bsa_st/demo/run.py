@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from bsa_st.atomic import atomic_file
 from bsa_st.concepts.atlas import build_atlas
-from bsa_st.concepts.dictionary import Candidates, NamedDictionary, fit_dictionary
+from bsa_st.concepts.dictionary import Candidates, NamedDictionary, fit_dictionary, unit
 from bsa_st.concepts.explain import explain_vectors, match_line
 from bsa_st.concepts.names import most_used
 from bsa_st.concepts.page import write_page
@@ -102,8 +100,8 @@ def run_demo(
     tell(_forecast(encoder, everything, train, cache_dir))
     embeddings = cached_embeddings(encoder, everything, cache_dir=cache_dir, show_progress_bar=say is not None)
     place = {text: number for number, text in enumerate(everything)}
-    documents = _unit_rows(embeddings, [place[text] for text in task.documents])
-    queries = _unit_rows(embeddings, [place[text] for text in task.queries])
+    documents = unit(embeddings[[place[text] for text in task.documents]])
+    queries = unit(embeddings[[place[text] for text in task.queries]])
     embedding = clock.lap("embedding")
     if train:
         tell("Training a head on the concepts.")
@@ -116,7 +114,7 @@ def run_demo(
     rows, index = compare(head_of(model), documents, queries, np.array(task.relevant))
     clock.lap("comparison")
     tell("Naming features, and writing the page.")
-    candidates = Candidates(names, _unit_rows(embeddings, [place[name] for name in names]))
+    candidates = Candidates(names, embeddings[[place[name] for name in names]])
     head_of(model).names = dictionary = fit_dictionary(most_used(candidates, documents), documents)
     examples = _examples(dictionary, index, task, documents, queries)
     encoder.max_seq_length = whole
@@ -151,7 +149,7 @@ def format_report(result: dict[str, Any], folder: Path) -> str:
             *(line for example in result["examples"] for line in _lines(example)),
             f"Seconds: {seconds}; {sum(result['seconds'].values()):.0f} in all.",
             f"Written: {folder / MODEL}, {folder / INDEX}, and {folder / PAGE}: open it in a browser.",
-            f'Try: bsa-st search {folder / MODEL} {folder / INDEX} "height below average"',
+            f'Try: bsa-st search {folder / MODEL} {folder / INDEX} "a seizure with fever"',
         ]
     )
 
@@ -160,12 +158,6 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
     """The rows of the result as a Markdown table, as the README shows it."""
     lines = ["| " + " | ".join(HEADER) + " |", "|---" + "|---:" * (len(HEADER) - 1) + "|"]
     return "\n".join([*lines, *("| " + " | ".join(_cells(Row(**row))) + " |" for row in rows)]) + "\n"
-
-
-def write_json(result: dict[str, Any], path: Path) -> None:
-    """Write the result for machines."""
-    with atomic_file(path) as file:
-        file.write((json.dumps(result, indent=2) + "\n").encode())
 
 
 class _Clock:
@@ -196,11 +188,6 @@ def _forecast(encoder: SentenceTransformer, texts: list[str], train: bool, cache
         f"Embedding {len(texts):,} texts takes about {seconds:.0f} s here (once: they are cached); codes, indexes and the page take about a minute more"
         f"{', training another' if train else ''}."
     )
-
-
-def _unit_rows(embeddings: np.ndarray, rows: list[int]) -> np.ndarray:
-    chosen = np.asarray(embeddings[rows], dtype=np.float32)
-    return chosen / np.linalg.norm(chosen, axis=1, keepdims=True)
 
 
 def _cells(row: Row) -> list[str]:

@@ -6,7 +6,7 @@ One address names an engine (:data:`ENGINES`), and all have the interface of :cl
         engine.create(codes.hidden_dim)
         engine.upsert(range(len(codes)), codes, payloads)
         engine.finish()
-        (ranking,) = engine.search("height below average", model=model, filter={"tags": "growth"})
+        (ranking,) = engine.search("a seizure with fever", model=model, filter={"tags": "growth"})
 
 ``bsa-st engine load`` streams a codes file into one.
 """

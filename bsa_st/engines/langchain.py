@@ -16,10 +16,10 @@ from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStore
 from sentence_transformers import SentenceTransformer
 
+from bsa_st.encoding.encode import encode
 from bsa_st.engines import connect
 from bsa_st.engines.base import CANDIDATES, Engine, Filter
 from bsa_st.errors import BSAError
-from bsa_st.search.queries import encode_documents
 
 ID = "document_id"
 """Field of the payload that keeps an id which is no whole number."""
@@ -83,7 +83,7 @@ class BSAVectorStore(VectorStore):
             for text, name, own in zip(lines, names, fields, strict=True)
         ]
         if lines:
-            self.engine.upsert([id_of(name) for name in names], encode_documents(self.model, lines), payloads)
+            self.engine.upsert([id_of(name) for name in names], encode(self.model, lines), payloads)
         return names
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:

@@ -11,7 +11,6 @@ from bsa_st.codes.decoder import as_decoder
 from bsa_st.codes.scoring import BLOCK_CELLS, Hits, Scoring, asymmetric_scores, scores
 from bsa_st.codes.scoring import top_k as best_of
 from bsa_st.errors import BSAError
-from bsa_st.inputs.texts import read_texts
 from bsa_st.search.queries import prepared
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def search(
         raise BSAError(f"scoring must be one of {', '.join(get_args(Scoring))}, got {scoring!r}")
     decoder = as_decoder(model, documents.hidden_dim)
     assert decoder is not None
-    _, asked = prepared(_as_texts(queries), scoring, model, decoder, documents.hidden_dim, prompt_name)
+    _, asked = prepared(queries, scoring, model, decoder, documents.hidden_dim, prompt_name)
     parts, step = [], max(1, BLOCK_CELLS // max(1, len(documents)))
     for start in range(0, len(asked), step):
         part = asked[start : start + step]
@@ -58,8 +57,3 @@ def search(
             matrix = asymmetric_scores(part, documents, *decoder)
         parts.append(best_of(matrix, top_k))
     return Hits(np.concatenate([part.ids for part in parts]), np.concatenate([part.scores for part in parts]))
-
-
-def _as_texts(queries: Any) -> Any:
-    """Texts as a list; codes and arrays as they are."""
-    return queries if isinstance(queries, BinaryCodes) or hasattr(queries, "dtype") else read_texts(queries)

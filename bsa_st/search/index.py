@@ -17,10 +17,11 @@ from bsa_st.codes import BinaryCodes
 from bsa_st.codes.decoder import Decoder, as_decoder
 from bsa_st.codes.scoring import Scoring
 from bsa_st.errors import BSAError
+from bsa_st.inputs.texts import read_texts
 from bsa_st.search import file
 from bsa_st.search.ids import check_ids
 from bsa_st.search.lists import default_lists, train_lists
-from bsa_st.search.queries import encode_documents, prepared
+from bsa_st.search.queries import prepared
 from bsa_st.search.rescoring import Ranking, code_rankings, float_rankings
 from bsa_st.search.segment import Segment
 
@@ -111,7 +112,9 @@ class Index:
         elif kept is None:
             raise BSAError("a model needs the texts to index")
         else:
-            codes = encode_documents(source, kept, batch_size, show_progress_bar)
+            from bsa_st.encoding.encode import encode
+
+            codes = encode(source, kept, batch_size=batch_size, show_progress_bar=show_progress_bar)
         if lists is not None and (lists < 0 or lists > max(1, len(codes))):
             raise BSAError(f"lists must lie between 0 and the number of documents, {len(codes)}, got {lists}")
         own = as_decoder(model if decoder is None else decoder, codes.hidden_dim)
@@ -146,8 +149,9 @@ class Index:
             raise BSAError(f"index {path}: its parts do not fit together") from error
         if model is not None:
             given = as_decoder(model, hidden_dim)
+            assert given is not None
             if decoder is not None and not all(
-                np.array_equal(np.asarray(ours), np.asarray(theirs)) for ours, theirs in zip(decoder, given or (), strict=False)
+                np.array_equal(np.asarray(ours), np.asarray(theirs)) for ours, theirs in zip(decoder, given, strict=True)
             ):
                 raise BSAError(f"index {path} was built with another model: their decoders differ")
             decoder = given
@@ -360,9 +364,11 @@ class Index:
             return documents, kept
         if self.model is None:
             raise BSAError("adding texts needs the model: Index.open(path, model=...)")
+        from bsa_st.encoding.encode import encode
+
         strings = _strings(documents)
         assert strings is not None
-        return encode_documents(self.model, strings), strings if kept is None else kept
+        return encode(self.model, strings), strings if kept is None else kept
 
     def _add(self, codes: BinaryCodes, ids: npt.ArrayLike | None, texts: list[str] | None) -> np.ndarray:
         if codes.hidden_dim != self.hidden_dim:
@@ -414,10 +420,10 @@ class Index:
 
 
 def _strings(texts: Iterable[str] | None) -> list[str] | None:
-    """Texts as a list; a ``str`` is one text."""
+    """Texts as a list; a ``str`` is one text, a ``Path`` a file of them."""
     if texts is None:
         return None
-    strings = [texts] if isinstance(texts, str) else list(texts)
+    strings = read_texts(texts) if isinstance(texts, (str, Path)) else list(texts)
     if not all(isinstance(text, str) for text in strings):
         raise BSAError("texts must be strings")
     return strings

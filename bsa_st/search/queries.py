@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -14,17 +14,6 @@ from bsa_st.errors import BSAError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-
-def encode_documents(
-    model: SentenceTransformer, texts: Iterable[str], batch_size: int = 32, show_progress_bar: bool = False
-) -> BinaryCodes:
-    """Codes of texts as an index stores them: refined, encoded with the model's prompt for documents."""
-    from bsa_st.encoding.encode import encode
-    from bsa_st.inputs.prompts import document_prompt
-
-    options = {"prompt_name": document_prompt(model), "batch_size": batch_size, "show_progress_bar": show_progress_bar}
-    return encode(model, texts, **options)  # type: ignore[arg-type]
 
 
 def prepared(
@@ -69,9 +58,9 @@ def prepared(
 
 
 def _dense(queries: Any, model: SentenceTransformer | None, prompt: str | None) -> np.ndarray:
-    if isinstance(queries, str):
-        queries = [queries]
-    if isinstance(queries, (list, tuple)) and queries and all(isinstance(query, str) for query in queries):
+    if isinstance(queries, (str, Path)) or (
+        isinstance(queries, (list, tuple)) and queries and all(isinstance(query, str) for query in queries)
+    ):
         if model is None:
             raise BSAError("searching texts needs the model: Index.open(path, model=...)")
         from bsa_st.encoding.encode import split_model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import random
 import time
@@ -25,6 +24,7 @@ from evaluation.embeddings import EmbeddingStore
 from evaluation.encoders import MINILM, MPNET, WORDLLAMA, load_encoder
 from evaluation.interpretability.detection import MATCHED_RATE, judge, summary
 from evaluation.interpretability.methods import Features, Texts, csr, learnt, named, refined, topics
+from evaluation.jsonfiles import read_json, write_json
 from evaluation.neighbours import general_texts
 
 logger = logging.getLogger("evaluation.interpretability")
@@ -84,7 +84,7 @@ def measure(data: Path, output: Path, cache_dir: Path | None) -> None:
     Raises:
         BSAError: If the data folder lacks something.
     """
-    found: dict[str, Any] = json.loads(output.read_text()) if output.is_file() else {}
+    found: dict[str, Any] = read_json(output) if output.is_file() else {}
     found.setdefault("encoder", MINILM)
     store = EmbeddingStore(load_encoder(MINILM), cache_dir, show_progress_bar=False)
 
@@ -92,7 +92,7 @@ def measure(data: Path, output: Path, cache_dir: Path | None) -> None:
         if name not in found.setdefault(place, {}):
             logger.info("%s: %s", place, name)
             found[place][name] = make()
-            output.write_text(json.dumps(found, indent=1) + "\n")
+            write_json(output, found)
 
     queries, documents, training = general_texts(data)
     train, test = Texts(training, store.evaluation(training)), Texts(documents, store.evaluation(documents))

@@ -83,7 +83,7 @@ class Method(ABC):
             return 0.0
         rows = training[np.random.default_rng(self.seed).permutation(len(training))[: FOUND_QUERIES + FOUND_DOCUMENTS]]
         queries, documents = (torch.from_numpy(part) for part in np.split(rows, [FOUND_QUERIES]))
-        decoded = torch.from_numpy(np.ascontiguousarray(self.decode(self.encode(documents.numpy())), dtype=np.float32))
+        decoded = torch.from_numpy(self.vectors(self.encode(documents.numpy()), "dot"))
         return best_softening(queries, documents, decoded)[0]
 
     @abstractmethod
@@ -91,8 +91,8 @@ class Method(ABC):
         """Codes of embeddings, float32 (n, d)."""
 
     @abstractmethod
-    def decode(self, codes: Any) -> np.ndarray:
-        """``x_hat``, float32 (n, d), the mean added back."""
+    def decode(self, codes: Any) -> np.ndarray | None:
+        """``x_hat``, float32 (n, d), the mean added back; None where codes are only scored."""
 
     def stored_bytes(self, codes: Any) -> float:
         """Bytes per text, everything included."""
@@ -107,8 +107,10 @@ class Method(ABC):
         return np.einsum("nd,nd->n", left, self.vectors(codes, estimate))
 
     def vectors(self, codes: Any, estimate: str) -> np.ndarray:
-        """What queries are multiplied with, float32 (n, d)."""
+        """What queries are multiplied with, float32 (n, d), of a method that decodes."""
         decoded = self.decode(codes)
+        assert decoded is not None
+        decoded = np.ascontiguousarray(decoded, dtype=np.float32)
         if estimate == "softened":
             squares = np.einsum("nd,nd->n", decoded, decoded)[:, None]
             return np.asarray(decoded / np.sqrt(np.maximum(squares + self.softening, TINY)), dtype=np.float32)

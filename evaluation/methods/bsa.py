@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,19 +24,6 @@ class Head(Method):
     encoding: ClassVar[dict[str, bool]] = {"refine": True}
     """Keyword arguments of :func:`bsa_st.encode_embeddings` for documents."""
 
-    def distill_settings(self) -> DistillSettings:
-        """How the head is trained."""
-        raise NotImplementedError
-
-    def settings(self) -> dict[str, Any]:
-        return self.encoding | self.fit_settings()
-
-    def fit_settings(self) -> dict[str, Any]:
-        return self.distill_settings().to_dict()
-
-    def learn(self, training: np.ndarray) -> None:
-        self.use(train_head(training, self.distill_settings(), show_progress_bar=False))
-
     def use(self, head: BinarySparsityAlignment) -> None:
         """Take a trained head."""
         self.head = head
@@ -52,7 +40,24 @@ class Head(Method):
         return np.asarray(codes.to_scipy() @ self.decoder + self.offset, dtype=np.float32)
 
 
-class Compact(Head):
+class Distilled(Head):
+    """A head that is trained here."""
+
+    @abstractmethod
+    def distill_settings(self) -> DistillSettings:
+        """How the head is trained."""
+
+    def settings(self) -> dict[str, Any]:
+        return self.encoding | self.fit_settings()
+
+    def fit_settings(self) -> dict[str, Any]:
+        return self.distill_settings().to_dict()
+
+    def learn(self, training: np.ndarray) -> None:
+        self.use(train_head(training, self.distill_settings(), show_progress_bar=False))
+
+
+class Compact(Distilled):
     """Eight features for every byte, about half of them active, stored as they are."""
 
     name = "compact"
@@ -77,7 +82,7 @@ class EqualLengths(Compact):
     encoding: ClassVar[dict[str, bool]] = {"refine": True, "equal_lengths": True}
 
 
-class Sparse(Head):
+class Sparse(Distilled):
     """1,024 features, as many active as the budget allows on disk."""
 
     name = "sparse"

@@ -201,8 +201,8 @@ class RaBitQ(Method):
     def encode(self, dense: np.ndarray) -> np.ndarray:
         return np.asarray(self.index.sa_encode(dense @ self.rotation))
 
-    def decode(self, codes: np.ndarray) -> np.ndarray:
-        raise NotImplementedError("faiss decodes the first bit only")
+    def decode(self, codes: np.ndarray) -> None:
+        """faiss decodes the first bit only."""
 
     def scores(self, queries: np.ndarray, codes: np.ndarray, estimate: str) -> np.ndarray:
         index = faiss.clone_index(self.index)

@@ -26,12 +26,12 @@ import numpy as np
 import typer
 
 from bsa_st import BSAError
-from bsa_st.atomic import atomic_file
 from bsa_st.inputs.embeddings import cached_embeddings
 from bsa_st.inputs.texts import read_texts
 from evaluation.cli import HERE
 from evaluation.console import run_command
 from evaluation.encoders import MINILM, load_encoder
+from evaluation.jsonfiles import read_json, write_json
 from evaluation.search.contenders import CONTENDERS, Search
 from evaluation.search.data import Data, Head, prepare
 from evaluation.search.report import write_report
@@ -65,7 +65,7 @@ def bench(
         raise BSAError(f"contenders are {'; '.join(CONTENDERS)}, not {unknown.pop()}")
     if only not in ("", "build", "measure", "report"):
         raise BSAError(f"only must be build, measure or report, got {only!r}")
-    rows: list[dict[str, Any]] = json.loads(output.read_text())["rows"] if output.is_file() else []
+    rows: list[dict[str, Any]] = read_json(output)["rows"] if output.is_file() else []
     cells = [(name, int(size)) for size in documents.split(",") for name in names if int(size) <= CONTENDERS[name].most]
     for name, count in [] if only == "report" else cells:
         arguments = [str(texts), str(head), str(count), name, "--work", str(work)]
@@ -77,8 +77,7 @@ def bench(
             LOG.info("measuring %s, %d documents", name, count)
             if fresh := _run("measure", arguments):
                 rows = [row for row in rows if (row["contender"], row["documents"]) != (name, count)] + json.loads(fresh)
-                with atomic_file(output) as file:
-                    file.write((json.dumps({"rows": rows}, indent=1) + "\n").encode())
+                write_json(output, {"rows": rows})
     typer.echo(f"Report in {write_report(output)}")
 
 
@@ -89,8 +88,7 @@ def build(texts: Path, head: Path, count: int, name: str, work: Work = Path("bui
     path.parent.mkdir(exist_ok=True)
     started = time.process_time()
     CONTENDERS[name].build(data, path)
-    with atomic_file(path.with_suffix(".json")) as file:
-        file.write(json.dumps({"build_seconds": round(time.process_time() - started, 2)}).encode())
+    write_json(path.with_suffix(".json"), {"build_seconds": round(time.process_time() - started, 2)})
 
 
 @app.command(hidden=True)

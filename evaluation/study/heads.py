@@ -52,6 +52,9 @@ class Trained(Head):
         self.use(head)
         self.encoding = {"refine": refine}  # type: ignore[misc]
 
+    def learn(self, training: np.ndarray) -> None:
+        """Nothing: the head has learnt."""
+
     choose_softening = Method.choose_softening  # the head's own was chosen for refined codes
 
 
