@@ -6,15 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+from evaluation.encoders import MINILM
+from evaluation.jsonfiles import read_json
 from evaluation.markdown import MISSING, markdown_table
+from evaluation.results import read
 
 Row = dict[str, Any]
 
 NAMES = {"lancedb": "LanceDB", "postgresql": "PostgreSQL, pgvector", "qdrant-edge": "Qdrant (Edge)", "duckdb": "DuckDB"}
 INDEXES = {"lancedb": "IVF_FLAT", "postgresql": "HNSW", "qdrant-edge": "HNSW"}
 BILLION = 1_000_000_000
-COST = Path(__file__).parent / "paper" / "results" / "cost.json"
-"""CPU milliseconds of the encoder and of the codes, by D, as `python -m evaluation.paper` measured them."""
+HERE = Path(__file__).parent
+CODE_BYTES = 64
 PER_MACHINE = 100_000_000
 """Documents of one shard in the plan: 6.4 GB of bits, which a small machine keeps in memory."""
 
@@ -33,8 +36,15 @@ schema.add_field("tags", DataType.ARRAY, element_type=DataType.VARCHAR, max_capa
 index = client.prepare_index_params()
 index.add_index("bits", index_type="BIN_IVF_FLAT", metric_type="HAMMING", params={"nlist": 1024})
 client.create_collection("bsa", schema=schema, index_params=index)
-client.search("bsa", data=[signs], anns_field="bits", limit=100, filter='ARRAY_CONTAINS_ANY(tags, ["en"])',
-              search_params={"metric_type": "HAMMING", "params": {"nprobe": 64}}, output_fields=["bits"])
+client.search(
+    "bsa",
+    data=[signs],
+    anns_field="bits",
+    limit=100,
+    filter='ARRAY_CONTAINS_ANY(tags, ["en"])',
+    search_params={"metric_type": "HAMMING", "params": {"nprobe": 64}},
+    output_fields=["bits"],
+)
 ```
 
 Vespa (signed bytes; a second phase can score the float query against the unpacked bits inside):
@@ -184,8 +194,9 @@ def scale_page(rows: list[Row]) -> list[str]:
                 f"{scan / 1000:,.1f} s" if not index else f"more than {row['cpu_ms']:.0f} ms",
             ]
         )
-    cost = json.loads(COST.read_text())["encode-by-D"]
-    encoder, codes = cost["dense"], next(refined for width, _, refined in cost["points"] if width == 512)
+    encoder = read_json(HERE / "study" / "results" / "cost.json")["cells"]["encoder"]["milliseconds"]
+    codes = read(HERE / "results" / f"{MINILM}.json").figure("compact", CODE_BYTES, "encode_ms")
+    assert codes is not None
     return [
         "# Scale: a billion texts",
         "",
@@ -198,7 +209,7 @@ def scale_page(rows: list[Row]) -> list[str]:
         "",
         "## Encoding",
         "",
-        f"On CPUs the encoder, all-MiniLM-L6-v2, costs {encoder:.1f} ms per text and core, a refined code of 512 features {codes:.2f} ms ([PAPER.md](PAPER.md)): "
+        f"On CPUs the encoder, all-MiniLM-L6-v2, costs {encoder:.1f} ms per text and core, a refined code of {CODE_BYTES} bytes {codes:.2f} ms ([STUDY.md](STUDY.md)): "
         f"{BILLION * encoder / 3.6e6:,.0f} and {BILLION * codes / 3.6e6:,.0f} core hours; on {shards} machines of 32 cores (assumed) "
         f"{BILLION * (encoder + codes) / 3.6e6 / 32 / shards:,.1f} hours. GPUs shorten the first number only; none was measured here. `bsa-st encode --engine ray` writes shards of codes "
         "that go on after a crash, and `bsa-st engine load` takes such a folder.",
