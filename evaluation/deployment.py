@@ -23,6 +23,7 @@ from sentence_transformers import SentenceTransformer
 RESULTS = Path(__file__).with_name("deployment.json")
 USED = {
     "onnx, both routes as whole graphs": ("onnxruntime",),
+    "openvino, both routes as whole graphs": ("openvino",),
     "onnx, the encoder alone": ("onnxruntime", "optimum-onnx"),
     "openvino, the encoder alone": ("openvino", "optimum-intel"),
 }
@@ -63,9 +64,28 @@ def several_processes(folder: str, texts: list[str]) -> Encoded:
         model.stop_multi_process_pool(pool)
 
 
-def whole_onnx(folder: str, texts: list[str]) -> Encoded:
-    """Each route as one ONNX graph, run by onnxruntime and a tokenizer alone (examples/export_onnx.py)."""
+Run = Callable[[dict[str, np.ndarray]], np.ndarray]
+"""A loaded graph: packed bits, uint8 (n, D/8), of ``input_ids`` and ``attention_mask``, int64 (n, length)."""
+
+
+def onnxruntime_graph(path: str) -> Run:
+    """An ONNX file in onnxruntime."""
     import onnxruntime  # type: ignore[import-not-found,unused-ignore]
+
+    session = onnxruntime.InferenceSession(path)
+    return lambda tokens: np.asarray(session.run(None, tokens)[0])
+
+
+def openvino_graph(path: str) -> Run:
+    """An ONNX file in OpenVINO, computed in float32."""
+    import openvino  # type: ignore[import-not-found,unused-ignore]
+
+    compiled_model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda tokens: np.asarray(compiled_model(tokens)[0])
+
+
+def whole_graph(folder: str, texts: list[str], load: Callable[[str], Run]) -> Encoded:
+    """The document route as one ONNX graph (examples/export_onnx.py), run by another runtime and a tokenizer alone."""
     from tokenizers import Tokenizer
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -74,15 +94,14 @@ def whole_onnx(folder: str, texts: list[str]) -> Encoded:
         tokenizer = Tokenizer.from_file(f"{scratch}/tokenizer.json")
         tokenizer.enable_padding()
         tokenizer.enable_truncation(load_plain(folder).max_seq_length or 512)
-        session = onnxruntime.InferenceSession(f"{scratch}/document.onnx")
-        parts = []
+        run, parts = load(f"{scratch}/document.onnx"), []
         for start in range(0, len(texts), 32):
             encoded = tokenizer.encode_batch(texts[start : start + 32])
             tokens = {
                 "input_ids": np.array([item.ids for item in encoded]),
                 "attention_mask": np.array([item.attention_mask for item in encoded]),
             }
-            parts.append(session.run(None, tokens)[0])
+            parts.append(run(tokens))
     bits = np.unpackbits(np.concatenate(parts), axis=1).astype(np.float32)
     return bits, bits
 
@@ -92,7 +111,8 @@ WAYS: dict[str, Callable[[str, list[str]], Encoded]] = {
     "bfloat16": lambda folder, texts: encode(load_plain(folder, model_kwargs={"torch_dtype": torch.bfloat16}), texts),
     "torch.compile": compiled,
     "two processes": several_processes,
-    "onnx, both routes as whole graphs": whole_onnx,
+    "onnx, both routes as whole graphs": lambda folder, texts: whole_graph(folder, texts, onnxruntime_graph),
+    "openvino, both routes as whole graphs": lambda folder, texts: whole_graph(folder, texts, openvino_graph),
     "onnx, the encoder alone": lambda folder, texts: encode(load_plain(folder, backend="onnx"), texts),
     "openvino, the encoder alone": lambda folder, texts: encode(load_plain(folder, backend="openvino"), texts),
 }

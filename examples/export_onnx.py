@@ -46,15 +46,15 @@ def export(name: str, folder: Path) -> None:
     model = SentenceTransformer(name, device="cpu").eval()
     folder.mkdir(parents=True, exist_ok=True)
     tokens = model.tokenizer(["one text", "another text"], return_tensors="pt")
-    dynamic = {"input_ids": {0: "texts", 1: "length"}, "attention_mask": {0: "texts", 1: "length"}}
-    for task in ("document", "query"):
+    inputs = ["input_ids", "attention_mask"]
+    for task, output in (("document", "bits"), ("query", "weights")):
         torch.onnx.export(
             Graph(model, task).eval(),
-            (tokens["input_ids"], tokens["attention_mask"]),
+            tuple(tokens[name] for name in inputs),
             str(folder / f"{task}.onnx"),
-            input_names=["input_ids", "attention_mask"],
-            output_names=["bits" if task == "document" else "weights"],
-            dynamic_axes=dynamic,
+            input_names=inputs,
+            output_names=[output],
+            dynamic_axes={**dict.fromkeys(inputs, {0: "texts", 1: "length"}), output: {0: "texts"}},
             opset_version=17,
             dynamo=False,
         )

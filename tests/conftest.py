@@ -45,8 +45,8 @@ def task() -> SynonymTask:
 
 @pytest.fixture(scope="session")
 def texts(task: SynonymTask) -> list[str]:
-    """6,000 real texts of the ontology: names, synonyms and definitions, shuffled."""
-    order = np.random.default_rng(7).permutation(len(task.training))[:6000]
+    """3,000 real texts of the ontology: names, synonyms and definitions, shuffled."""
+    order = np.random.default_rng(7).permutation(len(task.training))[:3000]
     return [task.training[place] for place in order]
 
 
@@ -83,7 +83,7 @@ def trained_once(
     return put_behind(teacher, pickle.loads(path.read_bytes()))
 
 
-SPARSE: dict[str, Any] = {"hidden_dim": 1024, "k": 32, "steps": 60, "refit_rounds": 1, "unroll_trials": 5}
+SPARSE: dict[str, Any] = {"hidden_dim": 512, "k": 32, "steps": 40, "batch_size": 256, "refit_rounds": 1, "unroll_trials": 5}
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +98,7 @@ def topk_model(teacher: SentenceTransformer, embeddings: np.ndarray, shared_dir:
 
 @pytest.fixture(scope="session")
 def compact_model(teacher: SentenceTransformer, embeddings: np.ndarray, shared_dir: Path) -> SentenceTransformer:
-    return trained_once("compact", shared_dir, teacher, embeddings, code_bytes=32, refit_rounds=4, unroll_trials=60)
+    return trained_once("compact", shared_dir, teacher, embeddings, code_bytes=32, refit_rounds=3, unroll_trials=40)
 
 
 def saved(model: SentenceTransformer, factory: pytest.TempPathFactory) -> Path:

@@ -23,7 +23,7 @@ from bsa_st.inputs.embeddings import cached_embeddings
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embeddings, "CHUNK_ROWS", 40)
+    monkeypatch.setattr(embeddings, "CHUNK_ROWS", 20)
 
 
 class Counting:
@@ -54,11 +54,11 @@ def embed(teacher: SentenceTransformer, texts: list[str], folder: Path) -> np.nd
 def test_embeddings_are_those_of_the_encoder_in_order_and_computed_once(
     teacher: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = embed(teacher, texts[:100], tmp_path)
+    rows = embed(teacher, texts[:60], tmp_path)
     assert rows.dtype == np.float16
-    np.testing.assert_allclose(rows, teacher.encode(texts[:100]), atol=1e-3)
+    np.testing.assert_allclose(rows, teacher.encode(texts[:60]), atol=1e-3)
     counting = Counting(monkeypatch)
-    assert np.array_equal(embed(teacher, texts[:100], tmp_path), rows)
+    assert np.array_equal(embed(teacher, texts[:60], tmp_path), rows)
     assert counting.texts == 0
 
 
@@ -82,20 +82,20 @@ def test_an_interrupted_run_continues_where_it_stopped(
     teacher: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        Counting(patch, stop_after=80)
+        Counting(patch, stop_after=40)
         with pytest.raises(KeyboardInterrupt):
-            embed(teacher, texts[:200], tmp_path)
+            embed(teacher, texts[:60], tmp_path)
     counting = Counting(monkeypatch)
-    rows = embed(teacher, texts[:200], tmp_path)
-    assert counting.texts == 120
-    np.testing.assert_allclose(rows, teacher.encode(texts[:200]), atol=1e-3)
+    rows = embed(teacher, texts[:60], tmp_path)
+    assert counting.texts == 20
+    np.testing.assert_allclose(rows, teacher.encode(texts[:60]), atol=1e-3)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "manifest", "no manifest", "newer", "half written"])
 def test_a_damaged_entry_is_found_and_rebuilt(
     damage: str, teacher: SentenceTransformer, texts: list[str], tmp_path: Path
 ) -> None:
-    good = np.array(embed(teacher, texts[:100], tmp_path))
+    good = np.array(embed(teacher, texts[:60], tmp_path))
     entry = only_entry(tmp_path)
     data, manifest = entry / "embeddings.bin", entry / "manifest.json"
     if damage == "flip":
@@ -113,14 +113,14 @@ def test_a_damaged_entry_is_found_and_rebuilt(
     else:
         with data.open("ab") as file:
             file.write(b"half a chunk")
-    assert np.array_equal(embed(teacher, texts[:100], tmp_path), good)
+    assert np.array_equal(embed(teacher, texts[:60], tmp_path), good)
 
 
 def test_a_killed_process_leaves_whole_chunks_to_build_on(texts: list[str], tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("\n".join(texts[:3000]))
     program = (
         "import sys; from bsa_st.inputs import embeddings; from bsa_st.demo.run import packaged_teacher; from bsa_st.inputs.texts import read_texts; from pathlib import Path\n"
-        "embeddings.CHUNK_ROWS = 40\n"
+        "embeddings.CHUNK_ROWS = 20\n"
         f"t = read_texts(Path(r'{tmp_path / 'texts.txt'}')); m = packaged_teacher()\n"
         f"embeddings.cached_embeddings(m, t, cache_dir=r'{tmp_path / 'cache'}', precision='float32', show_progress_bar=False)\n"
     )
@@ -135,7 +135,7 @@ def test_a_killed_process_leaves_whole_chunks_to_build_on(texts: list[str], tmp_
     assert manifests
     manifest = embeddings._valid_manifest(manifests[0].parent, 3000)
     assert manifest is not None
-    assert 0 < len(manifest.checksums) < 75
+    assert 0 < len(manifest.checksums) < 150
 
 
 def test_a_full_disk_is_named_and_finished_chunks_stay(
@@ -154,26 +154,26 @@ def test_a_full_disk_is_named_and_finished_chunks_stay(
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
         with pytest.raises(BSAError, match=r"cannot write the embedding cache in .*: No space left on device"):
-            embed(teacher, texts[:200], tmp_path)
-    assert (only_entry(tmp_path) / "embeddings.bin").stat().st_size == 2 * 40 * 384 * 2
+            embed(teacher, texts[:60], tmp_path)
+    assert (only_entry(tmp_path) / "embeddings.bin").stat().st_size == 2 * 20 * 384 * 2
     counting = Counting(monkeypatch)
-    embed(teacher, texts[:200], tmp_path)
-    assert counting.texts == 120
+    embed(teacher, texts[:60], tmp_path)
+    assert counting.texts == 20
 
 
 def test_an_encoder_that_gives_nan_is_refused(
     teacher: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embeddings, "embed", lambda *_, **__: np.full((40, 384), np.nan, dtype=np.float32))
-    with pytest.raises(BSAError, match="NaN or infinite values within texts 1 to 40"):
-        embed(teacher, texts[:40], tmp_path)
+    monkeypatch.setattr(embeddings, "embed", lambda *_, **__: np.full((20, 384), np.nan, dtype=np.float32))
+    with pytest.raises(BSAError, match="NaN or infinite values within texts 1 to 20"):
+        embed(teacher, texts[:20], tmp_path)
 
 
 def test_values_beyond_float16_are_kept_in_float32(
     teacher: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embeddings, "embed", lambda *_, **__: np.full((40, 384), 1e6, dtype=np.float32))
-    rows = embed(teacher, texts[:40], tmp_path)
+    monkeypatch.setattr(embeddings, "embed", lambda *_, **__: np.full((20, 384), 1e6, dtype=np.float32))
+    rows = embed(teacher, texts[:20], tmp_path)
     assert rows.dtype == np.float32
     assert rows[0, 0] == 1e6
 

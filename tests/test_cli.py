@@ -57,7 +57,7 @@ def test_help_shows_every_option_with_its_default(command: str) -> None:
 
 def test_distill_encode_export_from_the_shell(teacher_folder: Path, text_file: Path, tmp_path: Path) -> None:
     trained = run(
-        "distill", teacher_folder, text_file, "model", "--hidden-dim", 256, "--k", 16, "--steps", 20,
+        "distill", teacher_folder, text_file, "model", "--hidden-dim", 256, "--k", 16, "--steps", 20, "--refit-rounds", 1, "--unroll-trials", 3,
         "--cache-dir", "cache", "--json", "report.json", cwd=tmp_path,
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bsa_st.cli.main import main
+
 COMMAND = [sys.executable, "-m", "bsa_st"]
 
 
@@ -79,7 +81,12 @@ def test_names_tags_explain_and_explore_from_the_shell(place: Path) -> None:
     ],
 )
 def test_user_errors_are_one_clear_message_with_status_2(
-    arguments: tuple[str, ...], message: str, nameless_folder: Path, tmp_path: Path
+    arguments: tuple[str, ...],
+    message: str,
+    nameless_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     shutil.copytree(nameless_folder, tmp_path / "model")
     (tmp_path / "texts.txt").write_text("a kidney\na bone\n")
@@ -87,8 +94,12 @@ def test_user_errors_are_one_clear_message_with_status_2(
     (tmp_path / "one.txt").write_text("kidney\n")
     before = sorted(str(path) for path in tmp_path.rglob("*"))
     more = ("--cache-dir", str(tmp_path.parent / "cache")) if arguments[0] == "names" else ()
-    result = run(*arguments, *more, cwd=tmp_path)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bsa-st", *arguments, *more])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert message in shown
+    assert "Traceback" not in shown
     assert sorted(str(path) for path in tmp_path.rglob("*")) == before

@@ -23,7 +23,7 @@ from bsa_st.inputs.row_shards import RowShards, cached_together, read_row_shards
 from bsa_st.training import train_head
 from tests.smallmodel import WIDTH, WORDS, small_encoder
 
-SETTINGS = {"hidden_dim": 64, "k": 8, "steps": 30, "noise": 0.0, "learning_rate": 0.003}
+SETTINGS = {"hidden_dim": 64, "k": 8, "steps": 30, "noise": 0.0, "learning_rate": 0.003, "refit_rounds": 1, "unroll_trials": 3}
 OPTIONS = [item for name, value in SETTINGS.items() for item in (f"--{name.replace('_', '-')}", str(value))]
 PROGRAM = """
 import json, os, runpy, sys, torch

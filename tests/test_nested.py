@@ -18,12 +18,12 @@ from bsa_st.training import train_head
 from bsa_st.training.refit import refined_cosine
 
 SETTINGS = DistillSettings(
-    hidden_dim=1024,
-    k=48,
+    hidden_dim=512,
+    k=40,
     selection="topk",
-    nested=((512, 40), (256, 32)),
-    steps=150,
-    refit_rounds=2,
+    nested=((256, 32), (128, 24)),
+    steps=60,
+    refit_rounds=1,
     unroll_trials=5,
     batch_size=256,
     held_out=0.1,
@@ -32,7 +32,7 @@ SETTINGS = DistillSettings(
 
 @pytest.fixture(scope="module")
 def nested(embeddings: np.ndarray) -> BinarySparsityAlignment:
-    return train_head(embeddings[:5000], SETTINGS, show_progress_bar=False)
+    return train_head(embeddings[:2400], SETTINGS, show_progress_bar=False)
 
 
 @pytest.fixture
@@ -42,23 +42,23 @@ def model(teacher: SentenceTransformer, nested: BinarySparsityAlignment) -> Sent
 
 def test_a_nested_budget_comes_close_to_a_head_of_its_own(nested: BinarySparsityAlignment, embeddings: np.ndarray) -> None:
     alone = DistillSettings(
-        hidden_dim=256, k=32, selection="topk", steps=150, refit_rounds=2, unroll_trials=5, batch_size=256, held_out=0.1
+        hidden_dim=128, k=24, selection="topk", steps=60, refit_rounds=1, unroll_trials=5, batch_size=256, held_out=0.1
     )
-    own = train_head(embeddings[:5000], alone, show_progress_bar=False)
-    rows = embeddings[5000:]
-    assert refined_cosine(truncate_head(nested, 256, 32), rows) > refined_cosine(own, rows) - 0.02
+    own = train_head(embeddings[:2400], alone, show_progress_bar=False)
+    rows = embeddings[2400:]
+    assert refined_cosine(truncate_head(nested, 128, 24), rows) > refined_cosine(own, rows) - 0.02
 
 
 def test_training_along_is_what_makes_a_prefix_good(
     nested: BinarySparsityAlignment, topk_model: SentenceTransformer, embeddings: np.ndarray
 ) -> None:
-    rows = embeddings[5000:]
-    assert refined_cosine(truncate_head(nested, 256, 32), rows) > refined_cosine(
-        prefix_head(head_of(topk_model), 256, 32), rows
+    rows = embeddings[2400:]
+    assert refined_cosine(truncate_head(nested, 128, 24), rows) > refined_cosine(
+        prefix_head(head_of(topk_model), 128, 24), rows
     )
 
 
-@pytest.mark.parametrize("budget", [(1024, 48), (1024, 20), (512, 40), (512, 10), (256, 32), (256, 64)])
+@pytest.mark.parametrize("budget", [(512, 40), (512, 20), (256, 32), (256, 10), (128, 24), (128, 48)])
 def test_every_budget_gives_its_number_of_features(
     nested: BinarySparsityAlignment, embeddings: np.ndarray, budget: tuple[int, int]
 ) -> None:
@@ -68,9 +68,9 @@ def test_every_budget_gives_its_number_of_features(
     assert set(codes.counts) == {budget[1]}
 
 
-@pytest.mark.parametrize("k", [48, 30, 24, 12, 6])
+@pytest.mark.parametrize("k", [40, 30, 20, 12, 6])
 def test_the_decoded_length_fits_at_every_k(nested: BinarySparsityAlignment, embeddings: np.ndarray, k: int) -> None:
-    small = truncate_head(nested, 512, k)
+    small = truncate_head(nested, 256, k)
     rows = torch.from_numpy(embeddings[:500])
     codes = torch.from_numpy(bsa_st.encode_embeddings(small, embeddings[:500], refine=True).to_dense())
     decoded = small.decode(codes)
@@ -90,7 +90,7 @@ def test_a_threshold_head_fires_as_often_as_asked(threshold_model: SentenceTrans
 
 
 def test_truncating_twice_is_truncating_once(nested: BinarySparsityAlignment, embeddings: np.ndarray) -> None:
-    once, twice = truncate_head(nested, 512, 20), truncate_head(truncate_head(nested, 512, 40), 512, 20)
+    once, twice = truncate_head(nested, 256, 20), truncate_head(truncate_head(nested, 256, 32), 256, 20)
     for name, value in once.state_dict().items():
         torch.testing.assert_close(value, twice.state_dict()[name], msg=name)
 
@@ -116,11 +116,11 @@ def test_a_compact_head_has_one_size(compact_model: SentenceTransformer) -> None
 
 def test_the_whole_budget_is_the_model_itself(nested: BinarySparsityAlignment) -> None:
     assert truncate_head(nested) is nested
-    assert truncate_head(nested, 1024, 48) is nested
+    assert truncate_head(nested, 512, 40) is nested
 
 
 def test_budgets_that_do_not_fit_are_refused(nested: BinarySparsityAlignment) -> None:
-    with pytest.raises(BSAError, match="trained for a hidden_dim of 256, 512, 1024, not 300"):
+    with pytest.raises(BSAError, match="trained for a hidden_dim of 128, 256, 512, not 300"):
         truncate_head(nested, 300)
     with pytest.raises(BSAError, match="k must lie between 1 and hidden_dim = 256, got 257"):
         truncate_head(nested, 256, 257)

@@ -26,9 +26,9 @@ def initial(embeddings: np.ndarray) -> BinarySparsityAlignment:
 
 def test_no_round_is_kept_that_hurts_held_out_texts(initial: BinarySparsityAlignment, embeddings: np.ndarray) -> None:
     head = copy.deepcopy(initial)
-    held_out = embeddings[5000:5500]
+    held_out = embeddings[2500:]
     before = refined_cosine(head, held_out)
-    history = refit(head, embeddings[:5000], held_out, rounds=5)
+    history = refit(head, embeddings[:2500], held_out, rounds=4)
     after = refined_cosine(head, held_out)
     cosines = [entry["cosine"] for entry in history]
     assert cosines[0] == pytest.approx(before, abs=1e-4)
@@ -38,9 +38,9 @@ def test_no_round_is_kept_that_hurts_held_out_texts(initial: BinarySparsityAlign
 
 def test_a_refit_of_two_texts_changes_nothing_for_the_worse(initial: BinarySparsityAlignment, embeddings: np.ndarray) -> None:
     head = copy.deepcopy(initial)
-    before = refined_cosine(head, embeddings[5000:5500])
-    refit(head, embeddings[:2], embeddings[5000:5500], rounds=3)
-    assert refined_cosine(head, embeddings[5000:5500]) >= before - 1e-4
+    before = refined_cosine(head, embeddings[2500:])
+    refit(head, embeddings[:2], embeddings[2500:], rounds=3)
+    assert refined_cosine(head, embeddings[2500:]) >= before - 1e-4
 
 
 def test_a_compact_head_has_the_bytes_asked_for_and_half_its_features_active(
@@ -103,7 +103,7 @@ def test_equal_rows_are_refused(embeddings: np.ndarray) -> None:
 
 def test_few_rows_and_duplicates_give_a_finite_head(embeddings: np.ndarray, caplog: pytest.LogCaptureFixture) -> None:
     rows = np.repeat(embeddings[:20], 5, axis=0)
-    head = train_head(rows, DistillSettings.of_bytes(16, refit_rounds=2), show_progress_bar=False)
+    head = train_head(rows, DistillSettings.of_bytes(16, refit_rounds=1, unroll_trials=3), show_progress_bar=False)
     assert "texts for 128 features" in caplog.text
     assert all(torch.isfinite(tensor).all() for tensor in head.state_dict().values())
 
@@ -111,7 +111,9 @@ def test_few_rows_and_duplicates_give_a_finite_head(embeddings: np.ndarray, capl
 @pytest.mark.parametrize("scale", [1e30, 1e-30])
 def test_the_length_of_embeddings_does_not_matter(embeddings: np.ndarray, scale: float) -> None:
     head = train_head(
-        embeddings[:500] * np.float32(scale), DistillSettings.of_bytes(8, refit_rounds=2), show_progress_bar=False
+        embeddings[:500] * np.float32(scale),
+        DistillSettings.of_bytes(8, refit_rounds=1, unroll_trials=3),
+        show_progress_bar=False,
     )
     assert all(torch.isfinite(tensor).all() for tensor in head.state_dict().values())
     small, usual = (
@@ -127,5 +129,6 @@ def test_memory_that_is_not_there_is_told_before(embeddings: np.ndarray) -> None
 
 def test_more_features_than_dimensions_or_fewer_both_work(embeddings: np.ndarray) -> None:
     for code_bytes in (8, 64):
-        head = train_head(embeddings[:1500], DistillSettings.of_bytes(code_bytes, refit_rounds=2), show_progress_bar=False)
+        settings = DistillSettings.of_bytes(code_bytes, refit_rounds=1, unroll_trials=3)
+        head = train_head(embeddings[:1000], settings, show_progress_bar=False)
         assert bsa_st.encode_embeddings(head, embeddings[:10], refine=True).to_packed().shape == (10, code_bytes)

@@ -12,8 +12,8 @@ from bsa_st.head.nested import best_amplitude, largest_budgets, prefix_head, sca
 from bsa_st.inputs.unit_rows import batches
 
 SAMPLE = 4096
-AMPLITUDE_TEXTS = 512
-AMPLITUDE_ROUNDS = 3
+AMPLITUDE_TEXTS = 256
+AMPLITUDE_ROUNDS = 2
 
 
 def truncate(
