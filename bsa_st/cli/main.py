@@ -220,9 +220,9 @@ def push(
     message: Annotated[str, typer.Option(help="First line of the commit.")] = "Upload a BSA model",
 ) -> None:
     """Publish a model folder on the Hugging Face Hub, in one commit."""
-    from bsa_st.hub.push import push_folder
+    from bsa_st.hub.push import push_to_hub
 
-    address = push_folder(
+    address = push_to_hub(
         folder, name, private=private or None, create_pr=create_pr, revision=revision, card=card, commit_message=message
     )
     typer.echo(f"Pushed to {address}")
