@@ -45,7 +45,7 @@ def encode_to_shards(
 
     Args:
         model: A BSA model; a pool of processes moves it to the CPU.
-        texts: As in :func:`bsa_st.inputs.texts.stream_texts`; for ``"ray"`` a path or a list.
+        texts: As in :func:`bsa_st.inputs.texts.stream_texts`.
         folder: Where to write; made if it is not there.
         text_column: Field that holds the text in .jsonl, .parquet and datasets.
         shard_texts: Texts per file, a multiple of 4,096.
@@ -81,27 +81,6 @@ def encode_to_shards(
         raise BSAError(f"{folder} was begun with more texts than the {total} given now; choose another folder")
     replace(manifest, texts=total, complete=True).write(folder)
     return ShardedCodes.open(folder)
-
-
-def encode_streamed(
-    model: SentenceTransformer,
-    texts: Texts,
-    *,
-    text_column: str = "text",
-    engine: Engine = "local",
-    processes: int | None = None,
-    device: str | None = None,
-    show_progress_bar: bool = False,
-    **settings: Any,
-) -> BinaryCodes:
-    """The codes of texts in memory; arguments and errors as in :func:`encode_to_shards`."""
-    recipe, source = Recipe(**settings).for_model(model), Source(texts, text_column)
-    parts = {
-        done.number: done.codes
-        for done in _run(model, recipe, source, (), engine, processes, device, show_progress_bar)
-        if done.codes is not None
-    }
-    return BinaryCodes.concatenate(parts[number] for number in sorted(parts))
 
 
 def _run(
