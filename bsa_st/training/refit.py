@@ -45,7 +45,7 @@ LEAST_GAIN = 1e-4
 
 HELD_OUT = 1000
 RATE_ROWS = 4096
-DAMPINGS = (0.1, 0.3, 1.0, 3.0, 10.0)
+DAMPINGS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Of the linear encoder, in units of the mean eigenvalue of ``V^T V``."""
 
 
