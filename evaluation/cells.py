@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from bsa_st.atomic import atomic_file
 from evaluation.embeddings import unit_rows
 from evaluation.inputs import Inputs
+from evaluation.jsonfiles import write
 from evaluation.methods import METHODS
 from evaluation.methods.base import Method
 from evaluation.neighbours import found_counts, shares
@@ -127,10 +127,3 @@ def general_figures(method: Method, inputs: Inputs) -> dict[str, Any]:
         "cosine": None if cosine is None else round(cosine, 5),
         "counts": counts,
     }
-
-
-def write(path: Path, content: bytes) -> None:
-    """Put a file in place whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as file:
-        file.write(content)

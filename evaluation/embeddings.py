@@ -1,4 +1,4 @@
-"""Dense embeddings of evaluation and training texts, computed once per model and text set and shared by all methods."""
+"""Dense embeddings of evaluation texts, computed once per model and text set and shared by all methods."""
 
 from __future__ import annotations
 
@@ -9,37 +9,20 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from bsa_st.inputs.embeddings import cached_embeddings, texts_fingerprint
-from bsa_st.inputs.prompts import document_prompt
-from bsa_st.inputs.unit_rows import TOLERANCE
-
-SAMPLE = 10_000
 
 
 class EmbeddingStore:
-    """Unit-norm embeddings of text lists, kept on disk and, for the evaluation texts, in memory.
+    """Unit-norm embeddings of text lists, kept on disk and in memory.
 
     Args:
-        encoder: The frozen dense model.
+        encoder: The frozen dense model; prompts are put before texts by whoever asks, never by the encoder.
         cache_dir: Folder of the cache on disk; default as in :func:`bsa_st.inputs.embeddings.cached_embeddings`.
-        precision: Number format in which the encoder computes the embeddings of evaluation texts, see :mod:`bsa_st.inputs.precision`.
         show_progress_bar: Show a bar while texts are encoded.
-
-    Attributes:
-        document_prompt: What stands before documents; prompts are put before texts here and by mteb, never by the encoder.
     """
 
-    def __init__(
-        self,
-        encoder: SentenceTransformer,
-        cache_dir: Path | None = None,
-        *,
-        precision: str = "float32",
-        show_progress_bar: bool = True,
-    ) -> None:
-        self.document_prompt = encoder.prompts.get(document_prompt(encoder) or "") or ""
+    def __init__(self, encoder: SentenceTransformer, cache_dir: Path | None = None, *, show_progress_bar: bool = True) -> None:
         self.encoder = without_default_prompt(encoder)
         self.cache_dir = cache_dir
-        self.precision = precision
         self.show_progress_bar = show_progress_bar
         self._memory: dict[str, np.ndarray] = {}
 
@@ -47,30 +30,11 @@ class EmbeddingStore:
         """float32 (n, d), unit norm, read-only; the same array object for the same texts."""
         key = texts_fingerprint(texts)
         if key not in self._memory:
-            rows = unit_rows(self._cached(texts, self.precision))
+            options = {"cache_dir": self.cache_dir, "show_progress_bar": self.show_progress_bar}
+            rows = unit_rows(cached_embeddings(self.encoder, texts, precision="float32", **options))  # type: ignore[arg-type]
             rows.setflags(write=False)
             self._memory[key] = rows
         return self._memory[key]
-
-    def documents(self, texts: list[str]) -> np.ndarray:
-        """:meth:`evaluation` of texts with the encoder's prompt for documents before them, if it has one."""
-        return self.evaluation(self._as_documents(texts))
-
-    def training(self, texts: list[str]) -> np.ndarray:
-        """Of texts as documents, float16 or float32 (n, d), of length 1 within 1 %: as the encoder gives them, a read-only memory map, or scaled."""
-        rows = self._cached(self._as_documents(texts), "auto")
-        if np.abs(np.linalg.norm(rows[:SAMPLE].astype(np.float32), axis=1) - 1).max() <= TOLERANCE:
-            return rows
-        return unit_rows(rows).astype(rows.dtype)
-
-    def _as_documents(self, texts: list[str]) -> list[str]:
-        return [self.document_prompt + text for text in texts] if self.document_prompt else texts
-
-    def _cached(self, texts: list[str], precision: str) -> np.ndarray:
-        # an empty document is legal in a collection; the encoder gives it the embedding of the empty string
-        return cached_embeddings(
-            self.encoder, texts, cache_dir=self.cache_dir, precision=precision, show_progress_bar=self.show_progress_bar
-        )
 
 
 def without_default_prompt(encoder: SentenceTransformer) -> SentenceTransformer:

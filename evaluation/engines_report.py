@@ -21,59 +21,6 @@ CODE_BYTES = 64
 PER_MACHINE = 100_000_000
 """Documents of one shard in the plan: 6.4 GB of bits, which a small machine keeps in memory."""
 
-ELSEWHERE = """## Engines that were not run here
-
-The schema and the query, from their documentation; the scoring stays the same: fetch the bits of 100 to 200 candidates and call
-`bsa_st.codes.scoring.asymmetric_scores(query[None], BinaryCodes.from_packed(bits), *decoder)`.
-
-Milvus (BINARY_VECTOR; `bits` are the packed bytes):
-
-```python
-schema = client.create_schema()
-schema.add_field("id", DataType.INT64, is_primary=True)
-schema.add_field("bits", DataType.BINARY_VECTOR, dim=512)
-schema.add_field("tags", DataType.ARRAY, element_type=DataType.VARCHAR, max_capacity=64, max_length=256)
-index = client.prepare_index_params()
-index.add_index("bits", index_type="BIN_IVF_FLAT", metric_type="HAMMING", params={"nlist": 1024})
-client.create_collection("bsa", schema=schema, index_params=index)
-client.search(
-    "bsa",
-    data=[signs],
-    anns_field="bits",
-    limit=100,
-    filter='ARRAY_CONTAINS_ANY(tags, ["en"])',
-    search_params={"metric_type": "HAMMING", "params": {"nprobe": 64}},
-    output_fields=["bits"],
-)
-```
-
-Vespa (signed bytes; a second phase can score the float query against the unpacked bits inside):
-
-```
-field bits type tensor<int8>(x[64]) {
-    indexing: attribute | index
-    attribute { distance-metric: hamming }
-}
-rank-profile float_query {
-    inputs { query(signs) tensor<int8>(x[64])   query(w) tensor<float>(x[512]) }
-    first-phase { expression: closeness(field, bits) }
-    second-phase { rerank-count: 200   expression: sum(query(w) * unpack_bits(attribute(bits))) }
-}
-select * from bsa where {targetHits: 200}nearestNeighbor(bits, signs) and tags contains "en"
-```
-
-ClickHouse (brute force; the type of `bits` is its packed bytes):
-
-```sql
-CREATE TABLE bsa (id UInt64, bits FixedString(64), tags Array(String), payload String) ENGINE = MergeTree ORDER BY id;
-SELECT id, bits FROM bsa WHERE hasAny(tags, ['en']) ORDER BY bitHammingDistance(bits, {signs:FixedString(64)}) LIMIT 100;
-```
-
-Elasticsearch and OpenSearch have engines in `bsa_st.engines`, run against a stub server only. Elasticsearch can also score inside: a `script_score` of
-`dotProduct(params.w, 'bits')` adds up the weights of the set bits; what is missing is the division by the decoded length, so that it ranks heads with
-`equal_lengths` only.
-"""
-
 
 def write_reports(results: Path) -> list[Path]:
     """Write ENGINES.md and SCALE.md beside ``results``; returns their paths."""
@@ -88,7 +35,7 @@ def write_reports(results: Path) -> list[Path]:
 
 
 def engines_page(rows: list[Row]) -> list[str]:
-    """What was measured, and what others would do."""
+    """What was measured."""
     return [
         "# Engines: the same 64 bytes elsewhere",
         "",
@@ -124,7 +71,6 @@ def engines_page(rows: list[Row]) -> list[str]:
         "",
         *_memory(rows),
         *BARS,
-        ELSEWHERE,
     ]
 
 

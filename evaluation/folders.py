@@ -47,20 +47,6 @@ class PairData:
     score: list[float]
 
 
-def is_retrieval_folder(folder: Path) -> bool:
-    """Whether the folder has a corpus file."""
-    return find_file(folder, RETRIEVAL_FILES[0]) is not None
-
-
-def is_sts_folder(folder: Path) -> bool:
-    """Whether the folder has a test.tsv whose header names the columns of sentence pairs."""
-    path = find_file(folder, "test.tsv")
-    if path is None:
-        return False
-    header = next((line for _, line in numbered_lines(path)), "").split("\t")
-    return all(column in header for column in STS_COLUMNS)
-
-
 def find_file(folder: Path, name: str) -> Path | None:
     """``folder/name`` or ``folder/name.gz``, whichever is there."""
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)

@@ -1,4 +1,4 @@
-"""Reading and writing the JSON files of results."""
+"""Reading and writing the files of results."""
 
 from __future__ import annotations
 
@@ -24,9 +24,14 @@ def write_json(path: Path, content: Any) -> None:
         text = "[\n" + ",\n".join(json.dumps(item) for item in content) + "\n]\n"
     else:
         text = json.dumps(content, indent=1) + "\n"
+    write(path, text.encode())
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put a file in place whole, in a folder that is made if it is missing."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BSAError(f"cannot write in {path.parent}: {error.strerror}") from error
     with atomic_file(path) as file:
-        file.write(text.encode())
+        file.write(content)

@@ -69,3 +69,8 @@ def found_counts(scores: np.ndarray, truth: np.ndarray) -> str:
 def shares(counts: str) -> np.ndarray:
     """found@10 of each query, float (q,), from :func:`found_counts`."""
     return np.array([DIGITS.index(count) for count in counts]) / FOUND
+
+
+def share(scores: np.ndarray, general: General) -> float:
+    """found@10 of scores (q, n), mean over queries."""
+    return float(shares(found_counts(scores, general.truth)).mean())

@@ -16,6 +16,7 @@ import mteb
 import numpy as np
 import torch
 import typer
+from mteb.abstasks import AbsTask
 from mteb.models import SentenceTransformerEncoderWrapper
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import InputModule
@@ -29,12 +30,12 @@ from evaluation.console import run_command
 from evaluation.encoders import E5_LIKE, MINILM
 from evaluation.inputs import Inputs
 from evaluation.jsonfiles import read_json, write_json
+from evaluation.labelled import RETRIEVAL, STS
 from evaluation.markdown import MISSING, markdown_table
-from evaluation.neighbours import General, found_counts, shares
-from evaluation.tasks import EvaluationTask, folder_task, local_folders, task_texts
+from evaluation.neighbours import General, share
+from evaluation.tasks import folder_task, task_texts
 
 RESULTS = Path(__file__).with_name("plain.json")
-TASKS = ("time", "med", "cranfield", "cisi", "lisa", "scifact", "stsbenchmark", "sts12", "sts13", "sts14")
 HEADS = {
     "compact, 64 bytes": {"code_bytes": 64},
     "compact, 48 bytes": {"code_bytes": 48},
@@ -71,11 +72,11 @@ class KnownTexts(InputModule):
         raise BSAError("cached embeddings are not saved: they stand in for an encoder")
 
 
-def score(model: SentenceTransformer, tasks: list[EvaluationTask]) -> dict[str, float]:
+def score(model: SentenceTransformer, tasks: list[AbsTask]) -> dict[str, float]:
     """Main score of every task through mteb's own wrapper."""
     wrapper = SentenceTransformerEncoderWrapper(model)
-    results = mteb.evaluate(wrapper, [task.task for task in tasks], cache=None, show_progress_bar=False)
-    return {task.name: float(result.get_score()) for task, result in zip(tasks, results.task_results, strict=True)}
+    results = mteb.evaluate(wrapper, tasks, cache=None, show_progress_bar=False)
+    return {task.metadata.name: float(result.get_score()) for task, result in zip(tasks, results.task_results, strict=True)}
 
 
 def found(head: BinarySparsityAlignment, general: General) -> float:
@@ -89,7 +90,7 @@ def found(head: BinarySparsityAlignment, general: General) -> float:
                 *(("document", part) for part in np.array_split(general.documents, 8)),
             )
         )
-    return _share(weights @ np.concatenate(codes).T, general)
+    return share(weights @ np.concatenate(codes).T, general)
 
 
 def found_refined(head: BinarySparsityAlignment, general: General) -> float:
@@ -97,14 +98,10 @@ def found_refined(head: BinarySparsityAlignment, general: General) -> float:
     codes = encode_embeddings(head, general.documents, refine=True)
     decoder = as_decoder(head, head.hidden_dim)
     assert decoder is not None
-    return _share(asymmetric_scores(general.queries, codes, *decoder), general)
+    return share(asymmetric_scores(general.queries, codes, *decoder), general)
 
 
-def _share(scores: np.ndarray, general: General) -> float:
-    return float(shares(found_counts(scores, general.truth)).mean())
-
-
-def measure(inputs: Inputs, name: str, seed: int, tasks: list[EvaluationTask], source: KnownTexts) -> dict[str, Any]:
+def measure(inputs: Inputs, name: str, seed: int, tasks: list[AbsTask], source: KnownTexts) -> dict[str, Any]:
     """One head; see the module."""
     settings: dict[str, Any] = {"seed": seed, **HEADS[name]}
     code_bytes = settings.pop("code_bytes", None)
@@ -173,13 +170,14 @@ def main(
 ) -> None:
     """Measure what is missing in evaluation/plain.json, and print the table."""
     rows: list[dict[str, Any]] = read_json(RESULTS) if RESULTS.is_file() else []
-    folders = local_folders(data)
+    places = [data / f"retrieval_{name}" for name in RETRIEVAL] + [data / f"sts_{name}" for name in STS]
+    folders = [folder for folder in places if folder.is_dir()]
     for name in ENCODERS:
         inputs = Inputs(name, data, with_tasks=False)
-        tasks = [folder_task(task, folders[task]) for task in TASKS if task in folders and name == MINILM]
+        tasks = [folder_task(folder) for folder in folders if name == MINILM]
         known: dict[str, np.ndarray] = {}
         for task in tasks:
-            for texts in task_texts(task):
+            for texts in task_texts(task.data):  # type: ignore[attr-defined]
                 known.update(zip(texts, inputs.embed(texts), strict=True))
         source = KnownTexts(known)
         wanted = [(FLOAT, 0), *((head, seed) for seed in range(seeds) for head in HEADS)]

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bsa_st import BSAError
-from evaluation.cells import Cell, write
+from evaluation.cells import Cell
 from evaluation.inputs import Inputs
+from evaluation.jsonfiles import write
 from evaluation.methods import METHODS
 from evaluation.neighbours import shares
 

@@ -19,7 +19,7 @@ import bsa_st
 from bsa_st import BSAError
 from bsa_st.head.settings import DistillSettings
 from bsa_st.inputs import embeddings, row_shards
-from bsa_st.inputs.row_shards import RowShards, cached_together, read_row_shards
+from bsa_st.inputs.row_shards import RowShards, cached_together, precomputed
 from bsa_st.training import train_head
 from tests.smallmodel import WIDTH, WORDS, small_encoder
 
@@ -128,7 +128,7 @@ def test_row_shards_are_one_matrix(tmp_path: Path) -> None:
     whole = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float16)
     for number, (start, stop) in enumerate([(0, 20), (20, 21), (21, 50)]):
         np.save(tmp_path / f"part-{number}.npy", whole[start:stop])
-    shards = read_row_shards(tmp_path)
+    shards = precomputed(tmp_path)
     assert shards.shape == (50, 4)
     assert shards.dtype == np.float16
     rows = np.random.default_rng(1).integers(0, 50, 200)
@@ -156,7 +156,7 @@ def test_row_shards_that_do_not_fit_are_refused(damage: str, message: str, tmp_p
     elif damage == "flat":
         np.save(tmp_path / "b.npy", np.ones(3))
     with pytest.raises(BSAError, match=message):
-        read_row_shards(tmp_path)
+        precomputed(tmp_path)
 
 
 def test_training_from_row_shards_is_training_from_the_matrix(place: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from bsa_st.cli.main import app
 from bsa_st.codes.decoder import as_decoder
 from bsa_st.codes.file import BLOCK_TEXTS
 from bsa_st.codes.scoring import asymmetric_scores, top_k
-from bsa_st.codes.stream import stream_codes
+from bsa_st.codes.shards import stream_codes
 from bsa_st.encoding.encode import split_model
 from bsa_st.engines import connect
 from bsa_st.engines.base import Documents

@@ -14,7 +14,6 @@ from evaluation import cli
 from evaluation.folders import read_pairs, read_retrieval
 from evaluation.neighbours import general_texts
 from evaluation.results import read
-from evaluation.tasks import local_folders
 
 pytestmark = pytest.mark.evaluation
 
@@ -46,10 +45,6 @@ def test_gzipped_files_read_the_same(folder: Path) -> None:
         (folder / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
     assert read_retrieval(folder) == plain
-
-
-def test_folder_names_lose_their_prefix(folder: Path) -> None:
-    assert list(local_folders(folder.parent)) == list(local_folders(folder)) == ["small"]
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_figures_equal_what_mteb_says(
     name = folder.split("_")[1]
     mine = inputs.tasks[name]
     estimate = "cosine"
-    model, item = MethodModel(method, estimate, inputs.embed), folder_task(name, data / folder).task
+    model, item = MethodModel(method, estimate, inputs.embed), folder_task(data / folder)
     result = mteb.evaluate(model, item, cache=None, co2_tracker=False, show_progress_bar=False)
     expected = result[0].scores["test"][0][metric]
     assert mine.score(method, method.encode(mine.documents), estimate) == pytest.approx(expected, abs=1e-5)

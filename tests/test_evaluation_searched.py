@@ -13,7 +13,7 @@ from bsa_st import BSAError, Index
 from evaluation.folders import RetrievalData
 from evaluation.leaderboard import bsa_meta
 from evaluation.searched import IndexSearch
-from evaluation.tasks import retrieval_task
+from evaluation.tasks import local_task
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_mteb_measures_what_the_index_finds(searched: IndexSearch, texts: list[s
         qrels={f"q{place}": {f"d{(250 + place) % 300}": 1} for place in range(len(asked))},
     )
     assert isinstance(searched, SearchProtocol)
-    results = mteb.evaluate(searched, [retrieval_task("tiny", data).task], cache=None, show_progress_bar=False)
+    results = mteb.evaluate(searched, [local_task("tiny", data)], cache=None, show_progress_bar=False)
     (scores,) = results[0].scores["test"]
     found = Index.build(searched.model, documents).search(asked, 100)
     gains = []
@@ -43,7 +43,7 @@ def test_mteb_measures_what_the_index_finds(searched: IndexSearch, texts: list[s
 def test_only_ranked_documents_are_ranked_again(searched: IndexSearch, texts: list[str]) -> None:
     corpus = Dataset.from_list([{"id": f"d{place}", "title": "", "text": text} for place, text in enumerate(texts[:50])])
     queries = Dataset.from_list([{"id": "a", "text": texts[3]}, {"id": "b", "text": texts[4]}])
-    metadata = retrieval_task("tiny", RetrievalData({}, {}, {})).task.metadata
+    metadata = local_task("tiny", RetrievalData({}, {}, {})).metadata
     with pytest.raises(BSAError, match="index a corpus first"):
         searched.search(queries, task_metadata=metadata, top_k=5)
     searched.index(corpus, task_metadata=metadata, encode_kwargs={})

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from bsa_st import BSAError, DistillSettings
-from bsa_st.shipped.packed import HeadFacts, linear_encoder, read_fingerprint, read_head, shipped_heads, write_head
+from bsa_st.head.unrolled import linear_encoder
+from bsa_st.shipped.packed import read_fingerprint, read_head, shipped_heads, write_head
+from bsa_st.training import train_head
 from evaluation.heads.texts import _synsets, training_texts
-from evaluation.heads.train import fit
+from evaluation.heads.train import Encoder, facts_of
 
 pytestmark = pytest.mark.evaluation
 
@@ -43,9 +45,9 @@ def test_missing_wordnet_is_named(tmp_path: Path) -> None:
 
 def test_a_written_head_gives_the_same_codes_again(embeddings: np.ndarray, tmp_path: Path) -> None:
     rows = embeddings[:2500] / np.linalg.norm(embeddings[:2500], axis=1, keepdims=True)
-    head, rest = fit(rows, DistillSettings.of_bytes(8, refit_rounds=1, unroll_trials=3))
+    head = train_head(rows, DistillSettings.of_bytes(8, refit_rounds=1, unroll_trials=3), show_progress_bar=False)
     assert torch.equal(head.decoder_weight, head.decoder_weight.half().float())
-    facts = HeadFacts("org/encoder", "mit", "en", 8, head.input_dim, head.hidden_dim, head.k, **rest)
+    facts = facts_of(head, Encoder("org/encoder", "mit", len(rows), (8,)), 8)
     mark = np.full(head.input_dim, head.input_dim**-0.5, np.float32)
     path = write_head(head, facts, mark, tmp_path)
     assert path.name == "encoder-8.safetensors"

@@ -21,7 +21,7 @@ import bsa_st
 from bsa_st import BSAError
 from bsa_st.demo.hpo import SynonymTask
 from bsa_st.head.layer import BinarySparsityAlignment, head_of
-from bsa_st.head.unrolled import Steps, StepSchedule, run_layers, unroll
+from bsa_st.head.unrolled import Steps, StepSchedule, unroll
 from bsa_st.hub.export import stock_modules
 from tests.smallmodel import WORDS, small_encoder, small_model
 
@@ -122,7 +122,7 @@ def test_layers_are_the_relaxed_steps_that_were_searched(compact_model: Sentence
     x = torch.from_numpy(embeddings[:300])
     with torch.no_grad():
         expected = steps.logits(x, schedule) > schedule.threshold
-    assert (run_layers(unroll(steps, schedule), x) != expected).float().mean() < 0.005  # weights are rounded to half precision
+    assert (unroll(steps, schedule).codes(x) != expected).float().mean() < 0.005  # weights are rounded to half precision
 
 
 def test_a_wide_or_unrefitted_head_has_linear_codes_for_documents(tmp_path: Path) -> None:

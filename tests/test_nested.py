@@ -15,7 +15,7 @@ from bsa_st import BSAError, DistillSettings
 from bsa_st.head.layer import BinarySparsityAlignment, head_of
 from bsa_st.head.nested import prefix_head, truncate_head
 from bsa_st.training import train_head
-from bsa_st.training.refit import refined_cosine
+from tests.test_refit import refined_cosine
 
 SETTINGS = DistillSettings(
     hidden_dim=512,

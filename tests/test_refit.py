@@ -13,7 +13,13 @@ import bsa_st
 from bsa_st import BSAError, DistillSettings
 from bsa_st.head.layer import BinarySparsityAlignment, head_of
 from bsa_st.training import train_head
-from bsa_st.training.refit import refined_cosine, refit
+from bsa_st.training.refit import refit
+
+
+def refined_cosine(head: BinarySparsityAlignment, embeddings: np.ndarray) -> float:
+    """Mean cosine of dense embeddings, float (n, d) of length 1, with what their refined codes decode to."""
+    decoded = head.decode(torch.from_numpy(bsa_st.encode_embeddings(head, embeddings).to_dense())).detach().numpy()
+    return float(((decoded * embeddings).sum(axis=1) / np.linalg.norm(decoded, axis=1)).mean())
 
 
 @pytest.fixture(scope="module")

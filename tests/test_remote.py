@@ -20,7 +20,6 @@ import bsa_st
 from bsa_st import BSAError
 from bsa_st.cli.main import app, main
 from bsa_st.head.layer import head_of
-from bsa_st.hub.push import push_folder
 from tests.loopback_hub import TOKEN, Fault, LoopbackHub, loopback_hub
 from tests.smallmodel import small_model
 
@@ -221,7 +220,7 @@ def test_pushing_without_a_token_is_refused(
     assert "hf_wrongtoken" not in printed.out + printed.err
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(BSAError, match=f"cannot push to '{NAME}': .*hf auth login"):
-        push_folder(folder, NAME)
+        bsa_st.push_to_hub(folder, NAME)
     assert not hub.repositories
 
 
@@ -300,15 +299,15 @@ def test_paths_that_lead_out_of_the_cache_are_refused(hub: LoopbackHub, model: S
 @pytest.mark.parametrize("name", ["model", "a/b/c", "org/--bad--", "org/", "../x"])
 def test_malformed_names_are_refused(name: str, hub: LoopbackHub, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BSAError, match=r"the name on the Hub must read organization/name|is no name on the Hub"):
-        push_folder(folder, name)
+        bsa_st.push_to_hub(folder, name)
     assert not hub.requests
 
 
 def test_only_whole_bsa_models_are_pushed(hub: LoopbackHub, tmp_path: Path, teacher: SentenceTransformer) -> None:
     with pytest.raises(BSAError, match="model folder not found"):
-        push_folder(tmp_path / "absent", NAME)
+        bsa_st.push_to_hub(tmp_path / "absent", NAME)
     with pytest.raises(BSAError, match="holds no BSA model"):
-        push_folder(tmp_path, NAME)
+        bsa_st.push_to_hub(tmp_path, NAME)
     with pytest.raises(BSAError, match="the model has no BSA head"):
         bsa_st.push_to_hub(teacher, NAME)
     assert not hub.requests

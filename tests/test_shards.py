@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import bsa_st
 from bsa_st import BinaryCodes, BSAError, Index, ShardedCodes, encode_to_shards
 from bsa_st.cli.main import app
-from bsa_st.codes.stream import stream_codes
+from bsa_st.codes.shards import stream_codes
 from bsa_st.encoding.jobs import Recipe, Source
 from bsa_st.encoding.pool import choose_devices, encode_locally
 from tests.smallmodel import WORDS, small_model
@@ -111,26 +111,9 @@ def test_ray_writes_the_same_bytes_and_continues(model_folder: Path, text_file: 
     assert (begun / "shard-000001.codes").stat().st_mtime_ns == before
 
 
-@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'bsa-st[ray]'")
-def test_the_reader_of_ray_passes_errors_on_as_rows(lines: list[str]) -> None:
-    from bsa_st.encoding.ray_engine import ShardEncoder, _datasource
-
-    source = Source([*lines[:8192], " "], shard_texts=4096)
-    rows = [table.to_pylist()[0] for task in _datasource(source, {0}).get_read_tasks(1) for table in task()]
-    assert [(row["number"], len(row["texts"]), row["count"]) for row in rows] == [(0, 0, 4096), (1, 4096, 4096), (-1, 0, 0)]
-    assert rows[-1]["error"] == "the texts: text 8193 is empty; remove empty texts"
-    actor = ShardEncoder.__new__(ShardEncoder)
-    batch = {name: np.array([rows[-1][name]]) for name in ("number", "count", "sha256", "error")}
-    passed = actor({**batch, "texts": np.empty((1, 0))})
-    assert (passed["error"], passed["codes"]) == ([rows[-1]["error"]], [b""])
-
-
 def test_the_ray_engine_names_what_it_lacks(
     model: SentenceTransformer, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if find_spec("ray") is not None:
-        with pytest.raises(BSAError, match="the ray engine needs a file or a list of texts"):
-            encode_to_shards(model, iter(["a text"]), tmp_path / "codes", engine="ray")
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(BSAError, match=r"the ray engine needs Ray: pip install 'bsa-st\[ray\]'"):
         encode_to_shards(model, text_file, tmp_path / "codes", engine="ray")
@@ -371,14 +354,13 @@ def test_devices_that_are_not_there_are_named(device: str, monkeypatch: pytest.M
         choose_devices(device, None)
 
 
-def test_shards_go_into_an_engine(one: Path, tmp_path: Path) -> None:
+def test_shards_go_into_an_engine(one: Path) -> None:
     codes = ShardedCodes.open(one)
     stream = stream_codes(one, 1000)
     batches = list(stream.batches)
     assert (stream.texts, stream.hidden_dim) == (len(codes), codes.hidden_dim)
     assert {len(batch) for batch in batches[:-1]} == {1000}
     assert BinaryCodes.concatenate(batches) == codes.load()
-    assert stream_codes(copy(one, tmp_path / "same"), 10).checksum == stream.checksum
 
 
 def test_positions_in_shards_are_those_of_an_array(one: Path) -> None:

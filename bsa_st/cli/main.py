@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,9 +17,9 @@ from bsa_st.cli import search as search_commands
 from bsa_st.cli.attach import attach
 from bsa_st.cli.concepts import explain, explore, names, tags
 from bsa_st.cli.demo import demo
-from bsa_st.cli.options import BatchSize, CacheDir, Column, Json, Overwrite
+from bsa_st.cli.options import BatchSize, CacheDir, Column, Json, Overwrite, with_settings
 from bsa_st.errors import BSAError
-from bsa_st.head.settings import DistillSettings, help_texts, parse_nested
+from bsa_st.head.settings import DistillSettings, parse_nested
 
 app = typer.Typer(
     name="bsa-st",
@@ -31,25 +30,11 @@ app = typer.Typer(
     context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
 )
 
-DEFAULT = DistillSettings()
-HELP = help_texts()
-
-Nested = Annotated[list[str] | None, typer.Option(help=HELP["nested"] + " May be given several times.  [default: none]")]
-ObjectiveName = Annotated[str, typer.Option("--objective", help=HELP["objective"])]
-AlignmentWeight = Annotated[float, typer.Option(help=HELP["alignment_weight"])]
-Steps = Annotated[int, typer.Option(help=HELP["steps"])]
-TrainBatchSize = Annotated[int, typer.Option(help=HELP["batch_size"])]
-LearningRate = Annotated[float, typer.Option(help=HELP["learning_rate"])]
-Noise = Annotated[float, typer.Option(help=HELP["noise"])]
-RefitRounds = Annotated[int, typer.Option(help=HELP["refit_rounds"])]
-UnrollTrials = Annotated[int, typer.Option(help=HELP["unroll_trials"])]
-HeldOut = Annotated[float, typer.Option(help=HELP["held_out"])]
-EvalSteps = Annotated[int, typer.Option(help=HELP["eval_steps"])]
-Seed = Annotated[int, typer.Option(help=HELP["seed"])]
 Texts = Annotated[Path, typer.Argument(help="Texts: .txt, .txt.gz (one a line), .jsonl, .jsonl.gz or .parquet.")]
 
 
 @app.command()
+@with_settings
 def distill(
     teacher: Annotated[str, typer.Argument(help="Name on the Hub or folder of a sentence-transformers model.")],
     texts: Annotated[
@@ -62,21 +47,6 @@ def distill(
             help="Bytes of a code: a compact head, 8 features a byte.  [default: a sparse head of --hidden-dim and --k]"
         ),
     ] = None,
-    hidden_dim: Annotated[int | None, typer.Option(help=HELP["hidden_dim"] + f"  [default: {DEFAULT.hidden_dim}]")] = None,
-    k: Annotated[int | None, typer.Option(help=HELP["k"] + f"  [default: {DEFAULT.k}]")] = None,
-    selection: Annotated[str | None, typer.Option(help=HELP["selection"] + f"  [default: {DEFAULT.selection}]")] = None,
-    nested: Nested = None,
-    objective: ObjectiveName = DEFAULT.objective,
-    alignment_weight: AlignmentWeight = DEFAULT.alignment_weight,
-    steps: Steps = DEFAULT.steps,
-    batch_size: TrainBatchSize = DEFAULT.batch_size,
-    learning_rate: LearningRate = DEFAULT.learning_rate,
-    noise: Noise = DEFAULT.noise,
-    refit_rounds: RefitRounds = DEFAULT.refit_rounds,
-    unroll_trials: UnrollTrials = DEFAULT.unroll_trials,
-    held_out: HeldOut = DEFAULT.held_out,
-    eval_steps: EvalSteps = DEFAULT.eval_steps,
-    seed: Seed = DEFAULT.seed,
     text_column: Column = "text",
     prompt_name: Annotated[
         str | None,
@@ -88,10 +58,12 @@ def distill(
     ] = None,
     cache_dir: CacheDir = None,
     json: Json = None,
+    **chosen: Any,
 ) -> None:
     """Train a BSA head on texts behind a frozen encoder and save the model."""
-    given = {**locals(), "nested": parse_nested(nested or [])}
-    chosen = {field.name: given[field.name] for field in dataclasses.fields(DistillSettings) if given[field.name] is not None}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    if "nested" in chosen:
+        chosen["nested"] = parse_nested(chosen["nested"])
     settings = DistillSettings(**chosen) if code_bytes is None else DistillSettings.of_bytes(code_bytes, **chosen)
 
     from bsa_st.head.layer import head_of
@@ -147,38 +119,35 @@ def encode(
         str, typer.Option(help="local: this machine; ray: the Ray cluster of RAY_ADDRESS, or a local Ray.")
     ] = "local",
     shards: Annotated[
-        bool | None,
+        bool,
         typer.Option(
-            help="Write a folder of shards that an interrupted run continues.  [default: with several processes or ray]"
+            "--shards", help="Write a folder of shards that an interrupted run continues; always with several processes or ray."
         ),
-    ] = None,
+    ] = False,
     shard_texts: Annotated[int, typer.Option(help="Texts per shard, a multiple of 4,096.")] = 65536,
     overwrite: Overwrite = False,
 ) -> None:
     """Encode texts into a compressed codes file, or into a folder of such files."""
     from bsa_st.codes.file import MAGIC
+    from bsa_st.encoding.encode import encode as run
     from bsa_st.encoding.pool import choose_devices
-    from bsa_st.encoding.shards import encode_streamed, encode_to_shards
-    from bsa_st.inputs.texts import stream_texts
+    from bsa_st.encoding.shards import encode_to_shards
+    from bsa_st.inputs.texts import read_texts, stream_texts
 
     next(stream_texts(texts, text_column))
     devices = choose_devices(device, processes) if engine == "local" else []
-    options = {"text_column": text_column, "engine": engine, "processes": processes, "device": device, "batch_size": batch_size}
-    options |= {
-        "prompt_name": prompt_name,
-        "refine": refine,
-        "hidden_dim": hidden_dim,
-        "max_active_dims": max_active_dims,
-    }
-    in_shards = (engine == "ray" or len(devices) > 1) if shards is None else shards
+    settings: dict[str, Any] = {"batch_size": batch_size, "prompt_name": prompt_name, "refine": refine}
+    settings |= {"hidden_dim": hidden_dim, "max_active_dims": max_active_dims, "show_progress_bar": True}
+    in_shards = shards or engine == "ray" or len(devices) > 1
     if not in_shards:
         check_output(codes, MAGIC, overwrite)
     loaded = models.load_model(model, devices[0] if device and devices else None)
     if in_shards:
-        written = encode_to_shards(loaded, texts, codes, shard_texts=shard_texts, show_progress_bar=True, **options)  # type: ignore[arg-type]
+        settings |= {"text_column": text_column, "shard_texts": shard_texts, "engine": engine, "processes": processes}
+        written = encode_to_shards(loaded, texts, codes, device=device, **settings)
         count, size = len(written), written.nbytes
     else:
-        result = encode_streamed(loaded, texts, show_progress_bar=True, **options)  # type: ignore[arg-type]
+        result = run(loaded, read_texts(texts, text_column), **settings)
         result.save(codes)
         count, size = len(result), codes.stat().st_size
     typer.echo(f"{count} texts in {codes}: {size} bytes, {size / count:.1f} per text")
@@ -220,9 +189,9 @@ def push(
     message: Annotated[str, typer.Option(help="First line of the commit.")] = "Upload a BSA model",
 ) -> None:
     """Publish a model folder on the Hugging Face Hub, in one commit."""
-    from bsa_st.hub.push import push_folder
+    from bsa_st.hub.push import push_to_hub
 
-    address = push_folder(
+    address = push_to_hub(
         folder, name, private=private or None, create_pr=create_pr, revision=revision, card=card, commit_message=message
     )
     typer.echo(f"Pushed to {address}")

@@ -25,6 +25,8 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,16 +70,34 @@ def read(kind: type[BinaryCodes], path: Path, memory_map: bool = False) -> Binar
     Raises:
         BSAError: If the file is missing, is no code file, is of another version or is damaged (the block is named).
     """
+    with _named(path):
+        return decode(kind, np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray) if memory_map else path.read_bytes())
+
+
+def stream(kind: type[BinaryCodes], path: Path) -> tuple[dict[str, Any], Iterator[BinaryCodes]]:
+    """The header of a file and its codes block by block, each read when it is reached; arguments and errors as of :func:`read`."""
+    with _named(path):
+        data = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
+        header, offset = read_header(data)
+
+    def blocks() -> Iterator[BinaryCodes]:
+        with _named(path):
+            yield from decode_blocks(kind, header, data, offset)
+
+    return header, blocks()
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors that name the file."""
     try:
-        data: Any = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray) if memory_map else path.read_bytes()
-    except ValueError as error:
-        raise BSAError(f"codes file {path}: not a codes file (it is empty)") from error
-    except OSError as error:
-        raise BSAError(f"cannot read codes file {path}: {error.strerror}") from error
-    try:
-        return decode(kind, data)
+        yield
     except BSAError as error:
         raise BSAError(f"codes file {path}: {error}") from error
+    except OSError as error:
+        raise BSAError(f"cannot read codes file {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise BSAError(f"codes file {path}: not a codes file ({error})") from error
 
 
 def encode(codes: BinaryCodes) -> bytes:
@@ -100,23 +120,27 @@ def decode(kind: type[BinaryCodes], data: Any) -> BinaryCodes:
 
     Packed codes stay where ``data`` is: they are not copied.
     """
-    header, offset = read_header(data)
-    begin = offset
-    parts: list[BinaryCodes] = []
-    for number, entry in enumerate(header["blocks"]):
-        parts.append(decode_block(kind, header, number, data[offset : offset + entry["bytes"]]))
-        offset += entry["bytes"]
-    if offset != len(data):
-        raise BSAError(f"{len(data) - offset} bytes too many at the end")
-    texts = sum(len(part) for part in parts)
-    if texts != header["texts"]:
-        raise BSAError(f"header promises {header['texts']} texts, blocks hold {texts}")
+    header, begin = read_header(data)
+    parts = list(decode_blocks(kind, header, data, begin))
     if not parts:
         return kind(np.zeros(0, np.uint16), [0], header["hidden_dim"])
     if all(part.is_packed for part in parts):
-        whole = np.frombuffer(data, np.uint8)[begin:].reshape(texts, -1)
+        whole = np.frombuffer(data, np.uint8)[begin:].reshape(header["texts"], -1)
         return kind.from_packed(whole, header["hidden_dim"])
     return kind.concatenate(parts)
+
+
+def decode_blocks(kind: type[BinaryCodes], header: dict[str, Any], data: Any, offset: int) -> Iterator[BinaryCodes]:
+    """The codes of one block after the other; errors as of :func:`decode`."""
+    texts = 0
+    for number, entry in enumerate(header["blocks"]):
+        yield decode_block(kind, header, number, data[offset : offset + entry["bytes"]])
+        offset += entry["bytes"]
+        texts += entry["texts"]
+    if offset != len(data):
+        raise BSAError(f"{len(data) - offset} bytes too many at the end")
+    if texts != header["texts"]:
+        raise BSAError(f"header promises {header['texts']} texts, blocks hold {texts}")
 
 
 def encode_block(codes: BinaryCodes) -> tuple[dict[str, int], Any]:

@@ -6,7 +6,7 @@ only one side has been rounded. All matrices come back float32 of shape (queries
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -66,7 +66,7 @@ def scores(
     for rows in _blocks(len(queries), max(len(documents), queries.hidden_dim)):
         shared = products(documents, (queries[rows].to_dense() * weights).T).T
         own = products(queries[rows], weights)[:, None]
-        out[rows] = _MEASURES[measure](shared, own, sizes[None, :], alpha, beta)
+        out[rows] = _measured(measure, shared, own, sizes[None, :], alpha, beta)
     return out
 
 
@@ -84,7 +84,7 @@ def pairwise_scores(
     if len(left) != len(right):
         raise BSAError(f"pairwise scores need as many codes left as right, got {len(left)} and {len(right)}")
     both = BinaryCodes.from_packed(left.to_packed() & right.to_packed(), left.hidden_dim)
-    values = _MEASURES[measure](products(both, weights), products(left, weights), products(right, weights), alpha, beta)
+    values = _measured(measure, products(both, weights), products(left, weights), products(right, weights), alpha, beta)
     return values.astype(np.float32)
 
 
@@ -168,33 +168,19 @@ def top_k(matrix: np.ndarray, k: int) -> Hits:
     return Hits(order.astype(np.int64), np.take_along_axis(matrix, order, axis=1).astype(np.float32))
 
 
-def _overlap(shared: np.ndarray, left: np.ndarray, right: np.ndarray, alpha: float, beta: float) -> np.ndarray:
-    return shared
-
-
-def _cosine(shared: np.ndarray, left: np.ndarray, right: np.ndarray, alpha: float, beta: float) -> np.ndarray:
-    return _divide(shared, np.sqrt(left * right))
-
-
-def _jaccard(shared: np.ndarray, left: np.ndarray, right: np.ndarray, alpha: float, beta: float) -> np.ndarray:
-    return _divide(shared, left + right - shared)
-
-
-def _tversky(shared: np.ndarray, left: np.ndarray, right: np.ndarray, alpha: float, beta: float) -> np.ndarray:
+def _measured(
+    measure: Measure, shared: np.ndarray, left: np.ndarray, right: np.ndarray, alpha: float, beta: float
+) -> np.ndarray:
+    """The measure of pairs from what both sides have, and what each side has."""
+    if measure == "overlap":
+        return shared
+    if measure == "hamming":
+        return 2 * shared - left - right
+    if measure == "cosine":
+        return _divide(shared, np.sqrt(left * right))
+    if measure == "jaccard":
+        alpha = beta = 1.0
     return _divide(shared, shared + alpha * (left - shared) + beta * (right - shared))
-
-
-def _hamming(shared: np.ndarray, left: np.ndarray, right: np.ndarray, alpha: float, beta: float) -> np.ndarray:
-    return 2 * shared - left - right
-
-
-_MEASURES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray, float, float], np.ndarray]] = {
-    "overlap": _overlap,
-    "cosine": _cosine,
-    "jaccard": _jaccard,
-    "tversky": _tversky,
-    "hamming": _hamming,
-}
 
 
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

@@ -1,9 +1,10 @@
-"""Reading a folder of shards as one sequence of codes."""
+"""Reading a folder of shards as one sequence of codes, and files and folders in batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -120,3 +121,41 @@ def load_codes(path: str | Path) -> BinaryCodes:
     """Codes of a file or of a folder of shards, in memory."""
     path = Path(path)
     return ShardedCodes.open(path).load() if path.is_dir() or path.name == FILE else BinaryCodes.load(path)
+
+
+class CodeStream(NamedTuple):
+    """Codes that are read batch by batch: their number D of features, the number of texts, and the codes in order."""
+
+    hidden_dim: int
+    texts: int
+    batches: Iterator[BinaryCodes]
+
+
+def stream_codes(path: str | Path, batch_size: int = 1000) -> CodeStream:
+    """Open a code file or a folder of shards; a block of at most 65,536 texts, or a shard, is in memory at a time.
+
+    Args:
+        path: A file written by :meth:`bsa_st.BinaryCodes.save`, or a folder written by :func:`bsa_st.encode_to_shards`.
+        batch_size: Texts per batch; only the last batch has fewer.
+
+    Raises:
+        BSAError: If the file is missing, foreign, of a newer version or damaged; for a block when it is reached.
+    """
+    path = Path(path)
+    if path.is_dir():
+        codes = ShardedCodes.open(path)
+        return CodeStream(codes.hidden_dim, len(codes), _batches(iter(codes), batch_size))
+    header, blocks = codefile.stream(BinaryCodes, path)
+    return CodeStream(header["hidden_dim"], header["texts"], _batches(blocks, batch_size))
+
+
+def _batches(blocks: Iterator[BinaryCodes], size: int) -> Iterator[BinaryCodes]:
+    rest: BinaryCodes | None = None
+    for block in blocks:
+        codes = block if rest is None else BinaryCodes.concatenate([rest, block])
+        whole = len(codes) - len(codes) % size
+        for start in range(0, whole, size):
+            yield codes[start : start + size]
+        rest = codes[whole:] if whole < len(codes) else None
+    if rest is not None:
+        yield rest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple
@@ -30,6 +30,11 @@ class Job(NamedTuple):
     size: int
     sha256: str
 
+    @property
+    def finished(self) -> tuple[int, int, str]:
+        """The job without its texts."""
+        return self.number, self.size, self.sha256
+
 
 class Encoded(NamedTuple):
     """A shard that an engine has dealt with; ``codes`` is ``None`` where it was finished before."""
@@ -37,7 +42,7 @@ class Encoded(NamedTuple):
     number: int
     size: int
     sha256: str
-    codes: BinaryCodes | None
+    codes: BinaryCodes | None = None
 
 
 @dataclass(frozen=True)
@@ -86,17 +91,24 @@ class Recipe:
         check_prompt(encoder, self.prompt_name)
         return encoder, truncate_head(head, self.hidden_dim, self.max_active_dims)
 
-    def dense(self, encoder: SentenceTransformer, texts: list[str], pool: Any = None) -> np.ndarray:
+    def dense(
+        self, encoder: SentenceTransformer, texts: list[str], pool: Any = None, advance: Callable[[int], object] | None = None
+    ) -> np.ndarray:
         """Dense embeddings, float32 (n, d), chunk by chunk, here or in a pool's processes; the chunks are the same either way."""
         options: dict[str, Any] = {"prompt_name": self.prompt_name, "batch_size": self.batch_size, "show_progress_bar": False}
         if pool is not None:
             return np.asarray(encoder.encode(texts, pool=pool, chunk_size=CHUNK_TEXTS, **options))
-        return np.concatenate([encoder.encode(chunk, **options) for chunk in _chunks(texts)])
+        parts = []
+        for chunk in _chunks(texts):
+            parts.append(encoder.encode(chunk, **options))
+            if advance is not None:
+                advance(len(chunk))
+        return np.concatenate(parts)
 
-    def codes(self, head: BinarySparsityAlignment, dense: np.ndarray) -> BinaryCodes:
-        """Codes of dense embeddings, chunk by chunk."""
+    def encoded(self, job: Job, head: BinarySparsityAlignment, dense: np.ndarray) -> Encoded:
+        """A shard with the codes of its dense embeddings, chunk by chunk."""
         parts = [encode_embeddings(head, rows, refine=self.refine) for rows in _chunks(dense)]
-        return BinaryCodes.concatenate(parts)
+        return Encoded(*job.finished, BinaryCodes.concatenate(parts))
 
     def settings(self, source: Source) -> dict[str, Any]:
         """What a manifest keeps, since other values would give other codes or other shards."""

@@ -18,16 +18,8 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from bsa_st.codes import BinaryCodes
-from bsa_st.encoding.encode import CHUNK_TEXTS
 from bsa_st.encoding.jobs import Encoded, Job, Recipe, Source
 from bsa_st.errors import BSAError
-
-CHUNKS_AHEAD = 4
-"""Chunks that each process of a pool is given at a time."""
-
-Window = tuple[Job, list[str], bool]
-"""Some texts of a shard, and whether they are its last."""
 
 
 def choose_devices(device: str | None, processes: int | None) -> list[str]:
@@ -78,51 +70,36 @@ def encode_locally(
         BSAError: If a text cannot be read, or a process of the pool died.
     """
     encoder, head = recipe.split(model)
-    parts: list[BinaryCodes] = []
-    with _dense_encoder(encoder, recipe, devices) as (dense_of, size):
-        windows = _windows(source.jobs(finished), size)
-        for (job, texts, last), dense in dense_of(windows):
-            if len(texts):
-                parts.append(recipe.codes(head, dense))
-            advance(len(texts) or job.size)
-            if last:
-                yield Encoded(job.number, job.size, job.sha256, BinaryCodes.concatenate(parts) if parts else None)
-                parts = []
+    with _pool(encoder, devices) as pool:
 
+        def dense(job: Job) -> np.ndarray | None:
+            if not job.texts:
+                return None
+            try:
+                return recipe.dense(encoder, job.texts, pool, None if pool else advance)
+            except RuntimeError as error:
+                if pool is None:
+                    raise
+                raise BSAError(f"encoding stopped: {str(error).splitlines()[0]}; run it again to continue") from error
 
-def _windows(jobs: Iterable[Job], size: int) -> Iterator[Window]:
-    for job in jobs:
-        for start in range(0, max(1, len(job.texts)), size):
-            yield job, job.texts[start : start + size], start + size >= len(job.texts)
-
-
-Ahead = Callable[[Iterable[Window]], Iterator[tuple[Window, np.ndarray]]]
+        jobs = source.jobs(finished)
+        for job, rows in look_ahead(dense, jobs) if pool else ((job, dense(job)) for job in jobs):
+            if pool or rows is None:
+                advance(job.size)
+            yield Encoded(*job.finished) if rows is None else recipe.encoded(job, head, rows)
 
 
 @contextmanager
-def _dense_encoder(encoder: SentenceTransformer, recipe: Recipe, devices: list[str]) -> Iterator[tuple[Ahead, int]]:
-    """What gives windows their dense embeddings, and the texts it wants in each."""
-    nothing = np.zeros((0, 0), np.float32)
+def _pool(encoder: SentenceTransformer, devices: list[str]) -> Iterator[Any]:
+    """The encoder in a process for each device; ``None`` for one device."""
     if len(devices) == 1:
-        yield (
-            lambda windows: ((window, recipe.dense(encoder, window[1]) if window[1] else nothing) for window in windows),
-            CHUNK_TEXTS,
-        )
+        yield None
         return
     encoder._ends_with_parent = EndsWithParent()  # type: ignore[assignment]  # travels to the processes with the encoder
     with _threads_per_process(devices):
         pool = encoder.start_multi_process_pool(devices)
-
-    def dense(window: Window) -> np.ndarray:
-        if not window[1]:
-            return nothing
-        try:
-            return recipe.dense(encoder, window[1], pool)
-        except RuntimeError as error:
-            raise BSAError(f"encoding stopped: {str(error).splitlines()[0]}; run it again to continue") from error
-
     try:
-        yield lambda windows: look_ahead(dense, windows), CHUNKS_AHEAD * len(devices) * CHUNK_TEXTS
+        yield pool
     finally:
         encoder.stop_multi_process_pool(pool)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -45,7 +44,7 @@ def encode_to_shards(
 
     Args:
         model: A BSA model; a pool of processes moves it to the CPU.
-        texts: As in :func:`bsa_st.inputs.texts.stream_texts`; for ``"ray"`` a path or a list.
+        texts: As in :func:`bsa_st.inputs.texts.stream_texts`.
         folder: Where to write; made if it is not there.
         text_column: Field that holds the text in .jsonl, .parquet and datasets.
         shard_texts: Texts per file, a multiple of 4,096.
@@ -63,68 +62,37 @@ def encode_to_shards(
         BSAError: If the folder holds something else or codes of another model, other settings or other texts; if a text cannot be used, a
             process died or the disk fails. Finished shards are kept.
     """
+    if engine not in get_args(Engine):
+        raise BSAError(f"engine must be one of {', '.join(get_args(Engine))}, got {engine!r}")
     recipe, source, folder = Recipe(**settings).for_model(model), Source(texts, text_column, shard_texts), Path(folder)
     head = recipe.split(model)[1]
-    fresh = Manifest(encoder_fingerprint(model), head.hidden_dim, recipe.settings(source))
-    manifest = _begin(folder, fresh)
+    manifest = _begin(folder, Manifest(encoder_fingerprint(model), head.hidden_dim, recipe.settings(source)))
     finished = {number for number, shard in manifest.shards.items() if _is_whole(folder, shard)}
-    total = 0
-    for done in _run(model, recipe, source, finished, engine, processes, device, show_progress_bar):
-        known = manifest.shards.get(done.number)
-        if known is not None and (known.texts, known.texts_sha256) != (done.size, done.sha256):
-            raise BSAError(f"{folder} was begun with other texts: shard {done.number} differs; choose another folder")
-        if done.codes is not None:
-            manifest.shards[done.number] = _write_shard(folder, done, done.codes)
-            manifest.write(folder)
-        total += done.size
+    known_total = len(texts) if isinstance(texts, list) else None
+    with tqdm(total=known_total, desc="Encoding", unit="text", disable=not show_progress_bar) as bar:
+        if engine == "ray":
+            from bsa_st.encoding.ray_engine import encode_on_ray
+
+            actors = 1 if processes is None else processes
+            encoded = encode_on_ray(model, recipe, source, finished, actors, device, bar.update)
+        else:
+            encoded = encode_locally(model, recipe, source, finished, choose_devices(device, processes), bar.update)
+        total = sum(_keep(folder, manifest, done) for done in encoded)
     if total != sum(shard.texts for shard in manifest.shards.values()):
         raise BSAError(f"{folder} was begun with more texts than the {total} given now; choose another folder")
     replace(manifest, texts=total, complete=True).write(folder)
     return ShardedCodes.open(folder)
 
 
-def encode_streamed(
-    model: SentenceTransformer,
-    texts: Texts,
-    *,
-    text_column: str = "text",
-    engine: Engine = "local",
-    processes: int | None = None,
-    device: str | None = None,
-    show_progress_bar: bool = False,
-    **settings: Any,
-) -> BinaryCodes:
-    """The codes of texts in memory; arguments and errors as in :func:`encode_to_shards`."""
-    recipe, source = Recipe(**settings).for_model(model), Source(texts, text_column)
-    parts = {
-        done.number: done.codes
-        for done in _run(model, recipe, source, (), engine, processes, device, show_progress_bar)
-        if done.codes is not None
-    }
-    return BinaryCodes.concatenate(parts[number] for number in sorted(parts))
-
-
-def _run(
-    model: SentenceTransformer,
-    recipe: Recipe,
-    source: Source,
-    finished: Collection[int],
-    engine: Engine,
-    processes: int | None,
-    device: str | None,
-    show_progress_bar: bool,
-) -> Iterator[Encoded]:
-    if engine not in get_args(Engine):
-        raise BSAError(f"engine must be one of {', '.join(get_args(Engine))}, got {engine!r}")
-    total = len(source.texts) if isinstance(source.texts, list) else None
-    with tqdm(total=total, desc="Encoding", unit="text", disable=not show_progress_bar) as bar:
-        advance: Callable[[int], object] = bar.update
-        if engine == "ray":
-            from bsa_st.encoding.ray_engine import encode_on_ray
-
-            yield from encode_on_ray(model, recipe, source, finished, 1 if processes is None else processes, device, advance)
-        else:
-            yield from encode_locally(model, recipe, source, finished, choose_devices(device, processes), advance)
+def _keep(folder: Path, manifest: Manifest, done: Encoded) -> int:
+    """Write a shard's codes, if it has new ones, and enter it in the manifest; its number of texts."""
+    known = manifest.shards.get(done.number)
+    if known is not None and (known.texts, known.texts_sha256) != (done.size, done.sha256):
+        raise BSAError(f"{folder} was begun with other texts: shard {done.number} differs; choose another folder")
+    if done.codes is not None:
+        manifest.shards[done.number] = _write_shard(folder, done, done.codes)
+        manifest.write(folder)
+    return done.size
 
 
 def _begin(folder: Path, fresh: Manifest) -> Manifest:

@@ -1,6 +1,6 @@
 """Elasticsearch: ``dense_vector`` fields with ``element_type: bit``, an HNSW graph by Hamming distance, keywords as a ``keyword`` field.
 
-Spoken to by its REST interface (:mod:`bsa_st.engines.rest`). Bodies are made by pure functions, checked against the documentation, and the client against a stub server; no
+Spoken to by its REST interface, through httpx. Bodies are made by pure functions, checked against the documentation, and the client against a stub server; no
 Elasticsearch was run here. Documentation: the pages "Dense vector field type", "kNN search" and "Bulk API" of the reference.
 """
 
@@ -10,12 +10,14 @@ import json
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import httpx
 import numpy as np
 
 from bsa_st.engines.base import Documents, Engine, Found, Unavailable
-from bsa_st.engines.rest import BUSY, RestServer
-from bsa_st.engines.url import one_line
+from bsa_st.engines.url import one_line, shown_url
 from bsa_st.errors import BSAError
+
+BUSY = (408, 429, 500, 502, 503, 504)
 
 
 class ElasticsearchEngine(Engine):
@@ -29,6 +31,10 @@ class ElasticsearchEngine(Engine):
         shards: Primary shards of a new index.
         replicas: Copies of each shard of a new index.
         timeout: Seconds that a request may take.
+
+    Raises:
+        Unavailable: If the server does not answer.
+        BSAError: If the address is none, or the server is another product or too old.
     """
 
     name = "Elasticsearch"
@@ -49,7 +55,46 @@ class ElasticsearchEngine(Engine):
     ) -> None:
         super().__init__(collection, index=index)
         self.shards, self.replicas = shards, replicas
-        self._server = RestServer(url, self.flavour, self.name, self.oldest, api_key, timeout)
+        self._shown = shown_url(url)
+        transport, place = url.removeprefix(self.flavour).split("://", 1)
+        headers = {"Authorization": f"ApiKey {api_key}"} if api_key else {}
+        try:
+            self._client = httpx.Client(base_url=f"{transport[1:] or 'http'}://{place}", headers=headers, timeout=timeout)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise BSAError(f"{self._shown}: {one_line(error)}") from error
+        self._check_server(self._call("GET", "/"))
+
+    def _check_server(self, answer: Any) -> None:
+        """Whether the server is what the address says, and new enough."""
+        version = answer.get("version") if isinstance(answer, dict) else None
+        number = str(version.get("number", "")) if isinstance(version, dict) else ""
+        product = str(version.get("distribution", "elasticsearch")) if isinstance(version, dict) else ""
+        if not number[:1].isdigit() or product != self.flavour:
+            raise BSAError(f"{self._shown} answers, but is not {self.name}; check the address")
+        if tuple(int(part) for part in number.split(".")[:2]) < self.oldest:
+            oldest = ".".join(map(str, self.oldest))
+            raise BSAError(f"{self.name} {number} at {self._shown} is too old; bsa_st needs {oldest} or newer")
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | str | None = None, missing: Any = None) -> Any:
+        """The server's answer to JSON or lines of it; ``missing`` for 404, if it is given."""
+        kind = "application/x-ndjson" if isinstance(body, str) else "application/json"
+        content = body if isinstance(body, str) or body is None else json.dumps(body)
+        words = f"{self.name} at {self._shown}"
+        try:
+            answer = self._client.request(method, path, content=content, headers={"Content-Type": kind} if content else None)
+        except httpx.TransportError as error:
+            raise Unavailable(f"{words} does not answer ({one_line(error)})") from error
+        if answer.status_code == 404 and missing is not None:
+            return missing
+        if answer.status_code in (401, 403):
+            raise BSAError(f"{words} refuses access ({answer.status_code}); check the user, the password or the API key")
+        if answer.status_code >= 300:
+            kind_of = Unavailable if answer.status_code in BUSY else BSAError
+            raise kind_of(f"{words} answers {answer.status_code}: {one_line(answer.text)}")
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise BSAError(f"{self._shown} answers, but not as {self.name} does; check the address") from error
 
     # -- what is sent -----------------------------------------------------------------------------------------------
 
@@ -82,7 +127,7 @@ class ElasticsearchEngine(Engine):
     # -- the engine -------------------------------------------------------------------------------------------------
 
     def hidden_dim(self) -> int | None:
-        answer = self._server.call("GET", f"/{self.collection}/_mapping", missing={})
+        answer = self._call("GET", f"/{self.collection}/_mapping", missing={})
         if not answer:
             return None
         bits = next(iter(answer.values()))["mappings"].get("properties", {}).get("bits", {})
@@ -92,14 +137,14 @@ class ElasticsearchEngine(Engine):
         return int(width)
 
     def _create(self, hidden_dim: int) -> None:
-        self._server.call("PUT", f"/{self.collection}", self.index_body(hidden_dim))
+        self._call("PUT", f"/{self.collection}", self.index_body(hidden_dim))
 
     def _upsert(self, documents: Documents) -> None:
         self._bulk(bulk_lines(documents, self.bits_of))
 
     def _bulk(self, lines: Iterator[dict[str, Any]]) -> None:
         body = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        answer = self._server.call("POST", f"/{self.collection}/_bulk", body)
+        answer = self._call("POST", f"/{self.collection}/_bulk", body)
         results = [result for item in answer["items"] for result in item.values()]
         failed = [
             result for result in results if result["status"] >= 300 and result["status"] != 404
@@ -112,31 +157,31 @@ class ElasticsearchEngine(Engine):
 
     def _candidates(self, bits: np.ndarray, count: int, groups: list[list[str]]) -> Found:
         path = f"/{self.collection}/_search?allow_partial_search_results=false"  # else a shard that fails is left out silently
-        return _found(self._server.call("POST", path, self.search_body(bits, count, groups))["hits"]["hits"], len(bits))
+        return _found(self._call("POST", path, self.search_body(bits, count, groups))["hits"]["hits"], len(bits))
 
     def _fetch(self, ids: list[int]) -> tuple[Found, list[dict[str, Any]]]:
         body = {"docs": [{"_id": str(name), "_source": ["code", "payload"]} for name in ids]}
-        hits = [one for one in self._server.call("POST", f"/{self.collection}/_mget", body)["docs"] if one.get("found")]
+        hits = [one for one in self._call("POST", f"/{self.collection}/_mget", body)["docs"] if one.get("found")]
         return _found(hits, self._existing() // 8), [one["_source"].get("payload", {}) for one in hits]
 
     def _count(self, groups: list[list[str]]) -> int:
         self.finish()
         body = {"query": {"bool": {"filter": filter_clauses(groups)}}} if groups else None
-        return int(self._server.call("POST", f"/{self.collection}/_count", body)["count"])
+        return int(self._call("POST", f"/{self.collection}/_count", body)["count"])
 
     def _delete(self, ids: list[int]) -> None:
         self._bulk({"delete": {"_id": str(name)}} for name in ids)
 
     def drop(self) -> None:
-        self._server.call("DELETE", f"/{self.collection}", missing={})
+        self._call("DELETE", f"/{self.collection}", missing={})
         self._width = None
 
     def finish(self) -> None:
         """Make what was sent visible to searches."""
-        self._server.call("POST", f"/{self.collection}/_refresh")
+        self._call("POST", f"/{self.collection}/_refresh")
 
     def close(self) -> None:
-        self._server.close()
+        self._client.close()
 
 
 FIELDS = {

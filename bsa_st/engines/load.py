@@ -14,7 +14,7 @@ from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_a
 from tqdm import tqdm
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.codes.stream import stream_codes
+from bsa_st.codes.shards import stream_codes
 from bsa_st.engines.base import Engine, Unavailable, check_width, keywords
 from bsa_st.errors import BSAError
 from bsa_st.inputs.texts import numbered_lines, stream_texts

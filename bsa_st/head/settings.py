@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from bsa_st.errors import BSAError
@@ -115,11 +115,6 @@ class DistillSettings:
     def to_dict(self) -> dict[str, Any]:
         """All fields, as JSON holds them."""
         return {**asdict(self), "nested": [list(budget) for budget in self.nested]}
-
-
-def help_texts() -> dict[str, str]:
-    """What each field of :class:`DistillSettings` means, for the command line."""
-    return {entry.name: entry.metadata["help"] for entry in fields(DistillSettings)}
 
 
 def is_compact(hidden_dim: int, k: int, selection: str) -> bool:

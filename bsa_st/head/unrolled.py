@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,6 +56,16 @@ class StepSchedule:
     start: float
     threshold: float = 0.0
 
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> StepSchedule:
+        """A schedule from what JSON holds of it."""
+        given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        return cls(**given)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as JSON holds them."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+
 
 @dataclass(frozen=True)
 class UnrolledEncoder:
@@ -73,7 +84,11 @@ class UnrolledEncoder:
 
     def codes(self, x: Tensor) -> Tensor:
         """Codes of unit embeddings, float32 (n, d), as bool (n, D): those that the exported modules give, bit for bit."""
-        return run_layers(self.layers, x)
+        state = x.float()
+        with torch.no_grad():
+            for weight, bias in self.layers:
+                state = F.hardtanh(F.linear(state, weight.to(x.device), bias.to(x.device)))
+        return state > 0
 
 
 def layer_shapes(input_dim: int, hidden_dim: int, steps: int) -> list[tuple[int, int]]:
@@ -102,10 +117,16 @@ class Steps:
         offset: c, float32 (d,).
         mean: Mean embedding, float32 (d,).
         constant: The feature that is always active.
+
+    Attributes:
+        decoder: What decodes the codes: V with the offset in the row of the constant feature.
     """
 
     def __init__(self, decoder: Tensor, offset: Tensor, mean: Tensor, constant: int) -> None:
         self.constant = constant
+        decoder, offset = decoder.detach(), offset.detach()
+        self.decoder = decoder.clone()
+        self.decoder[constant] += offset
         decoder, offset = weigh_mean(decoder, mean), weigh_mean(offset, mean)
         values, axes = torch.linalg.eigh(decoder.T @ decoder)
         self.values = values.clamp_min(0)
@@ -142,8 +163,8 @@ class Steps:
 
 
 @torch.no_grad()
-def unroll(steps: Steps, schedule: StepSchedule) -> tuple[tuple[Tensor, Tensor], ...]:
-    """The layers of a schedule of at least two steps, on the CPU; see :class:`UnrolledEncoder`."""
+def unroll(steps: Steps, schedule: StepSchedule, softening: float = 0.0) -> UnrolledEncoder:
+    """The encoder of a schedule of at least two steps, on the CPU."""
     features, width = steps.atoms.shape
     one = torch.eye(features, device=steps.atoms.device)
     layers = []
@@ -164,16 +185,20 @@ def unroll(steps: Steps, schedule: StepSchedule) -> tuple[tuple[Tensor, Tensor],
             constant[steps.constant] = 1
             scale = power_of_two_below(HALF_RANGE, torch.maximum(matrix.abs().max(), constant.abs().max()))
             layers.append((min(scale, FINAL_SCALE) * matrix, min(scale, FINAL_SCALE) * constant))
-    return tuple((weight.half().float().cpu(), bias.half().float().cpu()) for weight, bias in layers)
+    halved = tuple((weight.half().float().cpu(), bias.half().float().cpu()) for weight, bias in layers)
+    return UnrolledEncoder(halved, steps.decoder.cpu(), softening)
 
 
-@torch.no_grad()
-def run_layers(layers: tuple[tuple[Tensor, Tensor], ...], x: Tensor) -> Tensor:
-    """The codes of :meth:`UnrolledEncoder.codes`."""
-    state = x.float()
-    for weight, bias in layers:
-        state = F.hardtanh(F.linear(state, weight.to(x.device), bias.to(x.device)))
-    return state > 0
+def linear_encoder(decoder: Tensor, damping: float) -> Tensor:
+    """``V (V^T V + damping m I)^-1`` with rows of length 1, ``m`` the mean eigenvalue: float32 (D, d).
+
+    It is the first preconditioned step; of codes whose features are uncorrelated, the least squares estimate of the code. Computed in double precision, so
+    that machines agree.
+    """
+    exact = decoder.double()
+    gram = exact.T @ exact
+    gram.diagonal().add_(damping * gram.diagonal().mean())
+    return F.normalize(torch.linalg.solve(gram, exact.T).T, dim=1).float()
 
 
 def power_of_two_below(limit: float, largest: Tensor) -> float:

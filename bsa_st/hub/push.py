@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from fnmatch import fnmatch
 from pathlib import Path
@@ -20,7 +21,7 @@ REPLACED = ["bsa/*", "[0-9]*_*/*", "model*.safetensors", "model.safetensors.inde
 
 
 def push_to_hub(
-    model: SentenceTransformer,
+    model: SentenceTransformer | str | Path,
     repo_id: str,
     *,
     private: bool | None = None,
@@ -36,7 +37,7 @@ def push_to_hub(
     not have are deleted, other files of the repository stay.
 
     Args:
-        model: A model from :func:`bsa_st.distill` or :func:`bsa_st.load`.
+        model: A model from :func:`bsa_st.distill` or :func:`bsa_st.load`, or a folder written by :func:`bsa_st.save`, which is checked first and left as it is.
         repo_id: ``organization/name``; created if there is none.
         private: Whether a repository that is created is private; default what the organization has set.
         revision: Branch to push to, created if there is none; default ``main``.
@@ -49,66 +50,45 @@ def push_to_hub(
         Address of the commit, or of the pull request.
 
     Raises:
-        BSAError: If the model has no BSA head, the name is malformed, the Hub refuses or cannot be reached.
+        BSAError: If the model has no BSA head, the folder holds none, the name is malformed, the Hub refuses or cannot be reached.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        save(model, Path(scratch) / "model")
-        return push_folder(
-            Path(scratch) / "model",
-            repo_id,
-            private=private,
-            revision=revision,
-            create_pr=create_pr,
-            commit_message=commit_message,
-            card=card,
-            token=token,
-        )
-
-
-def push_folder(
-    folder: str | Path,
-    repo_id: str,
-    *,
-    private: bool | None = None,
-    revision: str | None = None,
-    create_pr: bool = False,
-    commit_message: str | None = None,
-    card: str | Path | None = None,
-    token: bool | str | None = None,
-) -> str:
-    """Publish a folder written by :func:`bsa_st.save`; see :func:`push_to_hub`. The folder is checked first, and left as it is."""
-    folder = Path(folder)
     check_name(repo_id)
-    if not folder.is_dir():
-        raise BSAError(f"model folder not found: {folder}")
-    check_folder(folder)
-    try:
-        text = Path(card or folder / "README.md").read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise BSAError(f"cannot read the model card {card or folder / 'README.md'}: {error}") from error
-    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    files = {name: path for name, path in files.items() if not any(part.startswith(".") for part in Path(name).parts)}
-    additions = [
-        CommitOperationAdd(name, str(path) if name != "README.md" else text.replace(PLACEHOLDER, repo_id).encode())
-        for name, path in files.items()
-    ]
-    api = HfApi(token=token, library_name="bsa-st")
-    try:
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        if revision is not None:
-            api.create_branch(repo_id, branch=revision, exist_ok=True)
-        stale = [
-            CommitOperationDelete(name)
-            for name in api.list_repo_files(repo_id, revision=None if create_pr else revision)
-            if name not in files and any(fnmatch(name, pattern) for pattern in REPLACED)
+    with contextlib.ExitStack() as stack:
+        if isinstance(model, SentenceTransformer):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model"
+            save(model, folder)
+        else:
+            folder = Path(model)
+            if not folder.is_dir():
+                raise BSAError(f"model folder not found: {folder}")
+            check_folder(folder)
+        try:
+            text = Path(card or folder / "README.md").read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise BSAError(f"cannot read the model card {card or folder / 'README.md'}: {error}") from error
+        files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        files = {name: path for name, path in files.items() if not any(part.startswith(".") for part in Path(name).parts)}
+        additions = [
+            CommitOperationAdd(name, str(path) if name != "README.md" else text.replace(PLACEHOLDER, repo_id).encode())
+            for name, path in files.items()
         ]
-        done = api.create_commit(
-            repo_id,
-            [*stale, *additions],
-            commit_message=commit_message or "Upload a BSA model",
-            revision=None if create_pr else revision,
-            create_pr=create_pr,
-        )
-    except Exception as error:  # of huggingface_hub, or of the HTTP library that its version uses
-        raise BSAError(f"cannot push to {repo_id!r}: {reason(error)}{login_hint(error)}") from error
-    return str(done.pr_url or done.commit_url)
+        api = HfApi(token=token, library_name="bsa-st")
+        try:
+            api.create_repo(repo_id, private=private, exist_ok=True)
+            if revision is not None:
+                api.create_branch(repo_id, branch=revision, exist_ok=True)
+            stale = [
+                CommitOperationDelete(name)
+                for name in api.list_repo_files(repo_id, revision=None if create_pr else revision)
+                if name not in files and any(fnmatch(name, pattern) for pattern in REPLACED)
+            ]
+            done = api.create_commit(
+                repo_id,
+                [*stale, *additions],
+                commit_message=commit_message or "Upload a BSA model",
+                revision=None if create_pr else revision,
+                create_pr=create_pr,
+            )
+        except Exception as error:  # of huggingface_hub, or of the HTTP library that its version uses
+            raise BSAError(f"cannot push to {repo_id!r}: {reason(error)}{login_hint(error)}") from error
+        return str(done.pr_url or done.commit_url)

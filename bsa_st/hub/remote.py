@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not re-exported explicitly
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_incrementing
 
 from bsa_st.errors import BSAError
 from bsa_st.hub.checks import FOLDER, PICKLES, load_head_config, read_modules
@@ -17,10 +15,6 @@ from bsa_st.hub.checks import FOLDER, PICKLES, load_head_config, read_modules
 FIRST = ["modules.json", f"{FOLDER}/config.json"]
 NEEDED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.vocab", "*.bpe", "*.jinja"]
 NOT_NEEDED = ["onnx/*", "openvino/*", "checkpoint*/*", "runs/*", "README*", *PICKLES]
-ATTEMPTS = 3
-FIRST_WAIT_SECONDS = 1.0
-
-T = TypeVar("T")
 
 
 def download(
@@ -52,12 +46,12 @@ def download(
 
     try:
         validate_repo_id(name)
-        first = _with_retries(lambda: fetch(revision, FIRST, []))
+        first = RETRYING(fetch, revision, FIRST, [])
         if not (first / FOLDER / "config.json").is_file():
             raise BSAError(f"the model {name!r} on the Hub is no BSA model: it has no {FOLDER}/config.json")
         load_head_config(first / FOLDER)
         read_modules(first)
-        return _with_retries(lambda: fetch(first.name, NEEDED, NOT_NEEDED))
+        return RETRYING(fetch, first.name, NEEDED, NOT_NEEDED)
     except BSAError:
         raise
     except HFValidationError as error:
@@ -83,16 +77,13 @@ def check_name(repo_id: str) -> None:
         raise BSAError(f"the name on the Hub must read organization/name, got {repo_id!r}")
 
 
-def _with_retries(action: Callable[[], T]) -> T:
-    """The result of an action, tried again where the Hub has a fault of its own (status 5xx)."""
-    for attempt in range(1, ATTEMPTS):
-        try:
-            return action()
-        except Exception as error:
-            if not any(isinstance(cause, HfHubHTTPError) and cause.response.status_code >= 500 for cause in _causes(error)):
-                raise
-            time.sleep(FIRST_WAIT_SECONDS * attempt)
-    return action()
+def _is_fault_of_the_hub(error: BaseException) -> bool:
+    return any(isinstance(cause, HfHubHTTPError) and cause.response.status_code >= 500 for cause in _causes(error))
+
+
+RETRYING = Retrying(
+    retry=retry_if_exception(_is_fault_of_the_hub), stop=stop_after_attempt(3), wait=wait_incrementing(1, 1), reraise=True
+)
 
 
 def _causes(error: BaseException) -> list[BaseException]:

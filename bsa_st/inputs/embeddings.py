@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -73,8 +73,7 @@ def cached_embeddings(
     Raises:
         BSAError: If the disk is full or the encoder gives NaN or infinite values; finished chunks are kept.
     """
-    root = Path(cache_dir) if cache_dir is not None else default_cache_dir()
-    folder = root / _entry(encoder_fingerprint(encoder), texts_fingerprint(texts), precision)
+    folder = _entry(encoder, texts, cache_dir, precision)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         manifest = _valid_manifest(folder, len(texts))
@@ -88,28 +87,19 @@ def cached_embeddings(
 
 
 def finished_embeddings(
-    encoder: SentenceTransformer, texts: Iterable[str], cache_dir: str | Path | None = None, precision: str = "auto"
+    encoder: SentenceTransformer, texts: list[str], cache_dir: str | Path | None = None, precision: str = "auto"
 ) -> np.ndarray | None:
-    """What :func:`cached_embeddings` once computed for these texts, or ``None``; the texts may be a stream of any length."""
-    rows = 0
-
-    def counted() -> Iterator[str]:
-        nonlocal rows
-        for text in texts:
-            rows += 1
-            yield text
-
-    fingerprint = texts_fingerprint(counted())
-    root = Path(cache_dir) if cache_dir is not None else default_cache_dir()
-    folder = root / _entry(encoder_fingerprint(encoder), fingerprint, precision)
-    manifest = _valid_manifest(folder, rows)
-    if manifest is None or len(manifest.checksums) * CHUNK_ROWS < rows:
+    """What :func:`cached_embeddings` once computed for these texts, or ``None``."""
+    folder = _entry(encoder, texts, cache_dir, precision)
+    manifest = _valid_manifest(folder, len(texts))
+    if manifest is None or len(manifest.checksums) * CHUNK_ROWS < len(texts):
         return None
-    return np.memmap(folder / "embeddings.bin", dtype=manifest.dtype, mode="r", shape=(rows, manifest.width))
+    return np.memmap(folder / "embeddings.bin", dtype=manifest.dtype, mode="r", shape=(len(texts), manifest.width))
 
 
-def _entry(encoder: str, texts: str, precision: str) -> str:
-    return f"{encoder[:16]}-{texts[:16]}-{precision}"
+def _entry(encoder: SentenceTransformer, texts: list[str], cache_dir: str | Path | None, precision: str) -> Path:
+    root = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    return root / f"{encoder_fingerprint(encoder)[:16]}-{texts_fingerprint(texts)[:16]}-{precision}"
 
 
 def _encode_rest(

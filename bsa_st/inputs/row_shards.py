@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from bsa_st.errors import BSAError
 from bsa_st.inputs.distributed import join, wait_for_all
-from bsa_st.inputs.embeddings import cached_embeddings, finished_embeddings
+from bsa_st.inputs.embeddings import cached_embeddings
 
 SHARD_ROWS = 1 << 20
 """Texts per entry of the cache."""
@@ -68,45 +67,34 @@ def cached_together(encoder: SentenceTransformer, texts: list[str], **options: A
     return shards[0] if len(shards) == 1 else RowShards(shards)
 
 
-def finished_together(encoder: SentenceTransformer, texts: Iterable[str], **options: Any) -> Embeddings | None:
-    """What :func:`cached_together` once computed for these texts, or ``None``; a million texts are in memory at a time."""
-    shards = []
-    stream = iter(texts)
-    while part := list(islice(stream, SHARD_ROWS)):
-        rows = finished_embeddings(encoder, part, **options)
-        if rows is None:
-            return None
-        shards.append(rows)
-    return shards[0] if len(shards) == 1 else RowShards(shards) if shards else None
+def precomputed(source: Any) -> Embeddings | None:
+    """The embeddings that ``source`` is or names, or ``None`` where it is, or names, texts.
 
-
-def open_rows(path: str | Path) -> np.ndarray:
-    """Embeddings in an ``.npy`` file, memory-mapped: float (n, d).
+    Args:
+        source: A float array (n, d), n > 0; the ``Path`` of an ``.npy`` file or of a folder of them, which are memory-mapped and read in the order of their names.
 
     Raises:
-        BSAError: If it cannot be read or holds something else.
+        BSAError: If a file cannot be read or holds something else, or a folder holds none or such that do not fit together.
     """
+    if isinstance(source, Path) and source.is_dir():
+        parts = [_open(path) for path in sorted(source.glob("*.npy"))]
+        if not parts:
+            raise BSAError(f"{source}: no .npy file in the folder")
+        return RowShards(parts)
+    if isinstance(source, Path):
+        return _open(source) if source.suffix == ".npy" else None
+    return _checked(source) if isinstance(source, np.ndarray) and source.dtype.kind not in "UO" else None
+
+
+def _open(path: Path) -> np.ndarray:
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise BSAError(f"cannot read embeddings from {path}: {error}") from error
-    return check_rows(rows, f"{path}: ")
+    return _checked(rows, f"{path}: ")
 
 
-def check_rows(rows: np.ndarray, where: str = "") -> np.ndarray:
-    """The array itself, if it is one of embeddings: float (n, d), n > 0; else raises :class:`BSAError`, which ``where`` begins."""
+def _checked(rows: np.ndarray, where: str = "") -> np.ndarray:
     if rows.ndim != 2 or len(rows) == 0 or rows.dtype.kind != "f":
         raise BSAError(f"{where}embeddings must be a float array (n, d) with n > 0, got {rows.dtype} {rows.shape}")
     return rows
-
-
-def read_row_shards(folder: Path) -> RowShards:
-    """All ``.npy`` files of a folder, in the order of their names, memory-mapped.
-
-    Raises:
-        BSAError: If there is none, one cannot be read, or they do not fit together.
-    """
-    parts = [open_rows(path) for path in sorted(folder.glob("*.npy"))]
-    if not parts:
-        raise BSAError(f"{folder}: no .npy file in the folder")
-    return RowShards(parts)

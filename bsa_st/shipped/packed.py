@@ -3,10 +3,8 @@
 A shipped head is two files, ``NAME.safetensors`` and ``NAME.json``, and its card ``NAME.md``. Stored are the decoder ``V`` (D, d), the offset, the mean, the thresholds and a few numbers; computed from
 them are
 
-- the linear encoder: ``W`` is ``V (V^T V + damping m I)^-1``, ``m`` the mean eigenvalue, with rows of length 1: the first preconditioned step of the unrolled encoder. Of codes
-  whose features are uncorrelated it is the least squares estimate that :func:`bsa_st.training.refit.fit_encoder` makes from data;
-- the layers of the unrolled encoder, from ``V`` and the schedule (:mod:`bsa_st.head.unrolled`);
-- the decoder of the unrolled encoder's codes: ``V`` with the offset in the row of the constant feature.
+- the linear encoder (:func:`bsa_st.head.unrolled.linear_encoder`);
+- the layers of the unrolled encoder, from ``V`` and the schedule (:mod:`bsa_st.head.unrolled`), and the decoder of its codes.
 
 The layer of codes that are compared with each other is stored in eight bits, each row up to a factor, which its threshold at 0 does not see; a sparse head goes without,
 so that its file stays small, and compares its plain codes.
@@ -24,11 +22,10 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn import functional as F
 
 from bsa_st.errors import BSAError
 from bsa_st.head.layer import BinarySparsityAlignment
-from bsa_st.head.unrolled import Steps, StepSchedule, UnrolledEncoder, unroll
+from bsa_st.head.unrolled import Steps, StepSchedule, linear_encoder, unroll
 
 FOLDER = Path(__file__).with_name("heads")
 COMPUTED = "weight"
@@ -82,10 +79,7 @@ def shipped_heads(folder: Path = FOLDER) -> tuple[HeadFacts, ...]:
     found = []
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
-        schedule: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in content["schedule"].items()
-        }
-        found.append(HeadFacts(**{**content, "schedule": StepSchedule(**schedule)}))
+        found.append(HeadFacts(**{**content, "schedule": StepSchedule.of(content["schedule"])}))
     return tuple(found)
 
 
@@ -103,7 +97,8 @@ def read_head(facts: HeadFacts, folder: Path = FOLDER) -> BinarySparsityAlignmen
     if SYMMETRIC in tensors:
         head.symmetric = tensors[SYMMETRIC].float()
     head.report = facts.report
-    head.unrolled = unrolled_encoder(head, facts.constant, facts.schedule, facts.softening)
+    steps = Steps(head.decoder_weight, head.decoder_bias, head.mean, facts.constant)
+    head.unrolled = unroll(steps, facts.schedule, facts.softening)
     return head.eval()
 
 
@@ -113,7 +108,7 @@ def read_fingerprint(facts: HeadFacts, folder: Path = FOLDER) -> np.ndarray:
 
 
 def write_head(head: BinarySparsityAlignment, facts: HeadFacts, fingerprint: np.ndarray, folder: Path = FOLDER) -> Path:
-    """Write a head whose decoder holds values of half precision (:func:`halve`); returns the path of its weights.
+    """Write a head whose linear encoder was computed by the refit; returns the path of its weights.
 
     Args:
         head: The layer; what is computed from the rest is left out.
@@ -131,35 +126,6 @@ def write_head(head: BinarySparsityAlignment, facts: HeadFacts, fingerprint: np.
     save_file(tensors, path)
     path.with_suffix(".json").write_text(json.dumps(asdict(facts), indent=2) + "\n", encoding="utf-8")
     return path
-
-
-@torch.no_grad()
-def halve(head: BinarySparsityAlignment) -> None:
-    """Round the decoder to what half precision holds; all that depends on it must be fitted after this."""
-    head.decoder_weight.copy_(head.decoder_weight.half().float())
-
-
-def linear_encoder(decoder: Tensor, damping: float) -> Tensor:
-    """``V (V^T V + damping m I)^-1`` with rows of length 1, float32 (D, d); computed in double precision, so that machines agree."""
-    exact = decoder.double()
-    gram = exact.T @ exact
-    gram.diagonal().add_(damping * gram.diagonal().mean())
-    return F.normalize(torch.linalg.solve(gram, exact.T).T, dim=1).float()
-
-
-@torch.no_grad()
-def unrolled_encoder(head: BinarySparsityAlignment, constant: int, schedule: StepSchedule, softening: float) -> UnrolledEncoder:
-    """The unrolled encoder of a head whose codes its own decoder decodes."""
-    steps = Steps(head.decoder_weight, head.decoder_bias, head.mean, constant)
-    return UnrolledEncoder(unroll(steps, schedule), shared_decoder(head, constant), softening)
-
-
-@torch.no_grad()
-def shared_decoder(head: BinarySparsityAlignment, constant: int) -> Tensor:
-    """The decoder with its offset in the row of the constant feature, float32 (D, d)."""
-    decoder = head.decoder_weight.detach().clone()
-    decoder[constant] += head.decoder_bias
-    return decoder.cpu()
 
 
 def _tensors(facts: HeadFacts, folder: Path) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from bsa_st.errors import BSAError
 from bsa_st.head.settings import DistillSettings
 from bsa_st.inputs.distributed import join
 from bsa_st.inputs.prompts import document_prompt, under_prompt
-from bsa_st.inputs.row_shards import Embeddings, cached_together, check_rows, open_rows, read_row_shards
+from bsa_st.inputs.row_shards import cached_together, precomputed
 from bsa_st.inputs.texts import Texts, read_texts
 from bsa_st.training import train_head
 
@@ -84,8 +84,7 @@ def distill(
     width = model.get_embedding_dimension()
     prompted = under_prompt(model, document_prompt(model, prompt_name))
     started = time.perf_counter()
-    folder = texts if isinstance(texts, Path) and texts.is_dir() else None
-    embeddings: Embeddings | None = ready_embeddings(texts) if folder is None else read_row_shards(folder)
+    embeddings = precomputed(texts)
     if embeddings is not None and prompt_name is not None:
         raise BSAError(f"prompt_name {prompt_name!r} needs texts: these embeddings are made already")
     if embeddings is None:
@@ -127,12 +126,3 @@ def load_teacher(teacher: SentenceTransformer | str | Path) -> SentenceTransform
         raise BSAError(f"cannot load the teacher model {name!r}: {str(error).splitlines()[0]}") from error
     model.model_card_data.base_model = model.model_card_data.base_model or name
     return model
-
-
-def ready_embeddings(texts: Texts | np.ndarray) -> np.ndarray | None:
-    """The array where ``texts`` already is, or names, an array of dense embeddings; else ``None``."""
-    if isinstance(texts, Path) and texts.suffix == ".npy":
-        return open_rows(texts)
-    if not isinstance(texts, np.ndarray) or texts.dtype.kind in "UO":
-        return None
-    return check_rows(texts)

@@ -44,11 +44,14 @@ def code_statistics(head: BinarySparsityAlignment, embeddings: np.ndarray) -> di
     }
 
 
-class HeadEvaluator(BaseEvaluator):
-    """Reports :func:`code_statistics` at every evaluation step of the trainer.
+def head_figures(head: BinarySparsityAlignment, held_out: np.ndarray, sample: np.ndarray) -> dict[str, float]:
+    """:func:`code_statistics` of held-out rows; but which features fire, of a sample of the training rows, since a rare feature may well miss a few thousand texts."""
+    rates = code_statistics(head, sample)
+    return code_statistics(head, held_out) | {name: rates[name] for name in ("never_fired", "highest_rate")}
 
-    Reconstruction and active features come from held-out rows; which features fire, from a sample of the training rows too,
-    since a rare feature may well miss a few thousand held-out texts.
+
+class HeadEvaluator(BaseEvaluator):
+    """Reports :func:`head_figures` at every evaluation step of the trainer.
 
     Args:
         held_out: float (n, d), rows kept out of training.
@@ -64,9 +67,6 @@ class HeadEvaluator(BaseEvaluator):
     def __call__(  # type: ignore[override]
         self, model: SentenceTransformer, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, Any]:
-        head = head_of(model)
-        metrics = code_statistics(head, self.held_out)
-        rates = code_statistics(head, self.sample)
-        metrics.update({name: rates[name] for name in ("never_fired", "highest_rate")})
+        metrics = head_figures(head_of(model), self.held_out, self.sample)
         self.store_metrics_in_model_card_data(model, metrics, int(epoch), steps)
         return metrics

@@ -3,7 +3,7 @@
 Each round refines the codes of training texts with the present decoder (:mod:`bsa_st.head.refine`) and solves ridge least squares for ``V`` and ``c`` on them:
 ``(H^T H + r I) V = H^T (X - c) + r V_old``. The ridge pulls to the old decoder with the weight of ``r`` texts, so that an atom that fires rarely moves
 little and one that never fires stays; held-out rows choose ``r``. They also decide when to stop, and which round's decoder is kept. At the end the linear
-encoder is fitted to the refined codes, and kept where its plain codes decode better than before.
+encoder is computed from the decoder, and kept where its plain codes decode better than before.
 
 Nested budgets enter the same equations, each with its own codes and amplitude.
 
@@ -26,6 +26,7 @@ from bsa_st.encoding.encode import refined_codes
 from bsa_st.errors import BSAError
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.head.nested import best_amplitude, prefix_head, scale_decoder
+from bsa_st.head.unrolled import linear_encoder
 from bsa_st.inputs.unit_rows import batches
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,9 @@ LEAST_GAIN = 1e-4
 """A round that raises the held-out cosine by less is followed by one with all rows; such a round without this gain is the last."""
 
 HELD_OUT = 1000
+RATE_ROWS = 4096
+DAMPINGS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Of the linear encoder, in units of the mean eigenvalue of ``V^T V``."""
 
 
 @torch.no_grad()
@@ -66,7 +70,7 @@ def refit(
         show_progress_bar: Show a bar over the rounds.
 
     Returns:
-        For every round its rows, ridge, seconds and the held-out cosine of ``x`` and ``x_hat`` before it; last the cosine after all.
+        For every round its rows, ridge, seconds and the held-out cosine of ``x`` and ``x_hat`` before it; last the cosine after all, and the damping of the linear encoder.
 
     Raises:
         BSAError: If the embeddings hold values that are not finite.
@@ -104,7 +108,8 @@ def refit(
     bar.close()
     history.append({"cosine": round(final, 5)})
     if refine:
-        fit_encoder(head, small, held_out)
+        head.decoder_weight.copy_(head.decoder_weight.half().float())  # of no effect on codes, and half the bytes in files
+        history[-1]["damping"] = compute_encoder(head, embeddings, held_out)
     return history
 
 
@@ -195,38 +200,28 @@ def _cosine(head: BinarySparsityAlignment, codes: Tensor, rows: np.ndarray) -> f
     return float(F.cosine_similarity(head.decode(codes), x).mean())
 
 
-def refined_cosine(head: BinarySparsityAlignment, embeddings: np.ndarray) -> float:
-    """Mean cosine of dense embeddings, float (n, d), with what their refined codes decode to."""
-    with torch.no_grad():
-        return _cosine(head, _codes(head, embeddings, refine=True), embeddings)
-
-
 @torch.no_grad()
-def fit_encoder(head: BinarySparsityAlignment, rows: np.ndarray, held_out: np.ndarray) -> None:
-    """Fit the linear encoder to refined codes by ridge regression, each feature firing as often as there; the old one stays where it decodes better.
+def compute_encoder(head: BinarySparsityAlignment, rows: np.ndarray, held_out: np.ndarray) -> float | None:
+    """Compute the linear encoder from the decoder, each feature firing as often as in refined codes; the old one stays where it decodes better.
 
     Args:
         head: The refitted layer; ``weight``, ``bias`` and ``log_scale`` may change.
-        rows: float (n, d), of length 1.
+        rows: float (n, d), of length 1; the first 4,096 are used.
         held_out: float (m, d), of length 1.
+
+    Returns:
+        The damping (:func:`bsa_st.head.unrolled.linear_encoder`) whose plain codes decode held-out rows best; ``None`` where the old encoder stayed.
     """
-    width = head.input_dim
-    covariance = torch.zeros(width, width, device=head.weight.device)
-    agreement = torch.zeros(head.hidden_dim, width, device=head.weight.device)
-    fired = torch.zeros(head.hidden_dim, device=head.weight.device)
-    for start in range(0, len(rows), CHUNK_TEXTS):
-        x = next(batches(rows[start : start + CHUNK_TEXTS], 1, head.weight.device))
-        codes = refined_codes(head, x).float()
-        centred = x - head.mean
-        covariance.addmm_(centred.T, centred)
-        agreement.addmm_(codes.T, centred)
-        fired += codes.sum(dim=0)
-    old = {name: getattr(head, name).clone() for name in ("weight", "bias", "log_scale")}
-    before = _cosine(head, _codes(head, held_out, refine=False), held_out)
-    ridge = (covariance.diagonal().mean() * 0.01).clamp_min(1e-6)
-    solution = torch.linalg.solve(covariance + ridge * torch.eye(width, device=covariance.device), agreement.T).T
-    head.weight.copy_(F.normalize(solution, dim=1))
-    head.set_rates(next(batches(rows[:8192], 1, head.weight.device)), fired / len(rows))
-    if _cosine(head, _codes(head, held_out, refine=False), held_out) <= before:
-        for name, tensor in old.items():
-            getattr(head, name).copy_(tensor)
+    x = next(batches(rows[:RATE_ROWS], 1, head.weight.device))
+    rates = refined_codes(head, x).float().mean(dim=0)
+    best, chosen = _cosine(head, _codes(head, held_out, refine=False), held_out), None
+    kept = {name: getattr(head, name).clone() for name in ("weight", "bias", "log_scale")}
+    for damping in DAMPINGS:
+        head.weight.copy_(linear_encoder(head.decoder_weight, damping))
+        head.set_rates(x, rates)
+        cosine = _cosine(head, _codes(head, held_out, refine=False), held_out)
+        if cosine > best:
+            best, chosen = cosine, damping
+            kept = {name: getattr(head, name).clone() for name in kept}
+    _restore(head, kept)
+    return chosen

@@ -39,7 +39,7 @@ from bsa_st.inputs.unit_rows import unit_rows
 from bsa_st.training.budgets import measure_budgets
 from bsa_st.training.cached_rows import CachedRows, Student
 from bsa_st.training.hardware import hardware_name
-from bsa_st.training.monitor import HeadEvaluator, code_statistics
+from bsa_st.training.monitor import HeadEvaluator, head_figures
 from bsa_st.training.refit import refit
 from bsa_st.training.statistics import FOUND_DOCUMENTS, FOUND_QUERIES, choose_softening
 from bsa_st.training.symmetric import fit_symmetric
@@ -148,26 +148,22 @@ def _finish(
         history = refit(head, sample[:REFIT_ROWS], held_out, rounds=settings.refit_rounds, show_progress_bar=bar)
     head.calibrate(torch.from_numpy(sample).to(head.weight.device), keep_decoder=bool(settings.refit_rounds))
     measure_budgets(head, sample)
-    documents = np.concatenate([held_out[FOUND_QUERIES:], sample[:FOUND_DOCUMENTS]])
-    found = choose_softening(head, held_out[:FOUND_QUERIES], documents)
-    fitted = (
-        fit_unrolled(head, sample, held_out[:FOUND_QUERIES], settings.unroll_trials, settings.seed)
-        if settings.refit_rounds
-        else None
-    )
+    queries, documents = held_out[:FOUND_QUERIES], np.concatenate([held_out[FOUND_QUERIES:], sample[:FOUND_DOCUMENTS]])
+    found = choose_softening(head, queries, documents)
+    unrolled = None
+    if settings.refit_rounds:
+        unrolled = fit_unrolled(head, sample, queries, documents, settings.unroll_trials, settings.seed)
     if settings.refit_rounds and settings.hidden_dim <= MAX_DIM:
         head.symmetric = fit_symmetric(head, sample, settings.seed)
-    figures = code_statistics(head, held_out)
-    rates = code_statistics(head, sample)
-    figures.update({name: rates[name] for name in ("never_fired", "highest_rate")})
-    figures["found_at_10"] = found
-    if fitted is not None:
-        head.unrolled, figures["found_at_10_unrolled"] = fitted
+    figures = head_figures(head, held_out, sample) | {"found_at_10": found}
+    if unrolled is not None:
+        figures["found_at_10_unrolled"] = unrolled.pop("found_at_10")
     head.report = {
         "settings": settings.to_dict(),
         "texts": len(embeddings),
         "texts_held_out": len(held_out),
         "refit": history,
+        "unrolled": unrolled,
         "figures": {name: round(value, 4) for name, value in figures.items()},
     }
 

@@ -4,8 +4,6 @@ A schedule has ten numbers (:class:`~bsa_st.head.unrolled.StepSchedule`: each of
 a few hundred texts; so they are searched without gradients, by a (1+1) evolution strategy: a random change is kept where the mean cosine of ``x`` and ``x_hat`` rises, in the basis of refinement, and the changes' size follows
 how often that happens. The steps found like this grow far beyond what would be stable in the long run.
 
-Then the decoder is solved for once more, for exactly these codes.
-
 Source: the search is I. Rechenberg, "Evolutionsstrategie" (1973), with its rule of success.
 """
 
@@ -13,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +21,10 @@ from torch.nn import functional as F
 from bsa_st.encoding.encode import refined_codes
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.head.refine import weigh_mean
-from bsa_st.head.unrolled import Steps, StepSchedule, UnrolledEncoder, run_layers, steps_that_fit, unroll
+from bsa_st.head.unrolled import Steps, StepSchedule, steps_that_fit, unroll
 from bsa_st.training.statistics import best_softening
 
 SAMPLE = 800
-FITTED_ROWS = 20_000
-RIDGE = 1000.0
-"""The pull to the old decoder, in texts."""
 FIRST = ((-1.3, 2.3, 2.4), (1.2, 1.0, 1.6), (2.0, 1.5, 2.6))
 """Logarithm of the step, push and logarithm of the damping to start from, at three knots: what searches for compact heads ended near."""
 
@@ -44,43 +40,27 @@ GROWTH, DECAY, LEAST_SIZE = 1.3, 0.94, 0.15
 
 @torch.no_grad()
 def fit_unrolled(
-    head: BinarySparsityAlignment, rows: np.ndarray, queries: np.ndarray, trials: int, seed: int = 0
-) -> tuple[UnrolledEncoder, float] | None:
-    """The unrolled encoder of a fitted head, with a decoder of its own; sparse heads get the threshold at which ``k`` features per text are active on average.
+    head: BinarySparsityAlignment, rows: np.ndarray, queries: np.ndarray, documents: np.ndarray, trials: int, seed: int = 0
+) -> dict[str, Any] | None:
+    """Put the unrolled encoder into a fitted head; sparse heads get the threshold at which ``k`` features per text are active on average.
 
     Args:
         head: The layer; its decoder is used.
-        rows: Training embeddings, float (n, d), n > 0, of length 1; the first 500 decide the steps, the first 20,000 the decoder.
-        queries: Held-out embeddings, float (m, d), m > 0, of length 1, whose neighbours among the rows decide how lengths are softened.
+        rows: Training embeddings, float (n, d), n > 0, of length 1; the first 800 decide the steps.
+        queries: Held-out embeddings, float (m, d), m > 0, of length 1, whose neighbours decide how lengths are softened.
+        documents: The embeddings among which these neighbours are, float (l, d), l > 0, of length 1.
         trials: Changes tried.
         seed: Seed of the changes.
 
     Returns:
-        The encoder and its found@10 of those neighbours; ``None`` where the code is too wide for two steps.
+        ``found_at_10`` of those neighbours, and what the encoder can be made from again: the ``constant`` feature and the ``schedule``; ``None``, and no
+        encoder, where the code is too wide for two steps.
     """
-    found = fit_schedule(head, rows, trials, seed)
-    if found is None:
-        return None
-    steps, schedule = found
-    layers = unroll(steps, schedule)
-    x = torch.from_numpy(np.array(rows[:FITTED_ROWS], dtype=np.float32)).to(head.weight.device)
-    codes = run_layers(layers, x).float()
-    decoder = _solve(codes, x, head, steps.constant)
-    asked = torch.from_numpy(np.array(queries, dtype=np.float32)).to(x.device)
-    softening, share = best_softening(asked, x, codes @ decoder)
-    return UnrolledEncoder(layers, decoder.cpu(), softening), share
-
-
-@torch.no_grad()
-def fit_schedule(
-    head: BinarySparsityAlignment, rows: np.ndarray, trials: int, seed: int = 0
-) -> tuple[Steps, StepSchedule] | None:
-    """The search of :func:`fit_unrolled` alone: the steps of the head's decoder, and their schedule."""
     count = steps_that_fit(head.input_dim, head.hidden_dim)
     if not count:
         return None
     generator = np.random.default_rng(seed)
-    x = torch.from_numpy(np.array(rows[:SAMPLE], dtype=np.float32)).to(head.weight.device)
+    x, asked, there = (_tensor(part, head) for part in (rows[:SAMPLE], queries, documents))
     steps = Steps(head.decoder_weight, head.decoder_bias, head.mean, _least_informative(head, x))
     active = 0.5 if head.compact else head.k / head.hidden_dim
     numbers = np.r_[np.ravel(FIRST), 2 * active - 1]
@@ -94,22 +74,20 @@ def fit_schedule(
             best, schedule, numbers, size = value, tried, numbers + change, min(2.0, size * GROWTH)
         else:
             size = max(LEAST_SIZE, size * DECAY)
-    return steps, schedule
+    decoded = unroll(steps, schedule).codes(there).float() @ steps.decoder
+    softening, found = best_softening(asked, there, decoded)
+    head.unrolled = unroll(steps, schedule, softening)
+    return {"found_at_10": found, "constant": steps.constant, "schedule": schedule.to_dict()}
+
+
+def _tensor(rows: np.ndarray, head: BinarySparsityAlignment) -> Tensor:
+    return torch.from_numpy(np.array(rows, dtype=np.float32)).to(head.weight.device)
 
 
 def _least_informative(head: BinarySparsityAlignment, x: Tensor) -> int:
     """The feature whose being always active changes what is decoded least."""
     rates = refined_codes(head, x).float().mean(dim=0)
     return int(((1 - rates) * head.decoder_weight.square().sum(dim=1)).argmin())
-
-
-def _solve(codes: Tensor, x: Tensor, head: BinarySparsityAlignment, constant: int) -> Tensor:
-    """Ridge least squares for ``x = V^T h``, float32 (D, d), pulled to the head's decoder with its offset in the constant feature's row."""
-    old = head.decoder_weight.detach().clone()
-    old[constant] += head.decoder_bias.detach()
-    products = (codes.T @ codes).double()
-    products.diagonal().add_(RIDGE)
-    return torch.linalg.solve(products, (codes.T @ x + RIDGE * old).double()).float()
 
 
 def _schedule(numbers: np.ndarray, count: int) -> StepSchedule:

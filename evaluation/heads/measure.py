@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from bsa_st.encoding.encode import encode_embeddings
+from bsa_st.codes import BinaryCodes
+from bsa_st.codes.scoring import asymmetric_scores
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.shipped.packed import read_head, shipped_heads
-from bsa_st.training.statistics import FIRST
 from evaluation.embeddings import EmbeddingStore
 from evaluation.encoders import load_encoder
 from evaluation.heads.train import ENCODERS
 from evaluation.jsonfiles import read_json
-from evaluation.neighbours import General, found_counts, general_texts, shares
+from evaluation.neighbours import General, general_texts, share, shares
+from evaluation.plain import found_refined
 
 RESULTS = Path(__file__).parent.parent / "results"
 
@@ -45,7 +46,6 @@ def measure(data: Path, names: list[str], training: list[str]) -> list[dict[str,
             if facts.encoder != ENCODERS[name].name:
                 continue
             head = read_head(facts)
-            refined, plain = found(head, general)
             rows.append(
                 {
                     "head": facts.name,
@@ -53,8 +53,8 @@ def measure(data: Path, names: list[str], training: list[str]) -> list[dict[str,
                     "queries": len(kept),
                     "documents": len(texts[1]),
                     "documents_seen": sum(text.casefold() in seen for text in texts[1]),
-                    "found": round(refined, 4),
-                    "found_flag_free": round(plain, 4),
+                    "found": round(found_refined(head, general), 4),
+                    "found_flag_free": round(flag_free(head, general), 4),
                     "found_general": _trained_on_general(name, facts.code_bytes, kept),
                 }
             )
@@ -62,21 +62,14 @@ def measure(data: Path, names: list[str], training: list[str]) -> list[dict[str,
     return rows
 
 
-@torch.no_grad()
-def found(head: BinarySparsityAlignment, general: General) -> tuple[float, float]:
-    """found@10 of refined codes, and of those that plain sentence-transformers makes."""
-    codes = torch.from_numpy(encode_embeddings(head, general.documents, refine=True).to_dense().astype(np.float32))
-    refined = _share(general, head.decode(codes), float(head.length_softening))
+def flag_free(head: BinarySparsityAlignment, general: General) -> float:
+    """found@10 of the codes that plain sentence-transformers makes, in one piece: the same bits as those of the exported layers."""
     assert head.unrolled is not None
-    plain = head.unrolled.codes(torch.from_numpy(np.array(general.documents))).float() @ head.unrolled.decoder
-    return refined, _share(general, plain, head.unrolled.softening)
-
-
-def _share(general: General, decoded: torch.Tensor, softening: float) -> float:
-    lengths = (decoded.square().sum(dim=1) + softening).sqrt()
-    scores = (torch.from_numpy(np.array(general.queries)) @ decoded.T / lengths).numpy()
-    assert general.truth.shape[1] == FIRST
-    return float(shares(found_counts(scores, general.truth)).mean())
+    codes = BinaryCodes.from_dense(head.unrolled.codes(torch.from_numpy(np.array(general.documents))))
+    decoder = head.unrolled.decoder.numpy()
+    return share(
+        asymmetric_scores(general.queries, codes, decoder, np.zeros_like(decoder[0]), head.unrolled.softening), general
+    )
 
 
 def _trained_on_general(name: str, code_bytes: int | None, kept: np.ndarray) -> float | None:
@@ -87,9 +80,4 @@ def _trained_on_general(name: str, code_bytes: int | None, kept: np.ndarray) -> 
     cells = [cell for cell in read_json(path)["cells"] if cell["method"] == "compact" and cell["budget"] == code_bytes]
     if not cells:
         return None
-    return round(float(np.mean([shares(_counts(cell))[kept].mean() for cell in cells])), 4)
-
-
-def _counts(cell: dict[str, Any]) -> str:
-    counts = cell["counts"]
-    return str(counts[cell["estimate"]] if isinstance(counts, dict) else counts)
+    return round(float(np.mean([shares(cell["counts"])[kept].mean() for cell in cells])), 4)

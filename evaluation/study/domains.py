@@ -19,7 +19,7 @@ from evaluation.neighbours import found_counts, nearest, shares
 from evaluation.results import interval
 from evaluation.study.heads import in_percent
 from evaluation.study.runner import Cell, Inputs, Results
-from evaluation.tasks import HPO, hpo_task
+from evaluation.tasks import HPO, hpo_collection
 
 title = "Domains"
 
@@ -55,7 +55,7 @@ def read(name: str, inputs: Inputs) -> Texts:
     if name == INTENTS:
         queries, documents = (inputs.embed(_intents(inputs, split)) for split in ("test", "train"))
         return Texts(queries, documents, None)
-    judged = hpo_task().task.data if name == HPO else read_retrieval(inputs.data / f"retrieval_{name}")  # type: ignore[attr-defined]
+    judged = hpo_collection() if name == HPO else read_retrieval(inputs.data / f"retrieval_{name}")
     queries, documents = inputs.embed(list(judged.queries.values())), inputs.embed(judged.documents)
     return Texts(queries, documents, Collection(queries, documents, list(judged.queries), list(judged.corpus), judged.qrels))
 
