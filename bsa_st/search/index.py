@@ -323,7 +323,7 @@ class Index:
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise BSAError(f"{name} must be a whole number of at least 1, got {value!r}")
         segment = self._segment
-        allowed = _tagged(segment, _allowed(segment, filter), with_tags, without_tags)
+        allowed = _allowed(segment, filter, with_tags, without_tags)
         kind, asked = prepared(queries, scoring, self.model, self.decoder, self.hidden_dim, prompt_name)
         candidates = max(int(candidates), 4 * int(top_k))
         parts = np.array_split(np.arange(len(asked)), max(1, min(int(threads), len(asked))))
@@ -364,11 +364,6 @@ class Index:
         return found
 
     # -- sizes ------------------------------------------------------------------------------------------------------
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes in memory, memory-mapped ones included."""
-        return self.stats().memory_bytes
 
     def stats(self) -> IndexStats:
         """Numbers of documents and lists, and bytes of every part."""
@@ -460,27 +455,22 @@ def _strings(texts: Iterable[str] | None) -> list[str] | None:
     return strings
 
 
-def _allowed(segment: Segment, filter: npt.ArrayLike | None) -> np.ndarray | None:
-    """Which documents may be found, bool (n,); None for all."""
-    if filter is None:
-        return segment.live
-    given, rows = np.asarray(filter), segment.rows
-    mask = np.zeros(len(segment), bool)
-    if given.dtype == bool:
-        if given.shape != rows.shape:
-            raise BSAError(f"a mask must have one entry for each of the {len(rows)} documents, got shape {given.shape}")
-        mask[rows] = given
-    else:
-        if given.ndim != 1 or (given.size and not np.issubdtype(given.dtype, np.integer)):
-            raise BSAError(f"filter must be a boolean mask or a list of ids, got {given.dtype} of shape {given.shape}")
-        mask[rows] = np.isin(segment.ids[rows], given.astype(np.int64))
-    return mask
-
-
-def _tagged(
-    segment: Segment, allowed: np.ndarray | None, with_tags: Sequence[str], without_tags: Sequence[str]
+def _allowed(
+    segment: Segment, filter: npt.ArrayLike | None, with_tags: Sequence[str], without_tags: Sequence[str]
 ) -> np.ndarray | None:
-    """Those of the allowed documents that have all of some tags and none of others."""
+    """Which documents may be found, bool (n,); None for all."""
+    mask = segment.live
+    if filter is not None:
+        given, rows = np.asarray(filter), segment.rows
+        mask = np.zeros(len(segment), bool)
+        if given.dtype == bool:
+            if given.shape != rows.shape:
+                raise BSAError(f"a mask must have one entry for each of the {len(rows)} documents, got shape {given.shape}")
+            mask[rows] = given
+        else:
+            if given.ndim != 1 or (given.size and not np.issubdtype(given.dtype, np.integer)):
+                raise BSAError(f"filter must be a boolean mask or a list of ids, got {given.dtype} of shape {given.shape}")
+            mask[rows] = np.isin(segment.ids[rows], given.astype(np.int64))
     for argument, names in (("with_tags", with_tags), ("without_tags", without_tags)):
         if isinstance(names, str):
             raise BSAError(f"{argument} is a list of names, got the text {names!r}")
@@ -488,8 +478,8 @@ def _tagged(
             if segment.tags is None:
                 raise BSAError(f"{argument} needs an index with tags: Index.build(..., tags=bsa_st.tags(model, texts))")
             has = segment.tags.having(name) == (argument == "with_tags")
-            allowed = has if allowed is None else allowed & has
-    return allowed
+            mask = has if mask is None else mask & has
+    return mask
 
 
 def _probed(segment: Segment, dense: np.ndarray, probes: int) -> np.ndarray | None:

@@ -40,7 +40,7 @@ POOL, HPO_POOL = 3_000, 2_000
 """Held-out texts that the slow judge reads."""
 HPO_TRAINING, HPO_DEFINITIONS, HPO_SYNONYMS = 12_000, 6_000, 12_000
 PUBLISHED = DistillSettings(hidden_dim=4096, k=12, steps=2000, refit_rounds=0)
-SHORT = replace(PUBLISHED, steps=500)
+SHORT = replace(PUBLISHED, steps=300)
 """What fits one core; the rows say so."""
 WIDE = replace(SHORT, hidden_dim=16384)
 CLASSES = "banking77"
@@ -125,15 +125,16 @@ def measure(data: Path, output: Path, cache_dir: Path | None) -> None:
     peers: dict[str, tuple[DistillSettings | None, Callable[[int], Features]]] = {
         "named": (None, lambda seed: named(general_dictionary(store, train, seed))),
         "nmf": (None, lambda seed: topics("nmf", train)),
-        "bsa": (PUBLISHED, lambda seed: learnt(replace(PUBLISHED, seed=seed), train)),
-        "topk": (SHORT, lambda seed: learnt(replace(SHORT, objective="topk", seed=seed), train)),
+        "lda": (None, lambda seed: topics("lda", train)),
         "learnt_names": (
             SHORT,
             lambda seed: learnt_names(general_dictionary(store, train, seed), replace(SHORT, seed=seed), train),
         ),
+        "bsa": (SHORT, lambda seed: learnt(replace(SHORT, seed=seed), train)),
+        "topk": (SHORT, lambda seed: learnt(replace(SHORT, objective="topk", seed=seed), train)),
         "csr": (SHORT, lambda seed: csr(replace(SHORT, seed=seed), train)),
-        "lda": (None, lambda seed: topics("lda", train)),
         "refined": (None, lambda seed: refined(dictionary)),
+        "bsa_published": (PUBLISHED, lambda seed: learnt(replace(PUBLISHED, seed=seed), train)),
         "bsa_wide": (WIDE, lambda seed: learnt(replace(WIDE, seed=seed), train)),
     }
 
@@ -150,7 +151,7 @@ def measure(data: Path, output: Path, cache_dir: Path | None) -> None:
     for name, (settings, _) in peers.items():
         keep("general", name, partial(judged, made[name], settings))
         keep("probing", name, partial(probed, made[name]))
-    for name in ("named", "topk", "learnt_names", "csr", "bsa"):
+    for name in ("named", "learnt_names", "bsa", "topk", "csr"):
         keep("stability", name, partial(stable, made[name]))
 
 
