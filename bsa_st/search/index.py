@@ -325,14 +325,28 @@ class Index:
         segment = self._segment
         allowed = _allowed(segment, filter, with_tags, without_tags)
         kind, asked = prepared(queries, scoring, self.model, self.decoder, self.hidden_dim, prompt_name)
-        candidates = max(int(candidates), 4 * int(top_k))
+        top_k = int(top_k)
+        candidates = max(int(candidates), 4 * top_k)
         parts = np.array_split(np.arange(len(asked)), max(1, min(int(threads), len(asked))))
+
+        def rank(asked: BinaryCodes | np.ndarray) -> list[Ranking]:
+            if isinstance(asked, BinaryCodes):
+                return list(code_rankings(segment, asked, kind, allowed, top_k))
+            assert self.decoder is not None
+            probed = _probed(segment, asked, int(probes))
+            found = list(float_rankings(segment, asked, self.decoder, probed, allowed, top_k, candidates))
+            short = [number for number, one in enumerate(found) if len(one.ids) < top_k]
+            if probed is not None and short:
+                again = float_rankings(segment, asked[short], self.decoder, None, allowed, top_k, candidates)
+                for number, one in zip(short, again, strict=True):
+                    found[number] = one
+            return found
 
         def answer(part: np.ndarray) -> list[Ranking]:
             before = faiss.omp_get_max_threads()
             faiss.omp_set_num_threads(1)  # of this thread: the queries are shared out here
             try:
-                return self._answer(segment, kind, asked[part], allowed, int(top_k), int(probes), candidates)
+                return rank(asked[part])
             finally:
                 faiss.omp_set_num_threads(before)
 
@@ -340,28 +354,6 @@ class Index:
             return answer(parts[0])
         with ThreadPoolExecutor(len(parts)) as pool:
             return [one for found in pool.map(answer, parts) for one in found]
-
-    def _answer(
-        self,
-        segment: Segment,
-        kind: str,
-        asked: Any,
-        allowed: np.ndarray | None,
-        top_k: int,
-        probes: int,
-        candidates: int,
-    ) -> list[Ranking]:
-        if isinstance(asked, BinaryCodes):
-            return list(code_rankings(segment, asked, kind, allowed, top_k))
-        assert self.decoder is not None
-        probed = _probed(segment, asked, probes)
-        found = list(float_rankings(segment, asked, self.decoder, probed, allowed, top_k, candidates))
-        short = [number for number, one in enumerate(found) if len(one.ids) < top_k]
-        if probed is not None and short:
-            again = float_rankings(segment, asked[short], self.decoder, None, allowed, top_k, candidates)
-            for number, one in zip(short, again, strict=True):
-                found[number] = one
-        return found
 
     # -- sizes ------------------------------------------------------------------------------------------------------
 

@@ -13,9 +13,9 @@ NAMES = {
     "named": "**named features**, plain",
     "refined": "the same atoms, refined codes",
     "learnt_names": "named features, then BSA's losses",
-    "bsa": "BSA",
-    "bsa_published": "BSA as published",
-    "bsa_wide": "BSA, wide",
+    "bsa": "BSA's losses",
+    "bsa_published": "BSA's losses, all steps",
+    "bsa_wide": "BSA's losses, D = 16,384",
     "topk": "TopK sparse autoencoder",
     "csr": "CSR",
     "nmf": "NMF topics",
@@ -124,6 +124,8 @@ def _note(general: dict[str, Any]) -> str:
         parts.append(
             "The refined row has the atoms of the first row as its decoder: what is searched should be refined, what is read should not."
         )
+    if missing := [name for method, name in NAMES.items() if method not in general]:
+        parts.append(f"Not measured yet: {'; '.join(missing)}.")
     return " ".join(parts)
 
 
