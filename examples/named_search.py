@@ -13,8 +13,6 @@ import sys
 from pathlib import Path
 
 import bsa_st
-from bsa_st.concepts import TagStore
-from bsa_st.concepts.names import names_of
 from bsa_st.inputs.texts import read_texts
 
 
@@ -22,13 +20,11 @@ def main(model: str, file: str, query: str, with_tags: list[str], without_tags: 
     """Print the ten best documents that pass the filter, the names of each, and how many of the hits have each name."""
     loaded = bsa_st.load(model)
     texts = read_texts(Path(file))
-    index = bsa_st.Index.build(loaded, texts)
-    found = bsa_st.tags(loaded, texts)
-    store = TagStore(names_of(loaded), found)
-    (hits,) = index.search([query], 10, filter=store.mask(with_tags, without_tags))
+    index = bsa_st.Index.build(loaded, texts, tags=bsa_st.tags(loaded, texts))
+    (hits,) = index.search([query], with_tags=with_tags, without_tags=without_tags)
     for row, score in zip(hits.ids.tolist(), hits.scores.tolist(), strict=True):
-        sys.stdout.write(f"{score:.3f}  {texts[row]}  [{', '.join(name for name, _ in found[row][:4])}]\n")
-    sys.stdout.write(f"names of the hits: {', '.join(f'{name} {count}' for name, count in store.facets(hits.ids))}\n")
+        sys.stdout.write(f"{score:.3f}  {texts[row]}  [{', '.join(name for name, _ in index.facets([row]))}]\n")
+    sys.stdout.write(f"names of the hits: {', '.join(f'{name} {count}' for name, count in index.facets(hits.ids))}\n")
 
 
 if __name__ == "__main__":

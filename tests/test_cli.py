@@ -155,5 +155,9 @@ def test_a_small_demo_prints_its_table_and_leaves_what_it_made(tmp_path: Path) -
     found = run("search", "made/model", "made/concepts.index", "a short person", "--top-k", 2, cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     assert "stature" in found.stdout
+    kept = run("search", "made/model", "made/concepts.index", "abnormality", "--with-tags", "kidney", "--facets", cwd=tmp_path)
+    assert kept.returncode == 0, kept.stderr
+    *hits, counts = kept.stdout.splitlines()
+    assert re.match(rf"tags: kidney {len(hits)}\b", counts)
     why = run("explain", "made/model", "Short stature", "Height below average", cwd=tmp_path)
     assert why.returncode == 0, why.stderr

@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 import bsa_st
-from bsa_st import BSAError, Index
-from bsa_st.concepts import NamedDictionary, TagStore, name_features, stream_tags, tags
+from bsa_st import BSAError
+from bsa_st.concepts import NamedDictionary, name_features, stream_tags, tags
 from bsa_st.concepts.dictionary import HIGHEST_RATE, LOWEST_RATE, Candidates, K, fit_dictionary, merge
 from bsa_st.concepts.names import read_names
 from bsa_st.concepts.vocabulary import Vocabulary
@@ -128,28 +128,6 @@ def test_a_word_inside_one_phrase_is_no_name_of_its_own() -> None:
     names = Vocabulary(texts, 100).names
     assert "new york" in names
     assert "york" not in names
-
-
-def test_a_store_filters_an_index_and_counts(
-    named_model: SentenceTransformer, dictionary: NamedDictionary, named_texts: list[str], named_rows: np.ndarray
-) -> None:
-    found = tags(named_model, named_texts[:500], embeddings=named_rows[:500])
-    store = TagStore(dictionary, found)
-    (name, count), (other, _) = store.facets(range(500), 2)
-    assert count == sum(name in dict(own) for own in found)
-    mask = store.mask([name.upper()], [other])
-    assert mask.tolist() == [name in dict(own) and other not in dict(own) for own in found]
-    index = Index.build(bsa_st.encode_embeddings(head_of(named_model), named_rows[:500], refine=True), decoder=named_model)
-    (hits,) = index.search(named_rows[:1], 10, filter=mask)
-    assert len(hits.ids)
-    assert mask[hits.ids].all()
-    assert dict(store.facets(hits.ids))[name] == len(hits.ids)
-    with pytest.raises(BSAError, match="no feature is named 'nothing at all'"):
-        store.mask(["nothing at all"])
-    with pytest.raises(BSAError, match="with_tags is a list of names, got the text 'seizure'"):
-        store.mask("seizure")
-    with pytest.raises(BSAError, match="'other' is no name of this dictionary"):
-        TagStore(dictionary, [["other"]])
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from bsa_st import DistillSettings
+from bsa_st.concepts.dictionary import Candidates, fit_dictionary
 from evaluation.interpretability.detection import judge, summary
 from evaluation.interpretability.document import render
+from evaluation.interpretability.methods import Texts, learnt_names
+from evaluation.interpretability.probing import probe
+from evaluation.interpretability.stability import stability
 
 pytestmark = pytest.mark.evaluation
 
@@ -67,6 +72,41 @@ def test_features_that_hardly_fire_are_not_measured(case: tuple[np.ndarray, np.n
     column[:5, 1] = 1
     assert len(judge(sparse.csc_matrix(column), topics[:2], texts).auc) == 1
     assert summary(judge(sparse.csc_matrix(column[:, :1]), topics[:1], texts)) == {"measured": 0}
+
+
+def test_one_feature_tells_a_class_that_it_fires_for_and_five_one_that_they_share() -> None:
+    random = np.random.default_rng(0)
+    classes = random.integers(0, 4, 2000)
+    own = classes[:, None] == np.arange(4)
+    shared = (random.integers(0, 5, 2000)[:, None] == np.arange(5)) & (classes == 0)[:, None]
+    noise = random.random((2000, 30)) < 0.1
+    for features, one, five in ((own, 1.0, 1.0), (noise, 0.5, 0.5), (shared, None, 1.0)):
+        asked = classes if one is not None else np.minimum(classes, 1)
+        rows = sparse.csr_matrix(np.hstack([features, noise]).astype(np.float32))
+        found = probe(rows[:1000], asked[:1000], rows[1000:], asked[1000:])
+        assert found["auc_5"] == pytest.approx(five, abs=0.06)
+        assert found["auc_1"] == pytest.approx(0.6 if one is None else one, abs=0.06)
+
+
+def test_a_dictionary_in_another_order_is_stable_and_a_foreign_one_is_not() -> None:
+    random = np.random.default_rng(0)
+    one, other = (unit(random.normal(size=(60, 40))) for _ in range(2))
+    assert stability(one, one[random.permutation(60)]) == {"mean_cosine": 1.0, "alike": 1.0}
+    assert stability(one, other)["alike"] == 0
+    half = np.concatenate([one[:30], other[30:]])
+    assert stability(one, half)["alike"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_names_are_kept_while_atoms_stay_near_them(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    texts, _, topics = (part.astype(np.float32) for part in case)
+    dictionary = fit_dictionary(Candidates([f"topic {number}" for number in range(20)], topics), texts, k=2)
+    settings = DistillSettings(hidden_dim=len(dictionary), k=2, steps=2, refit_rounds=0, batch_size=64)
+    train = Texts([""] * len(texts), texts)
+    features = learnt_names(dictionary, settings, train)
+    assert features.labels == list(dictionary.names)
+    assert features.directions is not None
+    assert stability(features.directions, dictionary.atoms)["alike"] == 1
+    assert features.strengths(train).shape == (2000, len(dictionary))
 
 
 @pytest.mark.docs

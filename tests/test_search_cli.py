@@ -48,6 +48,25 @@ def test_codes_can_be_indexed_and_found_without_snippets(threshold_folder: Path,
     assert run("search", threshold_folder, index, texts[3], "--top-k", 1).split()[1:] == ["3"]
 
 
+def test_tags_filter_and_count_hits(threshold_folder: Path, texts: list[str], tmp_path: Path) -> None:
+    source, tags, index = tmp_path / "texts.txt", tmp_path / "tags.jsonl", tmp_path / "a.index"
+    source.write_text("\n".join(" ".join(text.split()) for text in texts[:9]), encoding="utf-8")
+    tags.write_text("".join(f'{{"text": "", "tags": ["all", "{"even" if row % 2 == 0 else "odd"}"]}}\n' for row in range(9)))
+    run("index", "build", threshold_folder, source, index, "--tags", tags)
+    shown = run("search", threshold_folder, index, texts[7], "--without-tags", "odd", "--with-tags", "all", "--facets")
+    assert sorted(int(line.split()[1]) for line in shown.splitlines()[:-1]) == [0, 2, 4, 6, 8]
+    assert shown.splitlines()[-1] == "tags: all 5, even 5"
+    run("index", "add", threshold_folder, source, index, "--tags", tags)
+    assert "even 10" in run("search", threshold_folder, index, texts[7], "--with-tags", "even", "--facets")
+    for wrong, message in (
+        ("[1]", "tags.jsonl, line 1: no object with a field tags"),
+        ('{"tags": []}', "need 9 lists of tags, got 1"),
+    ):
+        tags.write_text(wrong)
+        with pytest.raises(BSAError, match=message):
+            run("index", "add", threshold_folder, source, index, "--tags", tags)
+
+
 @pytest.mark.parametrize("scoring", ["asymmetric", "decoded"])
 def test_hits_are_explained_by_parts_that_add_up(
     named_folder: Path, named_texts: list[str], tmp_path: Path, scoring: str

@@ -25,7 +25,11 @@ QUERY = np.array([[1, -1, 0.5, 2, 0.1]], np.float32)
 def example(count: int, seed: int = 0, ids: np.ndarray | None = None, lists: int | None = None) -> Index:
     rng = np.random.default_rng(seed)
     codes = BinaryCodes.from_dense(rng.random((count, 64)) < 0.5)
-    return Index.build(codes, [f"text {name} \u00e4" for name in range(count)], ids=ids, decoder=DECODER, lists=lists)
+    texts, tags = (
+        [f"text {name} \u00e4" for name in range(count)],
+        [[f"tag {name % 7} \u00e4"] * (name % 3) for name in range(count)],
+    )
+    return Index.build(codes, texts, ids=ids, tags=tags, decoder=DECODER, lists=lists)
 
 
 def sparse_example(count: int) -> Index:
@@ -46,6 +50,7 @@ def same(left: Index, right: Index) -> bool:
         and found_ids(left) == found_ids(right)
         and left.codes(ids) == right.codes(ids)
         and left.texts(ids) == right.texts(ids)
+        and [left.facets([name]) for name in ids[:100]] == [right.facets([name]) for name in ids[:100]]
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -18,11 +19,18 @@ from bsa_st.search import index as index_module
 
 WIDTH = 12
 ALL = 10**6
+SHARES = {"often": 0.9, "Sometimes": 0.4, "seldom": 0.02}
+"""Tags, and the share of the documents that have them."""
 
 
 def random_codes(rng: np.random.Generator, count: int, hidden_dim: int, rate: float) -> BinaryCodes:
     """Codes of very different sizes, empty ones among them."""
     return BinaryCodes.from_dense(rng.random((count, hidden_dim)) < rate * 2 * rng.random((count, 1)))
+
+
+def tags_of(place: int) -> list[tuple[str, float]]:
+    """Tags with strengths; the vocabulary grows with the places."""
+    return [(f"third {place % 3}", 0.5), (f"place {place // 100}", 0.25)]
 
 
 def random_decoder(rng: np.random.Generator, hidden_dim: int) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +67,9 @@ def test_every_scoring_is_brute_force_where_every_document_is_a_candidate(form: 
     codes, decoder = random_codes(rng, count, hidden_dim, 0.3), random_decoder(rng, hidden_dim)
     ids = rng.permutation(10 * count)[:count].astype(np.int64) + data.draw(st.sampled_from([0, 1 << 40]))
     lists = data.draw(st.sampled_from([None, 1, min(7, count), min(30, count)]))
-    index = Index.build(codes, ids=ids, decoder=decoder, lists=lists)
+    tags = [[name for name, share in SHARES.items() if rng.random() < share] for _ in range(count)]
+    index = Index.build(codes, ids=ids, tags=[*tags[:-1], [*SHARES]], decoder=decoder, lists=lists)
+    tags[-1] = [*SHARES]  # so that every name is known
     gone = ids[rng.random(count) < 0.2]
     index.delete(gone)
     kept = ~np.isin(ids, gone)
@@ -71,6 +81,10 @@ def test_every_scoring_is_brute_force_where_every_document_is_a_candidate(form: 
         options["filter"] = np.concatenate([ids[chosen], [5 << 50]])
     if wanted == "mask":
         options["filter"] = np.isin(index.ids, ids[chosen])
+    for argument in ("with_tags", "without_tags"):
+        asked_for = data.draw(st.lists(st.sampled_from([*SHARES]), max_size=2))
+        options[argument] = asked_for
+        kept &= [all((name in own) == (argument == "with_tags") for name in asked_for) for own in tags]
     kept &= chosen
     queries, asked = rng.standard_normal((4, WIDTH)).astype(np.float32), random_codes(rng, 3, hidden_dim, 0.3)
     documents, names = codes[kept], ids[kept]
@@ -94,7 +108,7 @@ def test_changes_in_any_order_equal_a_new_index(form: str, monkeypatch: pytest.M
     monkeypatch.setattr(index_module, "LISTS_FROM", 200)
     rng = np.random.default_rng(5)
     codes, decoder = random_codes(rng, 2000, 64, 0.5), random_decoder(rng, 64)
-    index = Index.build(codes[:100], [f"text {name}" for name in range(100)], decoder=decoder)
+    index = Index.build(codes[:100], [f"text {name}" for name in range(100)], tags=map(tags_of, range(100)), decoder=decoder)
     rows = {name: name for name in range(100)}
     queries = rng.standard_normal((5, WIDTH)).astype(np.float32)
     for step in range(60):
@@ -102,7 +116,7 @@ def test_changes_in_any_order_equal_a_new_index(form: str, monkeypatch: pytest.M
         if kind <= 1:
             count = int(rng.choice([1, 5, 150]))
             places = rng.integers(0, 2000, count)
-            added = index.add(codes[places], texts=[f"text {place}" for place in places])
+            added = index.add(codes[places], texts=[f"text {place}" for place in places], tags=map(tags_of, places.tolist()))
             rows |= dict(zip(added.tolist(), places.tolist(), strict=True))
         elif kind == 2:
             gone = rng.choice(list(rows), 5, replace=False)
@@ -110,7 +124,7 @@ def test_changes_in_any_order_equal_a_new_index(form: str, monkeypatch: pytest.M
             rows = {name: place for name, place in rows.items() if name not in gone}
         elif kind == 3:
             names, places = rng.choice(list(rows), 3, replace=False), rng.integers(0, 2000, 3)
-            index.update(names, codes[places], texts=[f"text {place}" for place in places])
+            index.update(names, codes[places], texts=[f"text {place}" for place in places], tags=map(tags_of, places.tolist()))
             rows |= dict(zip(names.tolist(), places.tolist(), strict=True))
         elif step % 7 == 0:
             index.compact()
@@ -123,7 +137,27 @@ def test_changes_in_any_order_equal_a_new_index(form: str, monkeypatch: pytest.M
         some = rng.choice(names, 4, replace=False)
         assert index.codes(some) == codes[np.array([rows[name] for name in some.tolist()])]
         assert index.texts(some) == [f"text {rows[name]}" for name in some.tolist()]
+        counted = Counter(tag for name in rows for tag, _ in tags_of(rows[name]))
+        facets = index.facets(names)
+        assert dict(facets) == counted
+        assert [count for _, count in facets] == sorted(counted.values(), reverse=True)
+        (hits,) = index.search(queries[:1], 2000, with_tags=["third 1"], candidates=ALL)
+        assert sorted(hits.ids.tolist()) == [name for name in names.tolist() if rows[name] % 3 == 1]
     assert index.stats().lists > 0
+
+
+def test_documents_without_tags_stand_beside_those_that_have_some() -> None:
+    index, codes = small(4)
+    assert index.facets([0, 1]) == []
+    (added,) = index.add(codes[:1], tags=[["Febrile seizure", "Seizure", "Seizure"]])
+    index.add(codes[1:2])
+    assert index.facets(index.ids) == [("Febrile seizure", 1), ("Seizure", 1)]
+    assert index.search(np.ones(WIDTH), with_tags=["Seizure"])[0].ids.tolist() == [added]
+    assert len(index.search(np.ones(WIDTH), without_tags=["Seizure"])[0].ids) == 5
+    assert index.search(np.ones(WIDTH), with_tags=["Seizure"], filter=[0, 1])[0].ids.tolist() == []
+    index.update([added], codes[:1])
+    assert index.facets(index.ids) == []
+    assert index.search(np.ones(WIDTH), with_tags=["Seizure"])[0].ids.tolist() == []
 
 
 def test_candidates_and_lists_find_nearly_everything() -> None:
@@ -245,6 +279,7 @@ def test_a_vector_is_one_query_and_top_k_beyond_the_size_gives_all() -> None:
 
 def test_bad_input_is_named() -> None:
     index, codes = small()
+    tagged = Index.build(codes[:2], tags=[["Seizure"], ["Deafness"]], decoder=index.decoder)
     dense = np.ones((1, WIDTH), np.float32)
     bad: list[tuple[object, str]] = [
         (lambda: Index.build(codes[:2], ids=[3, 3]), "id 3 is given more than once"),
@@ -252,6 +287,18 @@ def test_bad_input_is_named() -> None:
         (lambda: Index.build(codes[:1], ids=[-1]), "ids must lie between 0"),
         (lambda: Index.build(codes[:1], ids=[0.5]), "ids must be a one-dimensional list of integers"),
         (lambda: Index.build(codes[:2], ["one"]), "2 documents need 2 texts, got 1"),
+        (lambda: Index.build(codes[:2], tags=[["one"]]), "2 documents need 2 lists of tags, got 1"),
+        (
+            lambda: Index.build(codes[:2], tags=["one", "two"]),
+            "the tags of a document are a list of names, got 'one' for number 1",
+        ),  # type: ignore[arg-type]
+        (lambda: Index.build(codes[:2], tags=[["one"], [2]]), r"list of names, got \[2\] for number 2"),  # type: ignore[list-item]
+        (lambda: Index.build(codes[:1], tags=[None]), "list of names, got None for number 1"),  # type: ignore[list-item]
+        (lambda: index.search(dense, with_tags=["Seizure"]), "with_tags needs an index with tags"),
+        (lambda: tagged.search(dense, with_tags="Seizure"), "with_tags is a list of names, got the text 'Seizure'"),
+        (lambda: tagged.search(dense, without_tags=["seizures"]), "no tag is named 'seizures'; the nearest is 'Seizure'"),
+        (lambda: tagged.search(dense, with_tags=[7]), "no tag is named 7$"),  # type: ignore[list-item]
+        (lambda: tagged.facets([99]), "id 99 is not in the index"),
         (lambda: Index.build(codes, lists=21), "lists must lie between 0 and the number of documents, 20"),
         (lambda: Index.build(codes, decoder=(np.ones((3, 2)), np.ones(2))), "the codes have 64 features, the decoder 3"),
         (lambda: index.add(codes[:2], ids=[40, 19]), "id 19 is already in the index"),

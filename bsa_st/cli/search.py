@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -26,6 +27,12 @@ Model = Annotated[str, typer.Argument(help="Name on the Hub or folder of the BSA
 Texts = Annotated[
     Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet), or codes of them (.codes, or a folder of shards).")
 ]
+TagFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Tags to filter and count by: .jsonl with the field tags, a line per document, as `bsa-st tags` writes it."
+    ),
+]
 
 
 @app.command()
@@ -37,6 +44,7 @@ def build(
         int | None,
         typer.Option(help="Inverted lists, 0 for none.  [default: from the number of documents, none up to 200,000]"),
     ] = None,
+    tags: TagFile = None,
     text_column: Column = "text",
     batch_size: BatchSize = 32,
     overwrite: Overwrite = False,
@@ -44,21 +52,28 @@ def build(
     """Index texts, or the codes that `bsa-st encode` wrote; the documents' ids are 0, 1, 2, ..."""
 
     check_output(index, MAGIC, overwrite)
-    loaded = load_model(model)
+    named, loaded = _read_tags(tags), load_model(model)
     codes, kept = _documents(loaded, texts, text_column, batch_size)
-    built = Index.build(codes, kept, decoder=loaded, lists=lists)
+    built = Index.build(codes, kept, tags=named, decoder=loaded, lists=lists)
     size = built.save(index)
     typer.echo(f"{len(built)} documents in {index}: {size} bytes, {size / max(1, len(built)):.1f} per document")
 
 
 @app.command()
-def add(model: Model, texts: Texts, index: IndexFile, text_column: Column = "text", batch_size: BatchSize = 32) -> None:
+def add(
+    model: Model,
+    texts: Texts,
+    index: IndexFile,
+    tags: TagFile = None,
+    text_column: Column = "text",
+    batch_size: BatchSize = 32,
+) -> None:
     """Add texts or codes to an index; their ids count up from the largest."""
 
-    loaded = load_model(model)
+    named, loaded = _read_tags(tags), load_model(model)
     codes, kept = _documents(loaded, texts, text_column, batch_size)
     with Index.edit(index, model=loaded) as opened:
-        ids = opened.add(codes, texts=kept)
+        ids = opened.add(codes, texts=kept, tags=named)
     typer.echo(f"{len(ids)} documents added with the ids {ids[0]} to {ids[-1]}; {len(opened)} in {index}")
 
 
@@ -91,6 +106,9 @@ def search(
         str | None, typer.Option(help="Name of one of the model's prompts.  [default: query, if it has one]")
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads.")] = 1,
+    with_tags: Annotated[list[str], typer.Option(help="Tag that a hit must have; may be repeated.")] = [],  # noqa: B006
+    without_tags: Annotated[list[str], typer.Option(help="Tag that a hit must not have; may be repeated.")] = [],  # noqa: B006
+    facets: Annotated[bool, typer.Option("--facets", help="Count the tags of the hits.")] = False,
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Say under each hit which names, and what else, made its score: asymmetric or decoded."),
@@ -105,7 +123,8 @@ def search(
     loaded = load_model(model)
     opened = Index.open(index, model=loaded)
     options: dict[str, Any] = {"scoring": scoring, "prompt_name": prompt_name}
-    rankings = opened.search(queries, top_k, probes=probes, candidates=candidates, threads=threads, **options)
+    limits: dict[str, Any] = {"probes": probes, "candidates": candidates, "with_tags": with_tags, "without_tags": without_tags}
+    rankings = opened.search(queries, top_k, threads=threads, **limits, **options)
     for query, ranking in zip(queries, rankings, strict=True):
         if len(queries) > 1:
             typer.echo(query)
@@ -114,6 +133,21 @@ def search(
             if explain:
                 told = explain_pair(loaded, query, text or f"document {name}", document=opened.codes([name]), **options)
                 typer.echo(f"{'':19}{match_line(told)}")
+        if facets:
+            typer.echo("tags: " + ", ".join(f"{name} {count}" for name, count in opened.facets(ranking.ids)))
+
+
+def _read_tags(path: Path | None) -> list[list[str]] | None:
+    """The field ``tags`` of every line."""
+    from bsa_st.inputs.texts import numbered_lines
+
+    found = []
+    for number, line in [] if path is None else numbered_lines(path):
+        try:
+            found.append(json.loads(line)["tags"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise BSAError(f"{path}, line {number}: no object with a field tags") from error
+    return None if path is None else found
 
 
 def _documents(model: Any, path: Path, column: str, batch_size: int) -> tuple[Any, list[str] | None]:

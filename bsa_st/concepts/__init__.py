@@ -2,6 +2,6 @@
 
 from bsa_st.concepts.dictionary import NamedDictionary
 from bsa_st.concepts.names import name_features
-from bsa_st.concepts.tags import TagStore, stream_tags, tags
+from bsa_st.concepts.tags import stream_tags, tags
 
-__all__ = ["NamedDictionary", "TagStore", "name_features", "stream_tags", "tags"]
+__all__ = ["NamedDictionary", "name_features", "stream_tags", "tags"]

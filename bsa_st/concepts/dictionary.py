@@ -53,19 +53,6 @@ class NamedDictionary:
     def __len__(self) -> int:
         return len(self.names)
 
-    def number(self, name: str) -> int:
-        """Number of the feature of a name or alias, whatever its case.
-
-        Raises:
-            BSAError: If there is none; the message offers names that hold the word.
-        """
-        wanted = name.casefold()
-        for place, own in enumerate(self.names):
-            if own.casefold() == wanted or any(alias.casefold() == wanted for alias in self.aliases[place]):
-                return place
-        near = [own for own in self.names if wanted in own.casefold()][:5]
-        raise BSAError(f"no feature is named {name!r}" + (f"; there is {', '.join(near)}" if near else ""))
-
     def blocks(self, embeddings: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """``(x - mean) @ atoms.T`` of unit rows, float32 (m, D), with the number of the first row: at most 64 MB at a time.
 

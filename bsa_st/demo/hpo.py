@@ -10,6 +10,11 @@ from pathlib import Path
 from bsa_st.errors import BSAError
 
 HELD_OUT_SYNONYMS = 3000
+SYSTEMS = (
+    *("eye", "ear and hearing", "heart", "brain", "muscle", "bone", "skin", "kidney", "blood", "lung", "gut", "liver"),
+    *("behaviour", "growth", "immune system", "metabolism", "face", "hands and feet"),
+)
+"""Parts of a patient, by which the demo's index filters and counts."""
 
 
 @dataclass(frozen=True)

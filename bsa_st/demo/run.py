@@ -13,10 +13,10 @@ from sentence_transformers import SentenceTransformer
 from bsa_st.concepts.atlas import build_atlas
 from bsa_st.concepts.dictionary import Candidates, NamedDictionary, fit_dictionary, unit
 from bsa_st.concepts.explain import explain_vectors, match_line
-from bsa_st.concepts.names import most_used
+from bsa_st.concepts.names import most_used, name_features
 from bsa_st.concepts.page import write_page
 from bsa_st.demo.compare import Row, compare
-from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
+from bsa_st.demo.hpo import SYSTEMS, SynonymTask, load_concepts, synonym_task
 from bsa_st.encoding.encode import put_behind
 from bsa_st.errors import BSAError
 from bsa_st.head.layer import head_of
@@ -115,11 +115,14 @@ def run_demo(
     clock.lap("comparison")
     tell("Naming features, and writing the page.")
     candidates = Candidates(names, embeddings[[place[name] for name in names]])
-    head_of(model).names = dictionary = fit_dictionary(most_used(candidates, documents), documents)
+    dictionary = fit_dictionary(most_used(candidates, documents), documents)
     examples = _examples(dictionary, index, task, documents, queries)
     encoder.max_seq_length = whole
+    systems = name_features(model, task.documents, SYSTEMS, k=2, embeddings=documents)
+    tags = [[systems.names[system] for system in ids] for ids, _ in systems.fires(documents)]
+    head_of(model).names = dictionary
     save(model, folder / MODEL)
-    Index.build(index.codes(index.ids), task.documents, ids=index.ids, decoder=model).save(folder / INDEX)
+    Index.build(index.codes(index.ids), task.documents, ids=index.ids, tags=tags, decoder=model).save(folder / INDEX)
     write_page(build_atlas(dictionary, task.documents, documents), folder / PAGE, "The Human Phenotype Ontology")
     clock.lap("naming and saving")
     return {
@@ -149,7 +152,7 @@ def format_report(result: dict[str, Any], folder: Path) -> str:
             *(line for example in result["examples"] for line in _lines(example)),
             f"Seconds: {seconds}; {sum(result['seconds'].values()):.0f} in all.",
             f"Written: {folder / MODEL}, {folder / INDEX}, and {folder / PAGE}: open it in a browser.",
-            f'Try: bsa-st search {folder / MODEL} {folder / INDEX} "a seizure with fever"',
+            f"Try: bsa-st search {folder / MODEL} {folder / INDEX} inflammation --with-tags eye --facets",
         ]
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,7 +10,6 @@ from bsa_st.codes import BinaryCodes
 from bsa_st.codes.decoder import as_decoder
 from bsa_st.codes.scoring import BLOCK_CELLS, Hits, Scoring, asymmetric_scores, scores
 from bsa_st.codes.scoring import top_k as best_of
-from bsa_st.errors import BSAError
 from bsa_st.search.queries import prepared
 
 if TYPE_CHECKING:
@@ -43,8 +42,6 @@ def search(
     Raises:
         BSAError: If the model has no BSA head or another number of features, the scoring is unknown, or a query is empty.
     """
-    if scoring not in get_args(Scoring):
-        raise BSAError(f"scoring must be one of {', '.join(get_args(Scoring))}, got {scoring!r}")
     decoder = as_decoder(model, documents.hidden_dim)
     assert decoder is not None
     _, asked = prepared(queries, scoring, model, decoder, documents.hidden_dim, prompt_name)

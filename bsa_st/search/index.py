@@ -19,6 +19,7 @@ from bsa_st.codes.scoring import Scoring
 from bsa_st.errors import BSAError
 from bsa_st.inputs.texts import read_texts
 from bsa_st.search import file
+from bsa_st.search.fields import TagNames, Tags, Texts
 from bsa_st.search.ids import check_ids
 from bsa_st.search.lists import default_lists, train_lists
 from bsa_st.search.queries import prepared
@@ -40,6 +41,7 @@ PARTS = {
     **dict.fromkeys(("packed", "features", "feature_starts"), "code_bytes"),
     **dict.fromkeys(("ids", "live", "starts", "lengths", "length_scale"), "id_bytes"),
     **dict.fromkeys(("texts", "text_starts"), "text_bytes"),
+    **dict.fromkeys(("tags", "tag_starts", "tag_names", "tag_name_starts"), "tag_bytes"),
     **dict.fromkeys(("centroids", "decoder", "offset", "softening"), "model_bytes"),
 }
 """Arrays of an index, and where their bytes are counted."""
@@ -55,6 +57,7 @@ class IndexStats(NamedTuple):
     code_bytes: int
     id_bytes: int  # ids, marks of deleted documents, places of lists, and lengths of the documents in lists
     text_bytes: int
+    tag_bytes: int
     model_bytes: int  # decoder and centroids
     memory_bytes: int
 
@@ -85,6 +88,7 @@ class Index:
         texts: Iterable[str] | None = None,
         *,
         ids: npt.ArrayLike | None = None,
+        tags: TagNames | None = None,
         decoder: Any = None,
         lists: int | None = None,
         batch_size: int = 32,
@@ -96,6 +100,7 @@ class Index:
             source: Codes from :func:`bsa_st.encode`, or a BSA model.
             texts: The documents; with codes optional. They are kept in the index (:meth:`texts`).
             ids: Distinct ids, int (n,), not negative; default 0 to n - 1.
+            tags: Tags to filter and count by: for each document a list of names, or what :func:`bsa_st.tags` gives.
             decoder: What asymmetric and decoded scores need, if ``source`` are codes: the model that made them, its head, or
                 the arrays (V, c) of shapes (D, d) and (d,). It is saved with the index.
             lists: Inverted lists; 0 for none. Default: none up to 200,000 documents, then about ``2 sqrt(n)``.
@@ -103,7 +108,7 @@ class Index:
             show_progress_bar: Show a bar while texts are encoded.
 
         Raises:
-            BSAError: If the ids are not distinct or not as many as documents, or the decoder does not fit the codes.
+            BSAError: If the ids are not distinct, there are not as many ids, texts or tags as documents, or the decoder does not fit the codes.
         """
         kept = _strings(texts)
         model = None if isinstance(source, BinaryCodes) else source
@@ -118,9 +123,9 @@ class Index:
         if lists is not None and (lists < 0 or lists > max(1, len(codes))):
             raise BSAError(f"lists must lie between 0 and the number of documents, {len(codes)}, got {lists}")
         own = as_decoder(model if decoder is None else decoder, codes.hidden_dim)
-        index = cls(Segment.of(codes[:0], np.zeros(0, np.int64), None), own, lists, 0)
+        index = cls(Segment.of(codes[:0], np.zeros(0, np.int64)), own, lists, 0)
         index.model = model
-        index._add(codes, ids, kept)
+        index._add(codes, ids, kept, tags)
         index._merge()
         return index
 
@@ -214,10 +219,21 @@ class Index:
         """The texts of documents, in the order of ``ids``, empty where the index was given none; an unknown id raises :class:`BSAError`."""
         segment = self._segment
         rows = segment.rows_of(check_ids(ids))
-        return [""] * len(rows) if segment.texts is None else segment.texts.take(rows)
+        return [""] * len(rows) if segment.texts is None else segment.texts.strings(rows)
+
+    def facets(self, ids: npt.ArrayLike) -> list[tuple[str, int]]:
+        """The tags of documents, of a result list say, with how many of these have each, most first; an unknown id raises :class:`BSAError`."""
+        segment = self._segment
+        rows = segment.rows_of(check_ids(ids))
+        return [] if segment.tags is None else segment.tags.counts(rows)
 
     def add(
-        self, documents: BinaryCodes | Iterable[str], *, ids: npt.ArrayLike | None = None, texts: Iterable[str] | None = None
+        self,
+        documents: BinaryCodes | Iterable[str],
+        *,
+        ids: npt.ArrayLike | None = None,
+        texts: Iterable[str] | None = None,
+        tags: TagNames | None = None,
     ) -> np.ndarray:
         """Add documents; returns their ids, int64 (n,). Many at a time are much cheaper than one by one.
 
@@ -225,13 +241,14 @@ class Index:
             documents: Codes, or texts if the index has a model.
             ids: Distinct ids that are not in the index; default counts up from the largest there ever was.
             texts: The texts of codes, to be kept.
+            tags: As in :meth:`build`; default none.
 
         Raises:
             BSAError: If the codes do not fit or an id is taken; nothing is added then.
         """
         codes, kept = self._as_codes(documents, texts)
         with self._lock:
-            return self._add(codes, ids, kept)
+            return self._add(codes, ids, kept, tags)
 
     def delete(self, ids: npt.ArrayLike) -> None:
         """Delete documents: they are marked, and the next merge frees their room. An unknown id raises :class:`BSAError`, and nothing is
@@ -239,15 +256,22 @@ class Index:
         with self._lock:
             self._segment = self._segment.without(self._segment.rows_of(check_ids(ids)))
 
-    def update(self, ids: npt.ArrayLike, documents: BinaryCodes | Iterable[str], *, texts: Iterable[str] | None = None) -> None:
-        """Replace documents that are in the index; raises :class:`BSAError` and changes nothing if an id is unknown."""
+    def update(
+        self,
+        ids: npt.ArrayLike,
+        documents: BinaryCodes | Iterable[str],
+        *,
+        texts: Iterable[str] | None = None,
+        tags: TagNames | None = None,
+    ) -> None:
+        """Replace documents that are in the index, texts and tags too; raises :class:`BSAError` and changes nothing if an id is unknown."""
         codes, kept = self._as_codes(documents, texts)
         with self._lock:
             given = check_ids(ids, len(codes))
             before = self._segment
             self._segment = before.without(before.rows_of(given))
             try:
-                self._add(codes, given, kept)
+                self._add(codes, given, kept, tags)
             except BSAError:
                 self._segment = before
                 raise
@@ -266,6 +290,8 @@ class Index:
         *,
         scoring: Scoring | None = None,
         filter: npt.ArrayLike | None = None,
+        with_tags: Sequence[str] = (),
+        without_tags: Sequence[str] = (),
         probes: int = PROBES,
         candidates: int = CANDIDATES,
         threads: int = 1,
@@ -280,6 +306,8 @@ class Index:
                 features and ``cosine`` that number divided by ``sqrt(k1 k2)``, both of all documents that share one. Default: ``asymmetric``, and
                 ``cosine`` for codes.
             filter: Find only these: a boolean mask over :attr:`ids`, or ids (those that are not in the index find nothing).
+            with_tags: Find only documents that have all of these tags.
+            without_tags: Find only documents that have none of these tags.
             probes: Lists that are looked at, where there are lists; more where those hold fewer than top_k documents.
             candidates: Documents that are scored exactly, where ``top_k`` is not more.
             threads: Threads that share the queries.
@@ -289,22 +317,36 @@ class Index:
             One ranking per query: ids, int64, and scores, float32, best first, equal scores by id. A ranking holds what was found only.
 
         Raises:
-            BSAError: If the queries do not fit the index or the scoring, or an argument is out of range.
+            BSAError: If the queries do not fit the index or the scoring, an argument is out of range, or no document ever had a tag.
         """
         for name, value in {"top_k": top_k, "probes": probes, "candidates": candidates, "threads": threads}.items():
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise BSAError(f"{name} must be a whole number of at least 1, got {value!r}")
         segment = self._segment
-        allowed = _allowed(segment, filter)
+        allowed = _allowed(segment, filter, with_tags, without_tags)
         kind, asked = prepared(queries, scoring, self.model, self.decoder, self.hidden_dim, prompt_name)
-        candidates = max(int(candidates), 4 * int(top_k))
+        top_k = int(top_k)
+        candidates = max(int(candidates), 4 * top_k)
         parts = np.array_split(np.arange(len(asked)), max(1, min(int(threads), len(asked))))
+
+        def rank(asked: BinaryCodes | np.ndarray) -> list[Ranking]:
+            if isinstance(asked, BinaryCodes):
+                return list(code_rankings(segment, asked, kind, allowed, top_k))
+            assert self.decoder is not None
+            probed = _probed(segment, asked, int(probes))
+            found = list(float_rankings(segment, asked, self.decoder, probed, allowed, top_k, candidates))
+            short = [number for number, one in enumerate(found) if len(one.ids) < top_k]
+            if probed is not None and short:
+                again = float_rankings(segment, asked[short], self.decoder, None, allowed, top_k, candidates)
+                for number, one in zip(short, again, strict=True):
+                    found[number] = one
+            return found
 
         def answer(part: np.ndarray) -> list[Ranking]:
             before = faiss.omp_get_max_threads()
             faiss.omp_set_num_threads(1)  # of this thread: the queries are shared out here
             try:
-                return self._answer(segment, kind, asked[part], allowed, int(top_k), int(probes), candidates)
+                return rank(asked[part])
             finally:
                 faiss.omp_set_num_threads(before)
 
@@ -313,34 +355,7 @@ class Index:
         with ThreadPoolExecutor(len(parts)) as pool:
             return [one for found in pool.map(answer, parts) for one in found]
 
-    def _answer(
-        self,
-        segment: Segment,
-        kind: str,
-        asked: Any,
-        allowed: np.ndarray | None,
-        top_k: int,
-        probes: int,
-        candidates: int,
-    ) -> list[Ranking]:
-        if isinstance(asked, BinaryCodes):
-            return list(code_rankings(segment, asked, kind, allowed, top_k))
-        assert self.decoder is not None
-        probed = _probed(segment, asked, probes)
-        found = list(float_rankings(segment, asked, self.decoder, probed, allowed, top_k, candidates))
-        short = [number for number, one in enumerate(found) if len(one.ids) < top_k]
-        if probed is not None and short:
-            again = float_rankings(segment, asked[short], self.decoder, None, allowed, top_k, candidates)
-            for number, one in zip(short, again, strict=True):
-                found[number] = one
-        return found
-
     # -- sizes ------------------------------------------------------------------------------------------------------
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes in memory, memory-mapped ones included."""
-        return self.stats().memory_bytes
 
     def stats(self) -> IndexStats:
         """Numbers of documents and lists, and bytes of every part."""
@@ -370,17 +385,20 @@ class Index:
         assert strings is not None
         return encode(self.model, strings), strings if kept is None else kept
 
-    def _add(self, codes: BinaryCodes, ids: npt.ArrayLike | None, texts: list[str] | None) -> np.ndarray:
+    def _add(self, codes: BinaryCodes, ids: npt.ArrayLike | None, texts: list[str] | None, tags: TagNames | None) -> np.ndarray:
+        segment = self._segment
         if codes.hidden_dim != self.hidden_dim:
             raise BSAError(f"the index has {self.hidden_dim} features, the codes {codes.hidden_dim}")
-        if texts is not None and len(texts) != len(codes):
-            raise BSAError(f"{len(codes)} documents need {len(codes)} texts, got {len(texts)}")
-        segment = self._segment
+        kept = None if texts is None else Texts.of(texts)
+        named = None if tags is None else Tags.of(tags, () if segment.tags is None else segment.tags.names)
+        for kind, own in (("texts", kept), ("lists of tags", named)):
+            if own is not None and len(own) != len(codes):
+                raise BSAError(f"{len(codes)} documents need {len(codes)} {kind}, got {len(own)}")
         given = np.arange(self._next_id, self._next_id + len(codes)) if ids is None else check_ids(ids, len(codes))
         taken = segment.find(given) >= 0
         if taken.any():
             raise BSAError(f"id {given[taken][0]} is already in the index")
-        fresh = Segment.of(codes, given, texts)
+        fresh = Segment.of(codes, given, kept, named)
         self._segment = segment.with_added(fresh) if len(segment) else fresh
         self._next_id = max(self._next_id, int(given.max(initial=-1)) + 1)
         changed = self._segment
@@ -429,20 +447,30 @@ def _strings(texts: Iterable[str] | None) -> list[str] | None:
     return strings
 
 
-def _allowed(segment: Segment, filter: npt.ArrayLike | None) -> np.ndarray | None:
+def _allowed(
+    segment: Segment, filter: npt.ArrayLike | None, with_tags: Sequence[str], without_tags: Sequence[str]
+) -> np.ndarray | None:
     """Which documents may be found, bool (n,); None for all."""
-    if filter is None:
-        return segment.live
-    given, rows = np.asarray(filter), segment.rows
-    mask = np.zeros(len(segment), bool)
-    if given.dtype == bool:
-        if given.shape != rows.shape:
-            raise BSAError(f"a mask must have one entry for each of the {len(rows)} documents, got shape {given.shape}")
-        mask[rows] = given
-    else:
-        if given.ndim != 1 or (given.size and not np.issubdtype(given.dtype, np.integer)):
-            raise BSAError(f"filter must be a boolean mask or a list of ids, got {given.dtype} of shape {given.shape}")
-        mask[rows] = np.isin(segment.ids[rows], given.astype(np.int64))
+    mask = segment.live
+    if filter is not None:
+        given, rows = np.asarray(filter), segment.rows
+        mask = np.zeros(len(segment), bool)
+        if given.dtype == bool:
+            if given.shape != rows.shape:
+                raise BSAError(f"a mask must have one entry for each of the {len(rows)} documents, got shape {given.shape}")
+            mask[rows] = given
+        else:
+            if given.ndim != 1 or (given.size and not np.issubdtype(given.dtype, np.integer)):
+                raise BSAError(f"filter must be a boolean mask or a list of ids, got {given.dtype} of shape {given.shape}")
+            mask[rows] = np.isin(segment.ids[rows], given.astype(np.int64))
+    for argument, names in (("with_tags", with_tags), ("without_tags", without_tags)):
+        if isinstance(names, str):
+            raise BSAError(f"{argument} is a list of names, got the text {names!r}")
+        for name in names:
+            if segment.tags is None:
+                raise BSAError(f"{argument} needs an index with tags: Index.build(..., tags=bsa_st.tags(model, texts))")
+            has = segment.tags.having(name) == (argument == "with_tags")
+            mask = has if mask is None else mask & has
     return mask
 
 

@@ -1,8 +1,7 @@
-"""The documents of an index: codes, ids and texts, list after list. Never changed, only replaced."""
+"""The documents of an index: codes, ids, texts and tags, list after list. Never changed, only replaced."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -13,28 +12,12 @@ from bsa_st.codes import BinaryCodes
 from bsa_st.codes.decoder import Decoder
 from bsa_st.codes.scoring import inverse_norms
 from bsa_st.errors import BSAError
+from bsa_st.search.fields import Tags, Texts
 from bsa_st.search.ids import rows_of, smallest
 from bsa_st.search.lists import HammingLists, assign_lists
 
 PACKED_UP_TO = 1024
 """Widest codes that are held as bits whatever they hold; wider ones in their smaller form."""
-
-
-class Texts(NamedTuple):
-    """Texts end to end: ``blob`` of UTF-8, uint8, and where each starts, int64 (n + 1,)."""
-
-    blob: np.ndarray
-    starts: np.ndarray
-
-    @classmethod
-    def of(cls, texts: Sequence[str]) -> Texts:
-        encoded = [text.encode("utf-8", "replace") for text in texts]
-        starts = np.concatenate([[0], np.cumsum([len(text) for text in encoded])]).astype(np.int64)
-        return cls(np.frombuffer(b"".join(encoded), np.uint8), starts)
-
-    def take(self, rows: np.ndarray) -> list[str]:
-        """Some of the texts, as strings."""
-        return [bytes(self.blob[self.starts[row] : self.starts[row + 1]]).decode("utf-8", "replace") for row in rows.tolist()]
 
 
 class Lengths(NamedTuple):
@@ -74,6 +57,7 @@ class Segment:
         lengths: ``1 / |x_hat|`` of the documents in lists but the last.
         live: Which are not deleted, bool (n,); None for all.
         texts: Their texts, or None.
+        tags: Their tags, or None.
     """
 
     codes: BinaryCodes
@@ -83,11 +67,12 @@ class Segment:
     lengths: Lengths = Lengths.of(np.zeros(0))
     live: np.ndarray | None = None
     texts: Texts | None = None
+    tags: Tags | None = None
 
     @classmethod
-    def of(cls, codes: BinaryCodes, ids: np.ndarray, texts: Sequence[str] | None) -> Segment:
+    def of(cls, codes: BinaryCodes, ids: np.ndarray, texts: Texts | None = None, tags: Tags | None = None) -> Segment:
         """Documents without lists."""
-        return cls(held(codes), smallest(ids), np.array([0, len(ids)]), texts=None if texts is None else Texts.of(texts))
+        return cls(held(codes), smallest(ids), np.array([0, len(ids)]), texts=texts, tags=tags)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -134,11 +119,12 @@ class Segment:
         return out
 
     def with_added(self, new: Segment) -> Segment:
-        """These documents and new ones, which come last."""
-        texts = None
-        if self.texts is not None or new.texts is not None:
-            old, own = (one.texts or Texts.of([""] * len(one)) for one in (self, new))
-            texts = Texts(np.concatenate([old.blob, own.blob]), np.concatenate([old.starts, own.starts[1:] + old.starts[-1]]))
+        """These documents and new ones, which come last; those without texts or tags have empty ones where others have some."""
+        texts, tags = self.texts, self.tags
+        if texts is not None or new.texts is not None:
+            texts = (texts or Texts.blank(len(self))).followed_by(new.texts or Texts.blank(len(new)))
+        if tags is not None or new.tags is not None:
+            tags = (tags or Tags.blank(len(self))).followed_by(new.tags or Tags.blank(len(new)))
         return replace(
             self,
             codes=BinaryCodes.concatenate([self.codes, new.codes]),
@@ -146,6 +132,7 @@ class Segment:
             starts=np.append(self.starts[:-1], len(self) + len(new)),
             live=None if self.live is None else np.append(self.live, np.ones(len(new), bool)),
             texts=texts,
+            tags=tags,
         )
 
     def without(self, rows: np.ndarray) -> Segment:
@@ -165,8 +152,9 @@ class Segment:
             rows = rows[np.argsort(lists[rows], kind="stable")]
             starts, lengths = np.searchsorted(lists[rows], np.arange(len(centroids) + 2)), Lengths.of(inverse[rows])
         starts[-1] = len(rows)
-        texts = None if self.texts is None else Texts.of(self.texts.take(rows))
-        return Segment(self.codes[rows], smallest(self.ids[rows]), starts.astype(np.int64), centroids, lengths, texts=texts)
+        texts, tags = (None if field is None else field.take(rows) for field in (self.texts, self.tags))
+        ids, starts = smallest(self.ids[rows]), starts.astype(np.int64)
+        return Segment(self.codes[rows], ids, starts, centroids, lengths, texts=texts, tags=tags)  # type: ignore[arg-type]
 
     # -- as arrays --------------------------------------------------------------------------------------------------
 
@@ -183,6 +171,9 @@ class Segment:
             arrays["centroids"] = self.centroids
         if self.texts is not None:
             arrays |= {"texts": self.texts.blob, "text_starts": self.texts.starts}
+        if self.tags is not None:
+            names, rows = Texts.of(self.tags.names), self.tags.rows
+            arrays |= {"tags": rows.ids, "tag_starts": rows.indptr, "tag_names": names.blob, "tag_name_starts": names.starts}
         return arrays
 
     @classmethod
@@ -194,14 +185,23 @@ class Segment:
             codes = BinaryCodes(arrays["features"], arrays["feature_starts"], hidden_dim)
         centroids, lengths = arrays.get("centroids"), Lengths(arrays["lengths"], arrays["length_scale"])
         texts = Texts(arrays["texts"], arrays["text_starts"]) if "texts" in arrays else None
+        tags = None
         ids, starts, lists = arrays["ids"], arrays["starts"], 0 if centroids is None else len(centroids) + 1
         fits = ids.shape == (len(codes),) and starts.shape == (max(lists, 1) + 1,) and _rises(starts, len(codes))
         fits = fits and lengths.steps.shape == (0 if centroids is None else starts[-2],) and lengths.scale.shape == (2,)
         if texts is not None:
-            fits = fits and texts.starts.shape == (len(codes) + 1,) and _rises(texts.starts, texts.blob.size)
+            fits = fits and len(texts) == len(codes) and _rises(texts.starts, texts.blob.size)
+        if "tags" in arrays:
+            names = Texts(arrays["tag_names"], arrays["tag_name_starts"])
+            fits = fits and _rises(names.starts, names.blob.size)
+            tags = Tags(
+                tuple(names.strings(np.arange(len(names)))),
+                BinaryCodes(arrays["tags"], arrays["tag_starts"], max(1, len(names))),
+            )
+            fits = fits and len(tags) == len(codes)
         if not fits or any(array.dtype.kind not in kinds for array, kinds in ((ids, "iu"), (lengths.steps, "u"))):
             raise ValueError
-        return cls(codes, ids, starts, centroids, lengths, texts=texts)
+        return cls(codes, ids, starts, centroids, lengths, texts=texts, tags=tags)
 
 
 def _rises(starts: np.ndarray, last: int) -> bool:

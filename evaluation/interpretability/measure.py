@@ -7,7 +7,8 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,14 @@ from bsa_st.concepts.explain import MOST, explain_vectors
 from bsa_st.concepts.names import HIDDEN_DIM, MOST_TEXTS, SPARE, most_used
 from bsa_st.concepts.vocabulary import LEAST_AUC, Vocabulary
 from bsa_st.demo.hpo import load_concepts
+from bsa_st.inputs.texts import numbered_lines
 from evaluation.embeddings import EmbeddingStore
 from evaluation.encoders import MINILM, MPNET, WORDLLAMA, load_encoder
+from evaluation.folders import find_file
 from evaluation.interpretability.detection import MATCHED_RATE, judge, summary
-from evaluation.interpretability.methods import Features, Texts, csr, learnt, named, refined, topics
+from evaluation.interpretability.methods import Features, Texts, csr, learnt, learnt_names, named, refined, topics
+from evaluation.interpretability.probing import probe
+from evaluation.interpretability.stability import stability
 from evaluation.jsonfiles import read_json, write_json
 from evaluation.neighbours import general_texts
 
@@ -34,7 +39,11 @@ JUDGED = 1_000
 POOL, HPO_POOL = 3_000, 2_000
 """Held-out texts that the slow judge reads."""
 HPO_TRAINING, HPO_DEFINITIONS, HPO_SYNONYMS = 12_000, 6_000, 12_000
-SETTINGS = DistillSettings(hidden_dim=4096, k=12, steps=300, refit_rounds=0)
+PUBLISHED = DistillSettings(hidden_dim=4096, k=12, steps=2000, refit_rounds=0)
+SHORT = replace(PUBLISHED, steps=300)
+"""What fits one core; the rows say so."""
+WIDE = replace(SHORT, hidden_dim=16384)
+CLASSES = "banking77"
 
 
 class Judges:
@@ -46,18 +55,18 @@ class Judges:
         cache_dir: Folder of the embedding cache.
     """
 
-    def __init__(self, test: list[str], pool: np.ndarray, cache_dir: Path | None) -> None:
-        self.rows = {WORDLLAMA: np.arange(len(test)), MPNET: pool}
+    def __init__(self, test: Texts, pool: np.ndarray, cache_dir: Path | None) -> None:
+        self.test = test
+        self.rows = {WORDLLAMA: np.arange(len(test.texts)), MPNET: pool}
         self.stores = {name: EmbeddingStore(load_encoder(name), cache_dir, show_progress_bar=False) for name in self.rows}
-        self.texts = {name: self.stores[name].evaluation([test[row] for row in rows]) for name, rows in self.rows.items()}
+        self.texts = {name: self.stores[name].evaluation([test.texts[row] for row in rows]) for name, rows in self.rows.items()}
 
     def __call__(self, features: Features) -> dict[str, Any]:
         """Figures of up to 1,000 features that have a label."""
         labelled = np.flatnonzero([bool(label) for label in features.labels])
         chosen = np.sort(np.random.default_rng(0).permutation(labelled)[:JUDGED])
-        columns = sparse.csc_matrix(features.strengths)[:, chosen]
-        counts = np.diff(sparse.csc_matrix(features.strengths).indptr)
-        texts = features.strengths.shape[0]
+        strengths = sparse.csc_matrix(features.strengths(self.test))
+        columns, counts, texts = strengths[:, chosen], np.diff(strengths.indptr), len(self.test.texts)
         found: dict[str, Any] = {
             "features": len(features.labels),
             "labelled": len(labelled),
@@ -98,41 +107,80 @@ def measure(data: Path, output: Path, cache_dir: Path | None) -> None:
     train, test = Texts(training, store.evaluation(training)), Texts(documents, store.evaluation(documents))
     dictionary = general_dictionary(store, train)
     pool = np.sort(np.random.default_rng(0).permutation(len(documents))[:POOL])
-    judges = Judges(documents, pool, cache_dir)
-    keep("general", "named", lambda: judges(named(dictionary, test)))
+    judges = Judges(test, pool, cache_dir)
+    keep("general", "named", lambda: judges(named(dictionary)))
     everything = np.concatenate([train.embeddings, test.embeddings, store.evaluation(queries)])
     keep("bounds", "rates", lambda: rates(dictionary, everything))
     keep("bounds", "tags", lambda: tag_seconds(dictionary, test.embeddings[:1000]))
     keep("explained", "sts", lambda: explained(data, store, dictionary))
-    hpo = hpo_texts()
-    names, judged_texts = hpo
-    embedded = store.evaluation(judged_texts)
-    held_out = np.sort(np.random.default_rng(1).permutation(len(judged_texts))[HPO_TRAINING:])
-    in_pool = np.sort(held_out[np.random.default_rng(2).permutation(len(held_out))[:HPO_POOL]])
-    learnt_from = np.setdiff1d(np.arange(len(judged_texts)), held_out)
-    concepts = hpo_dictionary(names, store.evaluation(names), embedded[learnt_from])
-    hpo_test = [judged_texts[row] for row in held_out]
-    hpo_judges = Judges(hpo_test, np.searchsorted(held_out, in_pool), cache_dir)
-    keep("hpo", "named", lambda: hpo_judges(named(concepts, Texts(hpo_test, embedded[held_out]))))
-    peers: dict[str, Callable[[], Features]] = {
-        "nmf": lambda: topics("nmf", train, test),
-        "topk": lambda: learnt("topk", SETTINGS, train, test),
-        "bsa": lambda: learnt("bsa", SETTINGS, train, test),
-        "refined": lambda: refined(dictionary, test),
-        "lda": lambda: topics("lda", train, test),
-        "csr": lambda: csr(SETTINGS, train, test),
+    keep("hpo", "named", lambda: hpo(store, cache_dir))
+    fitting, asked = (labelled(data, split, store) for split in ("train", "test"))
+
+    def probed(make: Callable[[int], Features]) -> dict[str, float]:
+        features = make(0)
+        return probe(features.strengths(fitting[0]), fitting[1], features.strengths(asked[0]), asked[1])
+
+    dense = Features(lambda texts: sparse.csr_matrix(texts.embeddings), [])
+    keep("probing", "dense", lambda: probed(lambda seed: dense))
+    peers: dict[str, tuple[DistillSettings | None, Callable[[int], Features]]] = {
+        "named": (None, lambda seed: named(general_dictionary(store, train, seed))),
+        "nmf": (None, lambda seed: topics("nmf", train)),
+        "lda": (None, lambda seed: topics("lda", train)),
+        "learnt_names": (
+            SHORT,
+            lambda seed: learnt_names(general_dictionary(store, train, seed), replace(SHORT, seed=seed), train),
+        ),
+        "bsa": (SHORT, lambda seed: learnt(replace(SHORT, seed=seed), train)),
+        "topk": (SHORT, lambda seed: learnt(replace(SHORT, objective="topk", seed=seed), train)),
+        "csr": (SHORT, lambda seed: csr(replace(SHORT, seed=seed), train)),
+        "refined": (None, lambda seed: refined(dictionary)),
+        "bsa_published": (PUBLISHED, lambda seed: learnt(replace(PUBLISHED, seed=seed), train)),
+        "bsa_wide": (WIDE, lambda seed: learnt(replace(WIDE, seed=seed), train)),
     }
-    for name, make in peers.items():
-        keep("general", name, partial(_judged, judges, make))
+
+    def judged(make: Callable[[int], Features], settings: DistillSettings | None) -> dict[str, Any]:
+        return judges(make(0)) | ({} if settings is None else {"steps": settings.steps})
+
+    def stable(make: Callable[[int], Features]) -> dict[str, float]:
+        one, two = make(0).directions, make(1).directions
+        assert one is not None
+        assert two is not None
+        return stability(one, two)
+
+    made = {name: cache(make) for name, (_, make) in peers.items()}
+    for name, (settings, _) in peers.items():
+        keep("general", name, partial(judged, made[name], settings))
+        keep("probing", name, partial(probed, made[name]))
+    for name in ("named", "learnt_names", "bsa", "topk", "csr"):
+        keep("stability", name, partial(stable, made[name]))
 
 
-def _judged(judges: Judges, make: Callable[[], Features]) -> dict[str, Any]:
-    return judges(make())
+def labelled(data: Path, split: str, store: EmbeddingStore) -> tuple[Texts, np.ndarray]:
+    """Texts of the labelled set with their classes, (n,); raises :class:`BSAError` where the file is not in the data folder."""
+    path = find_file(data / f"cls_{CLASSES}", f"{split}.tsv")
+    if path is None:
+        raise BSAError(f"{data}: lacks cls_{CLASSES}/{split}.tsv")
+    lines = [line.split("\t") for _, line in numbered_lines(path)][1:]
+    texts = [text for text, _ in lines]
+    return Texts(texts, store.evaluation(texts)), np.array([label for _, label in lines])
 
 
-def general_dictionary(store: EmbeddingStore, train: Texts) -> NamedDictionary:
-    """What :func:`bsa_st.name_features` makes of the first 20,000 training texts."""
-    texts, rows = train.texts[:MOST_TEXTS], train.embeddings[:MOST_TEXTS]
+def hpo(store: EmbeddingStore, cache_dir: Path | None) -> dict[str, Any]:
+    """The names of the phenotype ontology on its own definitions and synonyms."""
+    names, texts = hpo_texts()
+    embedded = store.evaluation(texts)
+    held_out = np.sort(np.random.default_rng(1).permutation(len(texts))[HPO_TRAINING:])
+    in_pool = np.sort(held_out[np.random.default_rng(2).permutation(len(held_out))[:HPO_POOL]])
+    learnt_from = np.setdiff1d(np.arange(len(texts)), held_out)
+    test = Texts([texts[row] for row in held_out], embedded[held_out])
+    concepts = hpo_dictionary(names, store.evaluation(names), embedded[learnt_from])
+    return Judges(test, np.searchsorted(held_out, in_pool), cache_dir)(named(concepts))
+
+
+def general_dictionary(store: EmbeddingStore, train: Texts, seed: int = 0) -> NamedDictionary:
+    """What :func:`bsa_st.name_features` makes of the first 20,000 training texts, or of the last."""
+    chosen = slice(-MOST_TEXTS, None) if seed else slice(MOST_TEXTS)
+    texts, rows = train.texts[chosen], train.embeddings[chosen]
     words = Vocabulary(texts, round(SPARE * HIDDEN_DIM))
     embedded = store.evaluation(words.names)
     good = np.flatnonzero(words.auc(embedded, rows) >= LEAST_AUC)
