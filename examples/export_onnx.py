@@ -54,7 +54,7 @@ def export(name: str, folder: Path) -> None:
             str(folder / f"{task}.onnx"),
             input_names=inputs,
             output_names=[output],
-            dynamic_axes={**dict.fromkeys(inputs, {0: "texts", 1: "length"}), output: {0: "texts"}},
+            dynamic_axes={**{name: {0: "texts", 1: "length"} for name in inputs}, output: {0: "texts"}},
             opset_version=17,
             dynamo=False,
         )
