@@ -1,13 +1,13 @@
 """The small form of a head: what cannot be computed from the rest, in half precision.
 
-A shipped head is two files, ``NAME.safetensors`` and ``NAME.json``, and its card ``NAME.md``. Stored are the decoder ``V`` (D, d), the offset, the mean, the thresholds and a few numbers; computed from
+A shipped head is a file ``NAME.safetensors``, whose metadata say what it is (:class:`HeadFacts`, as JSON), and its card ``NAME.md``. Stored are the decoder ``V`` (D, d), the offset, the mean, the thresholds and a few numbers; computed from
 them are
 
 - the linear encoder (:func:`bsa_st.head.unrolled.linear_encoder`);
 - the layers of the unrolled encoder, from ``V`` and the schedule (:mod:`bsa_st.head.unrolled`), and the decoder of its codes.
 
-The layer of codes that are compared with each other is stored in eight bits, each row up to a factor, which its threshold at 0 does not see; a sparse head goes without,
-so that its file stays small, and compares its plain codes.
+The layer of codes that are compared with each other is stored in eight bits, each row up to a factor, which its threshold at 0 does not see; a head that
+would grow beyond a megabyte goes without, and compares its plain codes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -28,15 +29,18 @@ from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.head.unrolled import Steps, StepSchedule, linear_encoder, unroll
 
 FOLDER = Path(__file__).with_name("heads")
+FACTS = "facts"
 COMPUTED = "weight"
 HALVED = "decoder_weight"
 FINGERPRINT = "fingerprint"
 SYMMETRIC = "symmetric"
+LARGEST = 1_000_000
+"""Bytes of tensors; where the layer of codes to compare does not fit in, the head goes without."""
 
 
 @dataclass(frozen=True)
 class HeadFacts:
-    """What the JSON file of a shipped head says.
+    """What the metadata of a shipped head say.
 
     Attributes:
         encoder: Name of its encoder on the Hub.
@@ -77,8 +81,9 @@ class HeadFacts:
 def shipped_heads(folder: Path = FOLDER) -> tuple[HeadFacts, ...]:
     """All heads that ship, in the order of their names."""
     found = []
-    for path in sorted(folder.glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "numpy") as file:
+            content = json.loads(file.metadata()[FACTS])
         found.append(HeadFacts(**{**content, "schedule": StepSchedule.of(content["schedule"])}))
     return tuple(found)
 
@@ -112,7 +117,7 @@ def write_head(head: BinarySparsityAlignment, facts: HeadFacts, fingerprint: np.
 
     Args:
         head: The layer; what is computed from the rest is left out.
-        facts: The JSON file's content.
+        facts: What it is.
         fingerprint: The encoder's embedding of the test sentence, float (d,).
         folder: Where to write.
     """
@@ -120,11 +125,10 @@ def write_head(head: BinarySparsityAlignment, facts: HeadFacts, fingerprint: np.
     tensors[HALVED] = tensors[HALVED].half()
     tensors[FINGERPRINT] = torch.from_numpy(fingerprint)
     layer = tensors.pop(SYMMETRIC, None)
-    if layer is not None and head.compact:
+    if layer is not None and layer.numel() + sum(tensor.nbytes for tensor in tensors.values()) < LARGEST:
         tensors[SYMMETRIC] = (127 * layer / layer.abs().amax(dim=1, keepdim=True)).round().to(torch.int8)
     path = folder / f"{facts.name}.safetensors"
-    save_file(tensors, path)
-    path.with_suffix(".json").write_text(json.dumps(asdict(facts), indent=2) + "\n", encoding="utf-8")
+    save_file(tensors, path, {FACTS: json.dumps(asdict(facts))})
     return path
 
 

@@ -59,7 +59,7 @@ def train(name: str, texts: list[str], sizes: tuple[int | None, ...] = (), limit
 
 
 def facts_of(head: BinarySparsityAlignment, encoder: Encoder, code_bytes: int | None) -> HeadFacts:
-    """What the JSON file of a head says; ``code_bytes`` is None for a sparse one."""
+    """What the metadata of a head say; ``code_bytes`` is None for a sparse one."""
     assert head.unrolled is not None
     report = dict(head.report)
     unrolled = report.pop("unrolled")
