@@ -38,7 +38,7 @@ heads: $(STAMP)
 	$(BIN)/python -m evaluation.heads train --wordnet $(WORDNET)
 	test -z "$(DATA)" || $(BIN)/python -m evaluation.heads measure --wordnet $(WORDNET) --data $(DATA)
 
-# Needs DATA; writes evaluation/interpretability.json and INTERPRETABILITY.md.
+# Needs DATA; writes evaluation/results/interpretability.json and INTERPRETABILITY.md.
 interpretability: $(STAMP)
 	$(BIN)/python -m evaluation.interpretability --data $(DATA)
 

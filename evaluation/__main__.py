@@ -1,6 +1,6 @@
 """``python -m evaluation``."""
 
-from evaluation.cli import main
+from evaluation.comparison.cli import main
 
 if __name__ == "__main__":  # worker processes import this file again
     main()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import bsa_st
-from evaluation import deployment
+from evaluation.stock import deployment
 from tests.smallmodel import WORDS, small_model
 
 pytestmark = pytest.mark.evaluation

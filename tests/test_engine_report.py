@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluation.engines import FLIPPED, GROWN, RESULTS, copied_codes
-from evaluation.engines_report import write_reports
+from evaluation.engines.__main__ import FLIPPED, GROWN, RESULTS, copied_codes
+from evaluation.engines.report import write_reports
 
 pytestmark = pytest.mark.evaluation
 
@@ -36,10 +36,10 @@ def test_figures_are_divided_by_documents(tmp_path: Path) -> None:
         "index_load_average": 3.0,
         "disk_bytes": {"documents": 66_600_000, "index": 70_300_000},
     }
-    (tmp_path / "engines.json").write_text(
-        json.dumps({"rows": [row(), row(**indexed, cpu_ms=6.0), row(engine="qdrant-edge", only_opened=True)]})
-    )
-    engines, scale = (path.read_text() for path in write_reports(tmp_path / "engines.json"))
+    results = tmp_path / "results" / "engines.json"
+    results.parent.mkdir()
+    results.write_text(json.dumps({"rows": [row(), row(**indexed, cpu_ms=6.0), row(engine="qdrant-edge", only_opened=True)]}))
+    engines, scale = (path.read_text() for path in write_reports(results))
     assert "| LanceDB | 1,000,000 | none | 66.6 | - | 20.0 | 500 | 50.0 | 96.2 % | 100,000 | - | 2 |" in engines
     assert "| LanceDB | 1,000,000 | IVF_FLAT | 66.6 | 70.3 | 6.0 | 500 | 50.0 | 96.2 % | 100,000 | 30 | 3 |" in engines
     assert "holds 72 bytes per document in memory" in engines
@@ -50,9 +50,11 @@ def test_figures_are_divided_by_documents(tmp_path: Path) -> None:
 
 
 def test_the_pages_in_the_repository_are_those_of_its_figures(tmp_path: Path) -> None:
-    (tmp_path / "engines.json").write_bytes(RESULTS.read_bytes())
-    for path in write_reports(tmp_path / "engines.json"):
-        assert path.read_text() == (RESULTS.parent / path.name).read_text()
+    results = tmp_path / "results" / "engines.json"
+    results.parent.mkdir()
+    results.write_bytes(RESULTS.read_bytes())
+    for path in write_reports(results):
+        assert path.read_text() == (RESULTS.parent.parent / path.name).read_text()
 
 
 def test_copies_differ_from_the_originals_in_the_share_of_bits_that_is_said() -> None:

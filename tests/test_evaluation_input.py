@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bsa_st import BSAError
-from evaluation import cli
-from evaluation.folders import read_pairs, read_retrieval
-from evaluation.neighbours import general_texts
-from evaluation.results import read
+from evaluation.comparison import cli
+from evaluation.comparison.results import read
+from evaluation.data.folders import read_pairs, read_retrieval
+from evaluation.data.neighbours import general_texts
 
 pytestmark = pytest.mark.evaluation
 

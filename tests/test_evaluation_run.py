@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
 from mteb.types import PromptType
 
-from evaluation import cells as cells_module
-from evaluation.cells import Cell, cells
-from evaluation.cli import app
-from evaluation.encoders import load_encoder
-from evaluation.inputs import FRACTIONS, Inputs, budgets
-from evaluation.labelled import Embed
+from evaluation.comparison import cells as cells_module
+from evaluation.comparison.cells import Cell, cells
+from evaluation.comparison.cli import app
+from evaluation.comparison.report import full_tables, page
+from evaluation.comparison.results import Results, interval, read
+from evaluation.data.encoders import load_encoder
+from evaluation.data.inputs import FRACTIONS, Inputs, budgets
+from evaluation.data.labelled import Embed
+from evaluation.data.neighbours import found_counts, nearest, shares
+from evaluation.data.tasks import folder_task
 from evaluation.methods import METHODS, OURS
 from evaluation.methods.base import Method
-from evaluation.neighbours import found_counts, nearest, shares
-from evaluation.report import full_tables, page
-from evaluation.results import Results, interval, read
-from evaluation.tasks import folder_task
 
 pytestmark = pytest.mark.evaluation
 
@@ -67,7 +67,7 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory, cache_dir: Pa
 
 
 def run(folder: Path, data: Path, *more: str) -> None:
-    places = ["--data", str(data), "--output", str(folder / "results"), "--work", str(folder / "work")]
+    places = ["--data", str(data), "--output", str(folder / "results" / "encoders"), "--work", str(folder / "work")]
     app([*RUN, *places, *more], standalone_mode=False)
 
 
@@ -119,7 +119,7 @@ def test_found_counts_are_those_of_a_plain_count(
         len(set(np.argsort(-own)[:10]) & set(np.argsort(-dense)[:10]))
         for own, dense in zip(scores, general.queries @ general.documents.T, strict=True)
     ]
-    stored = read(finished / "results" / f"{ENCODER}.json").queries("sign bits", 0)
+    stored = read(finished / "results" / "encoders" / f"{ENCODER}.json").queries("sign bits", 0)
     assert stored is not None
     assert np.abs(stored[0] * 10 - expected).mean() < 0.02  # ties among the tenth
 
@@ -138,7 +138,7 @@ def test_a_finished_run_is_not_measured_again_and_another_budget_is_added(
     finished: Path, data: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BSA_ST_CACHE", str(cache_dir))
-    path = finished / "results" / f"{ENCODER}.json"
+    path = finished / "results" / "encoders" / f"{ENCODER}.json"
     before = path.read_text()
 
     def refused(*_: Any) -> None:
@@ -159,7 +159,7 @@ def read_text(text: str) -> Results:
 
 
 def test_results_hold_floats_as_the_reference_and_the_limit_above_rivals(finished: Path) -> None:
-    results = read(finished / "results" / f"{ENCODER}.json")
+    results = read(finished / "results" / "encoders" / f"{ENCODER}.json")
     assert results.share("float32", 0, "ndcg") == results.share("float32", 0, "spearman") == 1
     found, floats = results.found("PQ", 16), results.found("float32", 0)
     assert found is not None
@@ -171,14 +171,14 @@ def test_results_hold_floats_as_the_reference_and_the_limit_above_rivals(finishe
 
 
 def test_the_page_shows_the_figures_of_the_results_and_stays_short(finished: Path) -> None:
-    results = read(finished / "results" / f"{ENCODER}.json")
+    results = read(finished / "results" / "encoders" / f"{ENCODER}.json")
     shown = (finished / "RESULTS.md").read_text()
     value = results.found("PQ", 16)
     assert value is not None
     assert f"{100 * value.mean:.1f} ±{100 * value.half:.1f}" in shown
     assert shown.count("\n") <= 150
     assert (finished / "plots" / "found.png").stat().st_size > 1000
-    assert "sign bits" in full_tables(finished / "results")
+    assert "sign bits" in full_tables(finished / "results" / "encoders")
 
 
 def made_up(found: dict[str, float], queries: int = 400) -> Results:

@@ -10,10 +10,10 @@ from mteb.models import SearchProtocol
 from sentence_transformers import SentenceTransformer
 
 from bsa_st import BSAError, Index
-from evaluation.folders import RetrievalData
-from evaluation.leaderboard import bsa_meta
-from evaluation.searched import IndexSearch
-from evaluation.tasks import local_task
+from evaluation.data.folders import RetrievalData
+from evaluation.data.tasks import local_task
+from evaluation.stock.leaderboard import bsa_meta
+from evaluation.stock.searched import IndexSearch
 
 
 @pytest.fixture

@@ -111,5 +111,5 @@ def test_names_are_kept_while_atoms_stay_near_them(case: tuple[np.ndarray, np.nd
 
 @pytest.mark.docs
 def test_the_document_is_the_one_that_the_results_give() -> None:
-    results = json.loads((HERE / "interpretability.json").read_text())
+    results = json.loads((HERE / "results" / "interpretability.json").read_text())
     assert (HERE / "INTERPRETABILITY.md").read_text(encoding="utf-8") == render(results)

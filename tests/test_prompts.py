@@ -16,7 +16,7 @@ from bsa_st.concepts import NamedDictionary
 from bsa_st.encoding.encode import rebuild, split_model
 from bsa_st.head.layer import head_of
 from bsa_st.inputs.prompts import document_prompt, query_prompt, under_prompt
-from evaluation.embeddings import EmbeddingStore
+from evaluation.data.embeddings import EmbeddingStore
 
 QUERY, DOCUMENT = "find: ", "a passage about: "
 

@@ -83,7 +83,7 @@ def test_links_lead_somewhere() -> None:
 @pytest.mark.docs
 @pytest.mark.docs
 def test_the_table_is_the_one_in_the_results_file() -> None:
-    results = ROOT / "evaluation" / "demo.json"
+    results = ROOT / "evaluation" / "results" / "demo.json"
     shown = README.split("<!-- demo table -->\n")[1].split("<!-- end -->")[0]
     assert shown == (markdown_table(json.loads(results.read_text())["rows"]) if results.is_file() else "")
 
@@ -98,7 +98,7 @@ def test_the_table_is_the_one_in_the_results_file() -> None:
     ],
 )
 def test_the_claim_is_what_was_measured(method: str, claim: str) -> None:
-    cells = json.loads((ROOT / "evaluation" / "results" / "all-MiniLM-L6-v2.json").read_text())["cells"]
+    cells = json.loads((ROOT / "evaluation" / "results" / "encoders" / "all-MiniLM-L6-v2.json").read_text())["cells"]
     found = [cell["found"][cell["estimate"]] for cell in cells if cell["method"] == method and cell["budget"] == 64]
     claimed = re.search(claim, README)
     assert claimed is not None
@@ -107,6 +107,6 @@ def test_the_claim_is_what_was_measured(method: str, claim: str) -> None:
 
 @pytest.mark.docs
 def test_the_figures_of_names_are_those_in_the_results_file() -> None:
-    results = ROOT / "evaluation" / "interpretability.json"
+    results = ROOT / "evaluation" / "results" / "interpretability.json"
     shown = PAGES["reading.md"].split("<!-- interpretability -->\n")[1].split("<!-- end -->")[0]
     assert shown == (document.claim(json.loads(results.read_text())) if results.is_file() else "")

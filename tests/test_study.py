@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from bsa_st import BinarySparsityAlignment, BSAError, BSALoss, DistillSettings
-from evaluation.neighbours import General, shares
+from evaluation.data.neighbours import General, shares
 from evaluation.study import ablations, objectives
 from evaluation.study.__main__ import app
 from evaluation.study.heads import KINDS, train

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from evaluation.cli import DATA_VARIABLE
+from evaluation import RESULTS as FOLDER
+from evaluation.comparison.cli import DATA_VARIABLE
 from evaluation.console import run_command
 
 WORDNET = Path("/usr/share/wordnet")
-RESULTS = Path(__file__).parent.parent / "heads.json"
+RESULTS = FOLDER / "heads.json"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -48,7 +49,7 @@ def measure(
     wordnet: WordNet = WORDNET,
     encoder: Encoders = None,
 ) -> None:
-    """Count what the heads find on general sentences, beside heads trained on those; writes evaluation/heads.json and the cards."""
+    """Count what the heads find on general sentences, beside heads trained on those; writes evaluation/results/heads.json and the cards."""
     from evaluation.heads.cards import table, write_cards
     from evaluation.heads.measure import measure as run
     from evaluation.heads.texts import training_texts

@@ -40,7 +40,7 @@ def card(facts: HeadFacts, measured: dict[str, Any] | None) -> str:
     general = ""
     if measured is not None:
         general = (
-            f"\n- On {measured['documents']:,} general sentences (`evaluation/heads.json`): {measured['found']:.1%} refined, "
+            f"\n- On {measured['documents']:,} general sentences (`evaluation/results/heads.json`): {measured['found']:.1%} refined, "
             f"{measured['found_flag_free']:.1%} in plain sentence-transformers"
         )
         other = measured["found_general"]

@@ -17,7 +17,7 @@ from bsa_st.inputs.prompts import document_prompt, under_prompt
 from bsa_st.shipped.attach import fingerprint
 from bsa_st.shipped.packed import HeadFacts, write_head
 from bsa_st.training import train_head
-from evaluation.encoders import MINILM, MPNET, WORDLLAMA, load_encoder
+from evaluation.data.encoders import MINILM, MPNET, WORDLLAMA, load_encoder
 from evaluation.heads.texts import SOURCES
 
 HELD_OUT = 0.05

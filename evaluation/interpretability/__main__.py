@@ -10,11 +10,10 @@ from typing import Annotated
 import typer
 
 from bsa_st import BSAError
-from evaluation.cli import DATA_VARIABLE
+from evaluation import RESULTS
+from evaluation.comparison.cli import DATA_VARIABLE
 from evaluation.console import run_command
 from evaluation.interpretability.document import write_document
-
-HERE = Path(__file__).parent.parent
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -24,7 +23,7 @@ def interpretability(
     data: Annotated[
         Path | None, typer.Option(help="Folder with text_mix and sts_stsbenchmark.  [default: $BSA_ST_DATA]")
     ] = None,
-    output: Annotated[Path, typer.Option(help="File of the results; the document goes beside it.")] = HERE
+    output: Annotated[Path, typer.Option(help="File of the results; the document goes beside its folder.")] = RESULTS
     / "interpretability.json",
     cache_dir: Annotated[Path | None, typer.Option(help="Folder of the embedding cache.  [default: ~/.cache/bsa_st]")] = None,
     render_only: Annotated[

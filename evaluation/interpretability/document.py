@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from evaluation.encoders import MPNET, WORDLLAMA
+from evaluation.data.encoders import MPNET, WORDLLAMA
 from evaluation.markdown import markdown_table
 
 NAMES = {
@@ -27,7 +27,7 @@ SOURCES = {"general": "general sentences", "hpo": "phenotype ontology, its names
 
 def write_document(results: Path) -> Path:
     """Write ``INTERPRETABILITY.md`` beside a results file; return its path."""
-    path = results.parent / "INTERPRETABILITY.md"
+    path = results.parent.parent / "INTERPRETABILITY.md"
     path.write_text(render(json.loads(results.read_text())), encoding="utf-8")
     return path
 
@@ -40,7 +40,7 @@ def render(found: dict[str, Any]) -> str:
         "\n\n".join(
             [
                 "# Interpretability",
-                "Written by `python -m evaluation.interpretability --render-only` from `interpretability.json`; do not edit. "
+                "Written by `python -m evaluation.interpretability --render-only` from `results/interpretability.json`; do not edit. "
                 f"`python -m evaluation.interpretability --data DIR` measures what is missing. Encoder {found['encoder']}.",
                 "## Does the name say when a feature fires?",
                 "Detection: an encoder that had no part in the features sees a label and held-out texts, and ranks the texts by their cosine with the label. "

@@ -22,15 +22,15 @@ from bsa_st.concepts.names import HIDDEN_DIM, MOST_TEXTS, SPARE, most_used
 from bsa_st.concepts.vocabulary import LEAST_AUC, Vocabulary
 from bsa_st.demo.hpo import load_concepts
 from bsa_st.inputs.texts import numbered_lines
-from evaluation.embeddings import EmbeddingStore
-from evaluation.encoders import MINILM, MPNET, WORDLLAMA, load_encoder
-from evaluation.folders import find_file
+from evaluation.data.embeddings import EmbeddingStore
+from evaluation.data.encoders import MINILM, MPNET, WORDLLAMA, load_encoder
+from evaluation.data.folders import find_file
+from evaluation.data.neighbours import general_texts
 from evaluation.interpretability.detection import MATCHED_RATE, judge, summary
 from evaluation.interpretability.methods import Features, Texts, csr, learnt, learnt_names, named, refined, topics
 from evaluation.interpretability.probing import probe
 from evaluation.interpretability.stability import stability
 from evaluation.jsonfiles import read_json, write_json
-from evaluation.neighbours import general_texts
 
 logger = logging.getLogger("evaluation.interpretability")
 

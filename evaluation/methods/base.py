@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bsa_st.training.statistics import FOUND_DOCUMENTS, FOUND_QUERIES, best_softening
-from evaluation.embeddings import unit_rows
+from evaluation.data.embeddings import unit_rows
 
 ESTIMATES = ("softened", "cosine", "dot", "centred", "sphere")
 """How ``q . x`` is estimated from the decoded ``x_hat`` (the training mean ``m`` added back):

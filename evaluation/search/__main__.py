@@ -28,16 +28,16 @@ import typer
 from bsa_st import BSAError
 from bsa_st.inputs.embeddings import cached_embeddings
 from bsa_st.inputs.texts import read_texts
-from evaluation.cli import HERE
+from evaluation import RESULTS as FOLDER
 from evaluation.console import run_command
-from evaluation.encoders import MINILM, load_encoder
+from evaluation.data.encoders import MINILM, load_encoder
 from evaluation.jsonfiles import read_json, write_json
 from evaluation.search.contenders import CONTENDERS, Search
 from evaluation.search.data import Data, Head, prepare
 from evaluation.search.report import write_report
 
 LOG = logging.getLogger("evaluation.search")
-RESULTS = HERE / "search.json"
+RESULTS = FOLDER / "search.json"
 ROUNDS = 10
 SECONDS = 0.5
 BATCH = 64

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from evaluation.cli import HERE
+from evaluation import HERE
 
 OURS = "bsa_st"
 PLOTTED = 1_000_000
 PLOT = HERE / "plots" / "search.png"
 TITLE = """# Search
 
-Written by `python -m evaluation.search` from `search.json`; `--only report` writes it again.
+Written by `python -m evaluation.search` from `results/search.json`; `--only report` writes it again.
 
 Documents: 50,000 real embeddings of all-MiniLM-L6-v2 (general sentences), and copies of random ones with noise of length 0.35, back on the unit sphere; 500 real
 queries. Grown documents are closer to each other than real ones of that number, for every contender alike. Our codes: one compact head of 512 bits
@@ -31,7 +31,7 @@ measured in another run, the others' indexes built and asked in one process: com
 def write_report(results: Path) -> Path:
     """Write SEARCH.md beside the results, and the plot; returns its path."""
     rows = json.loads(results.read_text())["rows"]
-    path = results.with_name("SEARCH.md")
+    path = results.parent.parent / "SEARCH.md"
     parts = [TITLE]
     for count in sorted({row["documents"] for row in rows}):
         parts.append(_table(count, [row for row in rows if row["documents"] == count]))

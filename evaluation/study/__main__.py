@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bsa_st import BSAError
-from evaluation.cli import DATA_VARIABLE
+from evaluation.comparison.cli import DATA_VARIABLE
 from evaluation.console import run_command
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -28,7 +28,7 @@ def study(
     ] = False,
 ) -> None:
     """Measure what reviewers asked for and write the page. A finished cell is not measured again."""
-    from evaluation.encoders import MINILM
+    from evaluation.data.encoders import MINILM
     from evaluation.methods import choose
     from evaluation.study.page import RESULTS, SECTIONS, write_page
     from evaluation.study.runner import Inputs, measure

@@ -9,10 +9,11 @@ from typing import Any
 
 from bsa_st import DistillSettings
 from bsa_st.training import train_head
-from evaluation.encoders import MINILM, load_encoder
+from evaluation import RESULTS
+from evaluation.comparison.report import load
+from evaluation.data.encoders import MINILM, load_encoder
+from evaluation.data.neighbours import general_texts
 from evaluation.markdown import MISSING, markdown_table
-from evaluation.neighbours import general_texts
-from evaluation.report import load
 from evaluation.study.runner import Cell, Inputs, Results
 
 title = "Cost"
@@ -48,7 +49,7 @@ def measure_fit(size: int, inputs: Inputs) -> dict[str, Any]:
     return {"texts": len(rows), "seconds": round(time.process_time() - began, 1)}
 
 
-def render(results: Results, folder: Path = Path(__file__).parent.parent / "results") -> str:
+def render(results: Results, folder: Path = RESULTS / "encoders") -> str:
     """A sentence on the encoder and the fits, and the table by bytes.
 
     Args:

@@ -9,17 +9,17 @@ import numpy as np
 
 from bsa_st import BSAError
 from bsa_st.inputs.texts import numbered_lines
-from evaluation.cells import Cell as MethodCell
-from evaluation.cells import fit
-from evaluation.folders import find_file, read_retrieval
-from evaluation.labelled import Collection
+from evaluation.comparison.cells import Cell as MethodCell
+from evaluation.comparison.cells import fit
+from evaluation.comparison.results import interval
+from evaluation.data.folders import find_file, read_retrieval
+from evaluation.data.labelled import Collection
+from evaluation.data.neighbours import found_counts, nearest, shares
+from evaluation.data.tasks import HPO, hpo_collection
 from evaluation.markdown import markdown_table
 from evaluation.methods.base import Method
-from evaluation.neighbours import found_counts, nearest, shares
-from evaluation.results import interval
 from evaluation.study.heads import in_percent
 from evaluation.study.runner import Cell, Inputs, Results
-from evaluation.tasks import HPO, hpo_collection
 
 title = "Domains"
 

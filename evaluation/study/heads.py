@@ -14,11 +14,11 @@ from bsa_st.head.objectives import Objective
 from bsa_st.training import train_head
 from bsa_st.training.monitor import code_statistics
 from bsa_st.training.refit import HELD_OUT, refit
-from evaluation.cells import general_figures
+from evaluation.comparison.cells import general_figures
+from evaluation.comparison.results import Value, interval
+from evaluation.data.neighbours import shares
 from evaluation.methods.base import Method
 from evaluation.methods.bsa import Head
-from evaluation.neighbours import shares
-from evaluation.results import Value, interval
 from evaluation.study.runner import Inputs
 
 BASE = DistillSettings(
@@ -70,7 +70,7 @@ def train(
 
     Returns:
         ``loss_seconds`` and ``refit_seconds`` of processor time, ``never_fired``, ``highest_rate`` of the plain codes, and for each of
-        :data:`KINDS` the ``counts`` of :func:`evaluation.neighbours.found_counts`, ``active`` features and ``stored`` bytes.
+        :data:`KINDS` the ``counts`` of :func:`evaluation.data.neighbours.found_counts`, ``active`` features and ``stored`` bytes.
     """
     rows = np.array(inputs.general.training[:texts])
     began = time.process_time()

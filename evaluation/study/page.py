@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from bsa_st.atomic import atomic_file
+from evaluation.data.neighbours import QUERIES
 from evaluation.jsonfiles import read_json
 from evaluation.markdown import markdown_table
-from evaluation.neighbours import QUERIES
 from evaluation.study import ablations, cost, domains, objectives
 from evaluation.study.runner import DOCUMENTS, TRAINING, Section
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bsa_st import BSAError
-from evaluation import inputs as evaluation_inputs
+from evaluation.data import inputs as evaluation_inputs
+from evaluation.data.neighbours import General
 from evaluation.jsonfiles import read_json, write_json
-from evaluation.neighbours import General
 
 DOCUMENTS, TRAINING = 10_000, 10_000
 """Of the general sentences that the main comparison uses: fewer, so that fifty heads are fitted in minutes."""

@@ -18,7 +18,7 @@ class IndexSearch:
 
     Args:
         model: The BSA model, with its head (:func:`bsa_st.load`).
-        meta: The model's entry in mteb's list (:func:`evaluation.leaderboard.bsa_meta`).
+        meta: The model's entry in mteb's list (:func:`evaluation.stock.leaderboard.bsa_meta`).
         **options: What :meth:`bsa_st.Index.search` takes beside queries, ``top_k`` and ``filter``, e.g. ``probes``.
     """
 

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from evaluation import RESULTS
 from evaluation.console import run_command
 
-HERE = Path(__file__).parent
 DATA_VARIABLE = "BSA_ST_DATA"
 logger = logging.getLogger("evaluation")
 
@@ -38,7 +38,7 @@ def evaluate(
     ] = 3,
     tasks: Annotated[bool, typer.Option(help="Score the judged sets (nDCG@10, Spearman) too.")] = True,
     share: Annotated[float, typer.Option(help="Share of the general sentences, for a quick look.", min=0.001, max=1.0)] = 1.0,
-    output: Annotated[Path, typer.Option(help="Folder of the results.")] = HERE / "results",
+    output: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS / "encoders",
     work: Annotated[Path, typer.Option(help="Folder of finished cells and fitted methods, for resuming.")] = Path(
         "build/evaluation"
     ),
@@ -52,9 +52,9 @@ def evaluate(
     Finished cells (encoder, method, budget, seed) are kept in --work: an interrupted run continues where it stopped.
     """
     from bsa_st import BSAError
-    from evaluation.inputs import ENCODERS
+    from evaluation.comparison.report import full_tables, write_report
+    from evaluation.data.inputs import ENCODERS
     from evaluation.methods import METHODS, choose
-    from evaluation.report import full_tables, write_report
 
     chosen_encoders = choose(_split(encoders), ENCODERS, "encoder")
     chosen_methods = choose(_split(methods), list(METHODS), "method")
@@ -82,10 +82,10 @@ def _measure(
 ) -> None:
     """Measure the cells of one encoder, budget by budget, and merge each budget's into its file."""
     from bsa_st import BSAError
-    from evaluation.cells import cells, measure
-    from evaluation.inputs import Inputs
-    from evaluation.inputs import budgets as usual_budgets
-    from evaluation.results import merge
+    from evaluation.comparison.cells import cells, measure
+    from evaluation.comparison.results import merge
+    from evaluation.data.inputs import Inputs
+    from evaluation.data.inputs import budgets as usual_budgets
 
     inputs = Inputs(encoder, data, share, tasks)
     width = inputs.general.training.shape[1]

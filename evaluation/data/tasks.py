@@ -10,7 +10,7 @@ from mteb.abstasks import AbsTask, AbsTaskRetrieval, AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
 
 from bsa_st.demo.hpo import load_concepts, synonym_task
-from evaluation.folders import PairData, RetrievalData, read_pairs, read_retrieval
+from evaluation.data.folders import PairData, RetrievalData, read_pairs, read_retrieval
 
 HPO = "hpo"
 HPO_QUERIES = 1000

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.embeddings import unit_rows
-from evaluation.inputs import Inputs
+from evaluation.data.embeddings import unit_rows
+from evaluation.data.inputs import Inputs
+from evaluation.data.neighbours import found_counts, shares
 from evaluation.jsonfiles import write
 from evaluation.methods import METHODS
 from evaluation.methods.base import Method
-from evaluation.neighbours import found_counts, shares
 
 logger = logging.getLogger("evaluation")
 
@@ -61,7 +61,7 @@ def measure(cell: Cell, inputs: Inputs, work: Path) -> dict[str, Any]:
 
     Returns:
         ``stored`` bytes per text, ``fit_seconds`` and ``encode_ms`` per text of processor time, mean ``cosine`` with what is decoded
-        (or ``None``), and per estimate ``counts`` (see :func:`evaluation.neighbours.found_counts`) and ``tasks``.
+        (or ``None``), and per estimate ``counts`` (see :func:`evaluation.data.neighbours.found_counts`) and ``tasks``.
     """
     folder = work / inputs.encoder
     path = folder / "cells" / f"{cell}.json"

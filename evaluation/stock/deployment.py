@@ -1,4 +1,4 @@
-"""``python -m evaluation.deployment MODEL TEXTS [WAY ...]``: do other ways of running a saved model give the same codes?
+"""``python -m evaluation.stock.deployment MODEL TEXTS [WAY ...]``: do other ways of running a saved model give the same codes?
 
 Needs sentence-transformers only, so that it also runs where bsa_st is not installed; what the installed packages cannot do is skipped.
 Rows of other runs stay in the file, so that environments which exclude each other can fill it one after the other.
@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-RESULTS = Path(__file__).with_name("deployment.json")
+RESULTS = Path(__file__).parent.parent / "results" / "deployment.json"
 USED = {
     "onnx, both routes as whole graphs": ("onnxruntime",),
     "openvino, both routes as whole graphs": ("openvino",),
     "onnx, the encoder alone": ("onnxruntime", "optimum-onnx"),
     "openvino, the encoder alone": ("openvino", "optimum-intel"),
 }
-EXPORT = Path(__file__).parent.parent / "examples" / "export_onnx.py"
+EXPORT = Path(__file__).parent.parent.parent / "examples" / "export_onnx.py"
 MOST_TEXTS = 1000
 
 

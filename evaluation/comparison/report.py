@@ -1,14 +1,14 @@
-"""``RESULTS.md``: one screen read out of ``results/*.json``; and all further tables, for the terminal."""
+"""``RESULTS.md``: one screen read out of ``results/encoders/*.json``; and all further tables, for the terminal."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from evaluation import plain
-from evaluation.inputs import ENCODERS
+from evaluation.comparison.results import Results, Value, read
+from evaluation.data.inputs import ENCODERS
 from evaluation.markdown import MISSING, markdown_table
 from evaluation.methods import METHODS, OURS, RIVALS, SIZED_RIVALS
-from evaluation.results import Results, Value, read
+from evaluation.stock import plain
 
 ONE_SEED = "¹"
 TITLE = """# Results
@@ -27,7 +27,7 @@ prints what it leaves out: each estimate, cosines, seconds to fit, milliseconds 
 PLAIN = """## Plain sentence-transformers, through mteb's own wrapper
 
 What `SentenceTransformer("org/model-bsa")` gives without a flag and without this package: documents by `encode_document`, queries by `encode_query`,
-sentence pairs by `encode` (code against code). Mean over seeds, and their range. `python -m evaluation.plain DATA` measures it."""
+sentence pairs by `encode` (code against code). Mean over seeds, and their range. `python -m evaluation.stock.plain DATA` measures it."""
 READING = """## How to read it
 
 - **Gained**: where *lead* is above its interval, the code finds more of the neighbours than product, residual and additive quantisers of as
@@ -40,12 +40,12 @@ READING = """## How to read it
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``RESULTS.md`` and ``plots/found.png`` beside the folder of results; returns the path of the page."""
-    from evaluation.plots import plot_found  # matplotlib is slow to import and needed here alone
+    """Write ``RESULTS.md`` and ``plots/found.png`` where the documents lie, above the folder of results; returns the path of the page."""
+    from evaluation.comparison.plots import plot_found  # matplotlib is slow to import and needed here alone
 
     found = load(folder)
-    path = folder.parent / "RESULTS.md"
-    plot_found(found, folder.parent / "plots" / "found.png")
+    path = folder.parent.parent / "RESULTS.md"
+    plot_found(found, folder.parent.parent / "plots" / "found.png")
     path.write_text(page(found))
     return path
 

@@ -1,4 +1,4 @@
-"""``python -m evaluation.plain DATA``: what plain sentence-transformers gets from an exported model, through mteb's own wrapper.
+"""``python -m evaluation.stock.plain DATA``: what plain sentence-transformers gets from an exported model, through mteb's own wrapper.
 
 Heads of several sizes are distilled from general sentences; their stock modules (:mod:`bsa_st.hub.export`) stand behind the cached embeddings of the
 evaluation texts, so that no text is embedded twice, and mteb's ``SentenceTransformerEncoderWrapper`` scores them on the local tasks: retrieval
@@ -26,16 +26,17 @@ from bsa_st.codes.decoder import as_decoder
 from bsa_st.codes.scoring import asymmetric_scores
 from bsa_st.hub.export import stock_modules
 from bsa_st.training import train_head
+from evaluation import RESULTS as FOLDER
 from evaluation.console import run_command
-from evaluation.encoders import E5_LIKE, MINILM
-from evaluation.inputs import Inputs
+from evaluation.data.encoders import E5_LIKE, MINILM
+from evaluation.data.inputs import Inputs
+from evaluation.data.labelled import RETRIEVAL, STS
+from evaluation.data.neighbours import General, share
+from evaluation.data.tasks import folder_task, task_texts
 from evaluation.jsonfiles import read_json, write_json
-from evaluation.labelled import RETRIEVAL, STS
 from evaluation.markdown import MISSING, markdown_table
-from evaluation.neighbours import General, share
-from evaluation.tasks import folder_task, task_texts
 
-RESULTS = Path(__file__).with_name("plain.json")
+RESULTS = FOLDER / "plain.json"
 HEADS = {
     "compact, 64 bytes": {"code_bytes": 64},
     "compact, 48 bytes": {"code_bytes": 48},
@@ -168,7 +169,7 @@ def main(
     data: Annotated[Path, typer.Argument(help="Folder with the general sentences and the local task folders.")],
     seeds: Annotated[int, typer.Option(help="Seeds of each head.", min=1)] = 3,
 ) -> None:
-    """Measure what is missing in evaluation/plain.json, and print the table."""
+    """Measure what is missing in evaluation/results/plain.json, and print the table."""
     rows: list[dict[str, Any]] = read_json(RESULTS) if RESULTS.is_file() else []
     places = [data / f"retrieval_{name}" for name in RETRIEVAL] + [data / f"sts_{name}" for name in STS]
     folders = [folder for folder in places if folder.is_dir()]
@@ -197,4 +198,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_command(app, "evaluation.plain")
+    run_command(app, "evaluation.stock.plain")

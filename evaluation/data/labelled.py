@@ -11,9 +11,9 @@ import numpy as np
 import pytrec_eval
 from scipy import stats
 
-from evaluation.folders import read_pairs, read_retrieval
+from evaluation.data.folders import read_pairs, read_retrieval
+from evaluation.data.neighbours import nearest
 from evaluation.methods.base import Method
-from evaluation.neighbours import nearest
 
 RETRIEVAL = ("time", "med", "cranfield", "cisi", "lisa", "scifact")
 STS = ("stsbenchmark", "sts12", "sts13", "sts14")

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bsa_st import BSAError
-from evaluation.cells import Cell
-from evaluation.inputs import Inputs
+from evaluation.comparison.cells import Cell
+from evaluation.data.inputs import Inputs
+from evaluation.data.neighbours import shares
 from evaluation.jsonfiles import write
 from evaluation.methods import METHODS
-from evaluation.neighbours import shares
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -38,7 +38,7 @@ class Results:
     Attributes:
         content: ``encoder``, ``width``, ``queries``, ``documents``, ``training``, ``mean_cosine`` of two texts, ``effective_dimensions``,
             ``estimates`` (the one chosen for each method: that which finds most over all its cells) and ``cells``: of each its ``method``,
-            ``budget``, ``seed`` and what :func:`evaluation.cells.measure` gives, for the chosen estimate; ``found`` for all estimates.
+            ``budget``, ``seed`` and what :func:`evaluation.comparison.cells.measure` gives, for the chosen estimate; ``found`` for all estimates.
     """
 
     content: dict[str, Any]

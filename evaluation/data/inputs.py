@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from bsa_st.inputs.embeddings import encoder_fingerprint, texts_fingerprint
-from evaluation.embeddings import EmbeddingStore
-from evaluation.encoders import E5_LIKE, MINILM, MPNET, WORDLLAMA, Reshaped, load_encoder
-from evaluation.labelled import Collection, Pairs, read_tasks
+from evaluation.data.embeddings import EmbeddingStore
+from evaluation.data.encoders import E5_LIKE, MINILM, MPNET, WORDLLAMA, Reshaped, load_encoder
+from evaluation.data.labelled import Collection, Pairs, read_tasks
+from evaluation.data.neighbours import General, general_texts
 from evaluation.methods.limit import GaussianLimit
-from evaluation.neighbours import General, general_texts
 
 ENCODERS = (MINILM, MPNET, WORDLLAMA, MINILM + E5_LIKE)
 FRACTIONS = (48, 32, 24, 16, 12)
@@ -27,7 +27,7 @@ class Inputs:
     Attributes:
         encoder: One of :data:`ENCODERS`.
         data: Folder with the general sentences and the local sets.
-        share: Share of the general sentences that is used, see :func:`evaluation.neighbours.general_texts`.
+        share: Share of the general sentences that is used, see :func:`evaluation.data.neighbours.general_texts`.
         with_tasks: Whether the judged sets are scored too.
     """
 

@@ -9,8 +9,8 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+from evaluation.comparison.results import Results
 from evaluation.methods import METHODS, OURS, RIVALS
-from evaluation.results import Results
 
 COLOURS = ("#0072b2", "#009e73")
 """Of ours; from the palette of Okabe and Ito, which colour-blind readers can tell apart."""

@@ -6,17 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from evaluation.encoders import MINILM
+from evaluation import HERE, RESULTS
+from evaluation.comparison.results import read
+from evaluation.data.encoders import MINILM
 from evaluation.jsonfiles import read_json
 from evaluation.markdown import MISSING, markdown_table
-from evaluation.results import read
 
 Row = dict[str, Any]
 
 NAMES = {"lancedb": "LanceDB", "postgresql": "PostgreSQL, pgvector", "qdrant-edge": "Qdrant (Edge)", "duckdb": "DuckDB"}
 INDEXES = {"lancedb": "IVF_FLAT", "postgresql": "HNSW", "qdrant-edge": "HNSW"}
 BILLION = 1_000_000_000
-HERE = Path(__file__).parent
 CODE_BYTES = 64
 PER_MACHINE = 100_000_000
 """Documents of one shard in the plan: 6.4 GB of bits, which a small machine keeps in memory."""
@@ -28,7 +28,7 @@ def write_reports(results: Path) -> list[Path]:
     pages = {"ENGINES.md": engines_page(rows), "SCALE.md": scale_page(rows)}
     paths = []
     for name, lines in pages.items():
-        path = results.parent / name
+        path = results.parent.parent / name
         path.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
         paths.append(path)
     return paths
@@ -39,7 +39,7 @@ def engines_page(rows: list[Row]) -> list[str]:
     return [
         "# Engines: the same 64 bytes elsewhere",
         "",
-        "Written by `python -m evaluation.engines` from `engines.json`; `--report-only` writes it again.",
+        "Written by `python -m evaluation.engines` from `results/engines.json`; `--report-only` writes it again.",
         "",
         "A document is its id and its packed bits. A query asks the engine for the 200 nearest to the signs of `V q` by Hamming distance and scores these "
         "from their bits with the weights: the recipe of `bsa_st.engines.base`. One compact head of 512 bits; the documents are those of "
@@ -141,12 +141,12 @@ def scale_page(rows: list[Row]) -> list[str]:
             ]
         )
     encoder = read_json(HERE / "study" / "results" / "cost.json")["cells"]["encoder"]["milliseconds"]
-    codes = read(HERE / "results" / f"{MINILM}.json").figure("compact", CODE_BYTES, "encode_ms")
+    codes = read(RESULTS / "encoders" / f"{MINILM}.json").figure("compact", CODE_BYTES, "encode_ms")
     assert codes is not None
     return [
         "# Scale: a billion texts",
         "",
-        "Written by `python -m evaluation.engines` from `engines.json`. Nothing here was run with a billion texts: it is arithmetic on what was measured with the "
+        "Written by `python -m evaluation.engines` from `results/engines.json`. Nothing here was run with a billion texts: it is arithmetic on what was measured with the "
         "number of documents that each row names, on one core of a machine that other work shared. What is assumed is said to be.",
         "",
         f"The plan: {shards} shards of {PER_MACHINE:,} documents, one machine each; every shard is an ordinary collection of `bsa_st.engines`, is asked for its 200 "

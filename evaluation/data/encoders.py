@@ -19,7 +19,7 @@ from bsa_st import BSAError
 from bsa_st.demo.run import packaged_teacher
 from bsa_st.inputs.embeddings import default_cache_dir
 from bsa_st.training.distill import load_teacher
-from evaluation.embeddings import unit_rows
+from evaluation.data.embeddings import unit_rows
 
 MINILM = "all-MiniLM-L6-v2"
 WORDLLAMA = "wordllama"

@@ -1,4 +1,4 @@
-"""``python -m evaluation.embedding``: texts per second of embedding on a CPU, and what each way changes in the embeddings.
+"""``python -m evaluation.stock.embedding``: texts per second of embedding on a CPU, and what each way changes in the embeddings.
 
 600 concepts of the Human Phenotype Ontology (name and definition) and 150 synonyms, all-MiniLM-L6-v2. Ways are timed in turns, the fastest of several
 rounds counts; compare them within one run only. Other runtimes are tried where their packages are installed: they are no dependency of bsa_st.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -23,11 +22,12 @@ from bsa_st.demo.hpo import load_concepts, synonym_task
 from bsa_st.demo.run import packaged_teacher
 from bsa_st.inputs.embed import embed
 from bsa_st.training.hardware import hardware_name
+from evaluation import RESULTS as FOLDER
 from evaluation.console import run_command
 from evaluation.jsonfiles import read_json, write_json
 from evaluation.markdown import markdown_table
 
-RESULTS = Path(__file__).with_name("embedding.json")
+RESULTS = FOLDER / "embedding.json"
 DOCUMENTS, QUERIES = 600, 150
 ROUNDS = 2
 PLAIN = "model.encode"
@@ -132,11 +132,11 @@ def main(
     threads: Annotated[int, typer.Option(help="Threads of torch and of the other runtimes.", min=1)] = 1,
     show: Annotated[bool, typer.Option("--show", help="Print the table of the kept results only.")] = False,
 ) -> None:
-    """Measure, write evaluation/embedding.json and print the table."""
+    """Measure, write evaluation/results/embedding.json and print the table."""
     if not show:
         write_json(RESULTS, measure(threads))
     typer.echo(table(read_json(RESULTS)))
 
 
 if __name__ == "__main__":
-    run_command(app, "evaluation.embedding")
+    run_command(app, "evaluation.stock.embedding")

@@ -1,0 +1,1 @@
+"""What is measured on: encoders, general sentences, judged local sets."""

@@ -1,0 +1,1 @@
+"""Bytes and times in engines: ``python -m evaluation.engines``."""
