@@ -62,10 +62,10 @@ lint: $(STAMP)
 
 # Two processes, each with the tests of a file at a time; test-all adds those that take minutes, those of evaluation and those of documents.
 test: lint browser
-	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not slow and not evaluation and not docs"
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile -m "not slow and not evaluation and not docs"
 
 test-all: lint browser
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # Whether every document shows what its results file holds.
 check-docs: $(STAMP)

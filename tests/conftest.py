@@ -6,8 +6,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more threads than that would only wait for each other
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"  # as many processes as cores: more threads than that would only wait for each other
 
 import copy
 import pickle
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -31,6 +31,9 @@ from bsa_st.encoding.encode import put_behind, split_model
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.inputs.embeddings import cached_embeddings
 from tests.engine_server import EngineSample, running_postgres, sample_documents
+
+torch.set_num_threads(1)  # a plugin may have loaded OpenMP before the variable was set
+faiss.omp_set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -77,7 +77,7 @@ def test_each_loss_falls_in_the_trainer(
         disable_tqdm=True,
         save_strategy="no",
     )
-    rows = Dataset.from_dict({"row": list(range(4000))})
+    rows = Dataset.from_dict({"row": list(range(2500))})
     trainer = SentenceTransformerTrainer(model=student, args=arguments, train_dataset=rows, loss=loss)
     trainer.train()
     assert total() < 0.9 * before

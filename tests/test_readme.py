@@ -81,7 +81,6 @@ def test_links_lead_somewhere() -> None:
 
 
 @pytest.mark.docs
-@pytest.mark.docs
 def test_the_table_is_the_one_in_the_results_file() -> None:
     results = ROOT / "evaluation" / "results" / "demo.json"
     shown = README.split("<!-- demo table -->\n")[1].split("<!-- end -->")[0]

@@ -67,10 +67,11 @@ def fit_symmetric(head: BinarySparsityAlignment, rows: np.ndarray, seed: int = 0
 
 def _correlation(codes: Tensor, x: Tensor) -> Tensor:
     """Correlation of the cosines of all pairs of codes, (n, D), with those of their embeddings, (n, d); near pairs weigh more."""
+    wanted = x @ x.T
+    weights = torch.softmax(wanted.clone().fill_diagonal_(-torch.inf).flatten(), dim=0)
+    wanted = wanted.flatten() - weights @ wanted.flatten()
+    wanted = wanted / (weights @ wanted.square()).clamp_min(1e-12).sqrt()
     codes = F.normalize(codes, dim=1)
-    apart = ~torch.eye(len(x), dtype=torch.bool)
-    found, wanted = (codes @ codes.T)[apart], (x @ x.T)[apart]
-    weights = torch.softmax(wanted, dim=0)
-    found, wanted = found - (weights * found).sum(), wanted - (weights * wanted).sum()
-    scale = (weights * found.square()).sum() * (weights * wanted.square()).sum()
-    return (weights * found * wanted).sum() / scale.clamp_min(1e-12).sqrt()
+    found = (codes @ codes.T).flatten()
+    found = found - weights @ found
+    return (weights * wanted) @ found / (weights @ found.square()).clamp_min(1e-12).sqrt()
