@@ -22,8 +22,8 @@ from bsa_st.engines.base import Documents, Engine, Found
 from bsa_st.engines.url import one_line, shown_url
 from bsa_st.errors import BSAError
 
-PROBES = 128
-"""Lists that are looked at."""
+PROBES = 320
+"""Lists that are looked at: at a million codes 128 found 95 % of what scoring all finds in 15 ms, these 97.5 % in 20."""
 
 
 class LanceDBEngine(Engine):

@@ -49,8 +49,8 @@ def engines_page(rows: list[Row]) -> list[str]:
         "*bytes*: on disk per document, the engine's index apart. *ms*: CPU milliseconds of a single float query, best ten of 200 candidates, scoring included, those of the "
         "server too; on an idle machine of one core that is the time that passes. PostgreSQL is a server of default settings, the others run in this process. *found*: share of the float embeddings' own ten nearest "
         "among the ten found; *of scoring all*: that share divided by what scoring every code finds. *load*: documents per second by `bsa-st engine load`, one "
-        "process. All of it ran on a machine of one core that a dozen other processes wanted at the same time (*load average*, of the load or of the index build): rates are lower bounds, "
-        "milliseconds upper ones, several times what an idle machine takes. Sets of 100,000 stand where a million could not be finished there.",
+        "process. Queries were asked on an idle machine of one core; loads and index builds ran beside other work (*load average*): their rates are lower bounds. Sets of 100,000 stand "
+        "where a million could not be finished.",
         "",
         markdown_table(
             [
@@ -70,11 +70,11 @@ def engines_page(rows: list[Row]) -> list[str]:
         ),
         "",
         *_memory(rows),
-        *BARS,
+        *REMARKS,
     ]
 
 
-BARS = [
+REMARKS = [
     "LanceDB's index holds the bits a second time: a table without it is the smallest and scans every code. PostgreSQL's "
     "bytes are row overhead: 24 for the header, 8 for the id, 20 for the key. Qdrant keeps the bits in memory and the uint8 vectors that they are made from on disk. DuckDB "
     "scans.",
