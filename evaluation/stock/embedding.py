@@ -50,7 +50,6 @@ def ways(model: SentenceTransformer) -> dict[str, Way]:
         PLAIN: lambda texts: np.asarray(model.encode(texts)),
         "batches of equal tokens (bsa_st)": lambda texts: embed(model, texts),
         "the same, bfloat16": lambda texts: embed(half, texts),
-        "the same, int8 linear layers (torch)": _int8(model),
         "attached, model.encode": lambda texts: _ignored(attached.encode(texts)),
         "attached, encode_document of plain sentence-transformers": lambda texts: _ignored(stock.encode_document(texts)),
         "attached, bsa_st.encode (refined)": lambda texts: _ignored(bsa_st.encode(attached, texts)),
@@ -113,14 +112,6 @@ def table(result: dict[str, Any]) -> str:
 
 def _ignored(_: Any) -> None:
     return None
-
-
-def _int8(model: SentenceTransformer) -> Way:
-    quantised = copy.deepcopy(model)
-    quantised[0].auto_model = torch.ao.quantization.quantize_dynamic(
-        quantised[0].auto_model, {nn.Linear}, dtype=torch.qint8
-    )  # deprecated, and still the only one that torch itself carries
-    return lambda texts: embed(quantised, texts)
 
 
 class _Graph(nn.Module):
