@@ -208,7 +208,7 @@ def test_packed_weights_are_joined_and_unpacked(
     monkeypatch.setattr("evaluation.data.encoders.MPNET_PACKAGES", tuple(parts))
     monkeypatch.setattr("evaluation.data.encoders._packed_part", lambda package: tmp_path / package)
     model = load_encoder("all-mpnet-base-v2", tmp_path / "cache")
-    assert model.encode(["a text"]).shape == (1, 1024)
+    assert model.encode(["a text"]).shape == (1, 512)
 
 
 def test_model_meta_counts_parameters_and_wants_a_commit(threshold_model: SentenceTransformer) -> None:
