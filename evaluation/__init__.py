@@ -5,4 +5,4 @@ from pathlib import Path
 HERE = Path(__file__).parent
 """Where the documents lie; what they show is in ``results/``."""
 
-RESULTS = HERE / "results"
+RESULTS_FOLDER = HERE / "results"

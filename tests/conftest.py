@@ -11,7 +11,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # as many processes as cores: more threads 
 import copy
 import pickle
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from filelock import FileLock
 from sentence_transformers import SentenceTransformer
 
 import bsa_st
+from bsa_st.cli.main import main
 from bsa_st.concepts import NamedDictionary, name_features
 from bsa_st.concepts.names import names_of
 from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
@@ -34,6 +36,23 @@ from tests.engine_server import EngineSample, running_postgres, sample_documents
 
 torch.set_num_threads(1)  # a plugin may have loaded OpenMP before the variable was set
 faiss.omp_set_num_threads(1)
+
+
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command in a folder, in this process, and gives what it says when it refuses: status 2, and no traceback."""
+
+    def run(arguments: Sequence[str], folder: Path) -> str:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["bsa-st", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown = capsys.readouterr().err
+        assert ended.value.code == 2
+        assert "Traceback" not in shown
+        return shown
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,10 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from bsa_st.cli.main import main
 
 COMMAND = [sys.executable, "-m", "bsa_st"]
 
@@ -85,8 +84,7 @@ def test_user_errors_are_one_clear_message_with_status_2(
     message: str,
     nameless_folder: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    refusal: Callable[..., str],
 ) -> None:
     shutil.copytree(nameless_folder, tmp_path / "model")
     (tmp_path / "texts.txt").write_text("a kidney\na bone\n")
@@ -94,12 +92,5 @@ def test_user_errors_are_one_clear_message_with_status_2(
     (tmp_path / "one.txt").write_text("kidney\n")
     before = sorted(str(path) for path in tmp_path.rglob("*"))
     more = ("--cache-dir", str(tmp_path.parent / "cache")) if arguments[0] == "names" else ()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["bsa-st", *arguments, *more])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    shown = capsys.readouterr().err
-    assert ended.value.code == 2
-    assert message in shown
-    assert "Traceback" not in shown
+    assert message in refusal([*arguments, *more], tmp_path)
     assert sorted(str(path) for path in tmp_path.rglob("*")) == before

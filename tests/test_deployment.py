@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import bsa_st
-from evaluation.stock import deployment
+from evaluation.stock import deployment, embedding
 from tests.smallmodel import WORDS, small_model
 
 pytestmark = pytest.mark.evaluation
@@ -37,3 +37,9 @@ def test_ways_that_work_here_are_compared_and_others_skipped(tmp_path: Path, mon
     assert rows["same"]["exact"]
     assert rows["same"]["identical"] == 1
     assert rows["same"]["bits"] > rows["other"]["bits"]
+
+
+@pytest.mark.docs
+def test_the_speeds_are_those_of_the_results_file() -> None:
+    shown = PAGE.read_text(encoding="utf-8").split("<!-- speed -->\n")[1].split("<!-- end of speed -->")[0]
+    assert shown == embedding.table(json.loads(embedding.RESULTS.read_text())) + "\n"

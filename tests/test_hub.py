@@ -79,7 +79,6 @@ def test_plain_loader_agrees_bit_for_bit(count: int, compact_folder: Path, task:
     assert bool(plain["exact"])
     assert np.array_equal(plain["codes"], linear)
     assert np.array_equal(plain["packed"], np.packbits(linear[:500] > 0, axis=1))
-    assert ((plain["documents"] > 0) != (unrolled > 0)).sum() == 0
     assert np.array_equal(plain["documents"] > 0, unrolled > 0)
     assert np.array_equal(plain["bits"], np.packbits(unrolled > 0, axis=1))
     np.testing.assert_allclose(plain["queries"], dense @ head.unrolled.decoder.numpy().T, atol=1e-5)

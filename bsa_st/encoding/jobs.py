@@ -31,8 +31,8 @@ class Job(NamedTuple):
     sha256: str
 
     @property
-    def finished(self) -> tuple[int, int, str]:
-        """The job without its texts."""
+    def stamp(self) -> tuple[int, int, str]:
+        """Number, size and checksum: the job without its texts."""
         return self.number, self.size, self.sha256
 
 
@@ -108,7 +108,7 @@ class Recipe:
     def encoded(self, job: Job, head: BinarySparsityAlignment, dense: np.ndarray) -> Encoded:
         """A shard with the codes of its dense embeddings, chunk by chunk."""
         parts = [encode_embeddings(head, rows, refine=self.refine) for rows in _chunks(dense)]
-        return Encoded(*job.finished, BinaryCodes.concatenate(parts))
+        return Encoded(*job.stamp, BinaryCodes.concatenate(parts))
 
     def settings(self, source: Source) -> dict[str, Any]:
         """What a manifest keeps, since other values would give other codes or other shards."""

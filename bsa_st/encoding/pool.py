@@ -86,7 +86,7 @@ def encode_locally(
         for job, rows in look_ahead(dense, jobs) if pool else ((job, dense(job)) for job in jobs):
             if pool or rows is None:
                 advance(job.size)
-            yield Encoded(*job.finished) if rows is None else recipe.encoded(job, head, rows)
+            yield Encoded(*job.stamp) if rows is None else recipe.encoded(job, head, rows)
 
 
 @contextmanager

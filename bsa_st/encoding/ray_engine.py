@@ -64,7 +64,7 @@ def _run(pool: Any, jobs: Iterator[Job]) -> Iterator[Encoded]:
     """Shards as actors finish them; one more than there are actors is read ahead."""
     for job in jobs:
         if not job.texts:
-            yield Encoded(*job.finished)
+            yield Encoded(*job.stamp)
             continue
         if not pool.has_free():
             yield pool.get_next_unordered()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evaluation import RESULTS
+from evaluation import RESULTS_FOLDER
 from evaluation.console import run_command
 
 DATA_VARIABLE = "BSA_ST_DATA"
@@ -38,7 +38,7 @@ def evaluate(
     ] = 3,
     tasks: Annotated[bool, typer.Option(help="Score the judged sets (nDCG@10, Spearman) too.")] = True,
     share: Annotated[float, typer.Option(help="Share of the general sentences, for a quick look.", min=0.001, max=1.0)] = 1.0,
-    output: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS / "encoders",
+    output: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS_FOLDER / "encoders",
     work: Annotated[Path, typer.Option(help="Folder of finished cells and fitted methods, for resuming.")] = Path(
         "build/evaluation"
     ),

@@ -28,13 +28,13 @@ from bsa_st.atomic import atomic_file
 from bsa_st.codes.scoring import asymmetric_scores
 from bsa_st.engines import Engine, connect
 from bsa_st.engines.load import load_codes
-from evaluation import RESULTS as FOLDER
+from evaluation import RESULTS_FOLDER
 from evaluation.console import run_command
 from evaluation.engines.report import write_reports
 from evaluation.jsonfiles import read_json, write_json
 
 LOG = logging.getLogger("evaluation.engines")
-RESULTS = FOLDER / "engines.json"
+RESULTS = RESULTS_FOLDER / "engines.json"
 ENGINES = ("lancedb", "postgresql", "qdrant-edge", "duckdb")
 MOST_SECONDS = 30.0
 """Of queries for one measurement, where the slow ones are asked fewer times."""

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from evaluation import HERE, RESULTS
+from evaluation import HERE, RESULTS_FOLDER
 from evaluation.comparison.results import read
 from evaluation.data.encoders import MINILM
 from evaluation.jsonfiles import read_json
@@ -141,7 +141,7 @@ def scale_page(rows: list[Row]) -> list[str]:
             ]
         )
     encoder = read_json(HERE / "study" / "results" / "cost.json")["cells"]["encoder"]["milliseconds"]
-    codes = read(RESULTS / "encoders" / f"{MINILM}.json").figure("compact", CODE_BYTES, "encode_ms")
+    codes = read(RESULTS_FOLDER / "encoders" / f"{MINILM}.json").figure("compact", CODE_BYTES, "encode_ms")
     assert codes is not None
     return [
         "# Scale: a billion texts",

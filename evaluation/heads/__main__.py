@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from evaluation import RESULTS as FOLDER
+from evaluation import RESULTS_FOLDER
 from evaluation.comparison.cli import DATA_VARIABLE
 from evaluation.console import run_command
 
 WORDNET = Path("/usr/share/wordnet")
-RESULTS = FOLDER / "heads.json"
+RESULTS = RESULTS_FOLDER / "heads.json"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 

@@ -13,7 +13,7 @@ from bsa_st.codes import BinaryCodes
 from bsa_st.codes.scoring import asymmetric_scores
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.shipped.packed import read_head, shipped_heads
-from evaluation import RESULTS
+from evaluation import RESULTS_FOLDER
 from evaluation.data.embeddings import EmbeddingStore
 from evaluation.data.encoders import load_encoder
 from evaluation.data.neighbours import General, general_texts, share, shares
@@ -73,7 +73,7 @@ def flag_free(head: BinarySparsityAlignment, general: General) -> float:
 
 def _trained_on_general(name: str, code_bytes: int | None, kept: np.ndarray) -> float | None:
     """found@10 of compact heads trained on general sentences, of the same queries, mean over seeds; None where it was not measured."""
-    path = RESULTS / "encoders" / f"{name}.json"
+    path = RESULTS_FOLDER / "encoders" / f"{name}.json"
     if code_bytes is None or not path.is_file():
         return None
     cells = [cell for cell in read_json(path)["cells"] if cell["method"] == "compact" and cell["budget"] == code_bytes]

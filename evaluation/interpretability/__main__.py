@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bsa_st import BSAError
-from evaluation import RESULTS
+from evaluation import RESULTS_FOLDER
 from evaluation.comparison.cli import DATA_VARIABLE
 from evaluation.console import run_command
 from evaluation.interpretability.document import write_document
@@ -23,7 +23,7 @@ def interpretability(
     data: Annotated[
         Path | None, typer.Option(help="Folder with text_mix and sts_stsbenchmark.  [default: $BSA_ST_DATA]")
     ] = None,
-    output: Annotated[Path, typer.Option(help="File of the results; the document goes beside its folder.")] = RESULTS
+    output: Annotated[Path, typer.Option(help="File of the results; the document goes beside its folder.")] = RESULTS_FOLDER
     / "interpretability.json",
     cache_dir: Annotated[Path | None, typer.Option(help="Folder of the embedding cache.  [default: ~/.cache/bsa_st]")] = None,
     render_only: Annotated[

@@ -28,7 +28,7 @@ import typer
 from bsa_st import BSAError
 from bsa_st.inputs.embeddings import cached_embeddings
 from bsa_st.inputs.texts import read_texts
-from evaluation import RESULTS as FOLDER
+from evaluation import RESULTS_FOLDER
 from evaluation.console import run_command
 from evaluation.data.encoders import MINILM, load_encoder
 from evaluation.jsonfiles import read_json, write_json
@@ -37,7 +37,7 @@ from evaluation.search.data import Data, Head, prepare
 from evaluation.search.report import write_report
 
 LOG = logging.getLogger("evaluation.search")
-RESULTS = FOLDER / "search.json"
+RESULTS = RESULTS_FOLDER / "search.json"
 ROUNDS = 10
 SECONDS = 0.5
 BATCH = 64

@@ -21,7 +21,7 @@ queries. Grown documents are closer to each other than real ones of that number,
 defaults of its makers.
 
 *found*: share of the float embeddings' own ten nearest documents among the ten found. *ms*: CPU milliseconds per query on one thread, asked one by one and in
-batches of 64, the smallest of several rounds, on an idle machine of one core. *bytes*: what the process has
+batches of 64, the smallest of several rounds, on an idle machine of one core (a busy one where there is a star). *bytes*: what the process has
 resident per document, codes, ids, lists and all, after opening and answering (not shown below a million documents, where the libraries' own pages
 count for more). *build*: CPU seconds from the documents' codes (ours) or embeddings (others). A star marks what an earlier version of the command and of the index
 measured in another run, the others' indexes built and asked in one process: compare its times with each other only; their bytes count what building left behind.

@@ -65,22 +65,25 @@ def several_processes(folder: str, texts: list[str]) -> Encoded:
 
 
 Run = Callable[[dict[str, np.ndarray]], np.ndarray]
-"""A loaded graph: packed bits, uint8 (n, D/8), of ``input_ids`` and ``attention_mask``, int64 (n, length)."""
+"""A loaded graph: its first output, (n, ...), of ``input_ids`` and ``attention_mask``, int64 (n, length)."""
 
 
 def onnxruntime_graph(path: str) -> Run:
-    """An ONNX file in onnxruntime."""
+    """An ONNX file in onnxruntime, on as many threads as torch has."""
     import onnxruntime  # type: ignore[import-not-found,unused-ignore]
 
-    session = onnxruntime.InferenceSession(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options)
     return lambda tokens: np.asarray(session.run(None, tokens)[0])
 
 
 def openvino_graph(path: str) -> Run:
-    """An ONNX file in OpenVINO, computed in float32."""
+    """An ONNX file in OpenVINO, computed in float32, on as many threads as torch has."""
     import openvino  # type: ignore[import-not-found,unused-ignore]
 
-    compiled_model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
+    compiled_model = openvino.Core().compile_model(path, "CPU", settings)
     return lambda tokens: np.asarray(compiled_model(tokens)[0])
 
 

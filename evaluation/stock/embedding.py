@@ -25,12 +25,13 @@ from bsa_st.demo.hpo import load_concepts, synonym_task
 from bsa_st.demo.run import packaged_teacher
 from bsa_st.inputs.embed import BATCH_SIZE, TEXT_TOKENS, batches, embed, token_counts
 from bsa_st.training.hardware import hardware_name
-from evaluation import RESULTS as FOLDER
+from evaluation import RESULTS_FOLDER
 from evaluation.console import run_command
 from evaluation.jsonfiles import read_json, write_json
 from evaluation.markdown import markdown_table
+from evaluation.stock.deployment import Run, onnxruntime_graph, openvino_graph
 
-RESULTS = FOLDER / "embedding.json"
+RESULTS = RESULTS_FOLDER / "embedding.json"
 DOCUMENTS, QUERIES = 600, 150
 ROUNDS = 2
 PLAIN = "model.encode"
@@ -54,7 +55,7 @@ def ways(model: SentenceTransformer) -> dict[str, Way]:
         "attached, encode_document of plain sentence-transformers": lambda texts: _ignored(stock.encode_document(texts)),
         "attached, bsa_st.encode (refined)": lambda texts: _ignored(bsa_st.encode(attached, texts)),
     }
-    for name, make in (("onnxruntime", _onnxruntime), ("onnxruntime int8", _onnxruntime_int8), ("openvino", _openvino)):
+    for name, make in RUNTIMES.items():
         try:
             tried[f"the same, {name}"] = make(model)
         except ImportError as error:
@@ -157,32 +158,27 @@ def _batched(model: SentenceTransformer, run: Callable[[dict[str, np.ndarray]], 
     return way
 
 
-def _onnxruntime(model: SentenceTransformer, int8: bool = False) -> Way:
-    ort = import_module("onnxruntime")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    with tempfile.TemporaryDirectory() as scratch:
-        path = _exported(model, Path(scratch) / "model.onnx")
-        if int8:
-            quantisation = import_module("onnxruntime.quantization")
-            small = str(Path(scratch) / "int8.onnx")
-            quantisation.quantize_dynamic(path, small, weight_type=quantisation.QuantType.QInt8, per_channel=True)
-            path = small
-        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return _batched(model, lambda tokens: np.asarray(session.run(None, tokens)[0]))
+def _runtime(load: Callable[[str], Run], int8: bool = False) -> Callable[[SentenceTransformer], Way]:
+    """The encoder as an ONNX graph in another runtime; raises ImportError where that is not installed."""
+
+    def make(model: SentenceTransformer) -> Way:
+        with tempfile.TemporaryDirectory() as scratch:
+            path = _exported(model, Path(scratch) / "model.onnx")
+            if int8:
+                quantisation = import_module("onnxruntime.quantization")
+                small = str(Path(scratch) / "int8.onnx")
+                quantisation.quantize_dynamic(path, small, weight_type=quantisation.QuantType.QInt8, per_channel=True)
+                path = small
+            return _batched(model, load(path))
+
+    return make
 
 
-def _onnxruntime_int8(model: SentenceTransformer) -> Way:
-    return _onnxruntime(model, int8=True)
-
-
-def _openvino(model: SentenceTransformer) -> Way:
-    openvino = import_module("openvino")
-    core = openvino.Core()
-    settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-    with tempfile.TemporaryDirectory() as scratch:
-        compiled = core.compile_model(core.read_model(_exported(model, Path(scratch) / "model.onnx")), "CPU", settings)
-    return _batched(model, lambda tokens: np.asarray(compiled(tokens)[0]))
+RUNTIMES = {
+    "onnxruntime": _runtime(onnxruntime_graph),
+    "onnxruntime int8": _runtime(onnxruntime_graph, int8=True),
+    "openvino": _runtime(openvino_graph),
+}
 
 
 app = typer.Typer(add_completion=False)

@@ -26,7 +26,7 @@ from bsa_st.codes.decoder import as_decoder
 from bsa_st.codes.scoring import asymmetric_scores
 from bsa_st.hub.export import stock_modules
 from bsa_st.training import train_head
-from evaluation import RESULTS as FOLDER
+from evaluation import RESULTS_FOLDER
 from evaluation.console import run_command
 from evaluation.data.encoders import E5_LIKE, MINILM
 from evaluation.data.inputs import Inputs
@@ -36,7 +36,7 @@ from evaluation.data.tasks import folder_task, task_texts
 from evaluation.jsonfiles import read_json, write_json
 from evaluation.markdown import MISSING, markdown_table
 
-RESULTS = FOLDER / "plain.json"
+RESULTS = RESULTS_FOLDER / "plain.json"
 HEADS = {
     "compact, 64 bytes": {"code_bytes": 64},
     "compact, 48 bytes": {"code_bytes": 48},

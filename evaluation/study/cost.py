@@ -9,7 +9,7 @@ from typing import Any
 
 from bsa_st import DistillSettings
 from bsa_st.training import train_head
-from evaluation import RESULTS
+from evaluation import RESULTS_FOLDER
 from evaluation.comparison.report import load
 from evaluation.data.encoders import MINILM, load_encoder
 from evaluation.data.neighbours import general_texts
@@ -49,7 +49,7 @@ def measure_fit(size: int, inputs: Inputs) -> dict[str, Any]:
     return {"texts": len(rows), "seconds": round(time.process_time() - began, 1)}
 
 
-def render(results: Results, folder: Path = RESULTS / "encoders") -> str:
+def render(results: Results, folder: Path = RESULTS_FOLDER / "encoders") -> str:
     """A sentence on the encoder and the fits, and the table by bytes.
 
     Args:
