@@ -126,11 +126,11 @@ def test_user_errors_are_one_clear_message_with_status_2(
 
 
 def test_a_small_demo_prints_its_table_and_leaves_what_it_made(tmp_path: Path) -> None:
-    result = run("demo", "made", "--concepts", 400, "--cache-dir", "cache", "--json", "demo.json", cwd=tmp_path)
+    result = run("demo", "new/made", "--concepts", 400, "--cache-dir", "cache", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     first, *_ = result.stdout.splitlines()
     assert re.match(r"Embedding [\d,]+ texts takes about \d+ s here", first)
-    report = json.loads((tmp_path / "demo.json").read_text())
+    report = json.loads((tmp_path / "new" / "made" / "demo.json").read_text())
     rows = {row["method"]: row for row in report["rows"]}
     assert list(rows) == ["float32", "ubinary", "PQ, 64 bytes", "bsa, flag-free", "bsa, refined"]
     assert [row["code_bytes"] for row in report["rows"]] == [1536, 48, 64, 64, 64]
@@ -142,14 +142,16 @@ def test_a_small_demo_prints_its_table_and_leaves_what_it_made(tmp_path: Path) -
         assert f"{row['ndcg_at_10']:.3f}" in result.stdout
     assert len(report["examples"]) == 3
     assert all(hit["reason"] for example in report["examples"] for hit in example["found"])
-    assert str(Path("made") / "names.html") in result.stdout
-    assert (tmp_path / "made" / "names.html").is_file()
-    found = run("search", "made/model", "made/concepts.index", "a short person", "--top-k", 2, cwd=tmp_path)
+    assert str(Path("new/made") / "names.html") in result.stdout
+    assert (tmp_path / "new" / "made" / "names.html").is_file()
+    found = run("search", "new/made/model", "new/made/concepts.index", "a short person", "--top-k", 2, cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     assert "stature" in found.stdout
-    kept = run("search", "made/model", "made/concepts.index", "abnormality", "--with-tags", "kidney", "--facets", cwd=tmp_path)
+    kept = run(
+        "search", "new/made/model", "new/made/concepts.index", "abnormality", "--with-tags", "kidney", "--facets", cwd=tmp_path
+    )
     assert kept.returncode == 0, kept.stderr
     *hits, counts = kept.stdout.splitlines()
     assert re.match(rf"tags: kidney {len(hits)}\b", counts)
-    why = run("explain", "made/model", "Short stature", "Height below average", cwd=tmp_path)
+    why = run("explain", "new/made/model", "Short stature", "Height below average", cwd=tmp_path)
     assert why.returncode == 0, why.stderr

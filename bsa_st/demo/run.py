@@ -37,7 +37,7 @@ LICENSE, LANGUAGE = "apache-2.0", "en"
 CODE_BYTES = 64
 EXAMPLES = 3
 SHOWN = 3
-MODEL, INDEX, PAGE = "model", "concepts.index", "names.html"
+MODEL, INDEX, PAGE, TABLE = "model", "concepts.index", "names.html", "demo.json"
 """What the demo writes: the model with its named features, the index of the concepts, and the page about the names."""
 EVERY = 4
 """One concept in so many gives a name: embedding all would take as long as the concepts."""
@@ -151,7 +151,7 @@ def format_report(result: dict[str, Any], folder: Path) -> str:
             "Three searches by the refined codes; * marks the concept that the synonym belongs to. Below each hit its cosine with the query, as a sum over names.",
             *(line for example in result["examples"] for line in _lines(example)),
             f"Seconds: {seconds}; {sum(result['seconds'].values()):.0f} in all.",
-            f"Written: {folder / MODEL}, {folder / INDEX}, and {folder / PAGE}: open it in a browser.",
+            f"Written: {folder / MODEL}, {folder / INDEX}, {folder / TABLE}, and {folder / PAGE}: open it in a browser.",
             f"Try: bsa-st search {folder / MODEL} {folder / INDEX} inflammation --with-tags eye --facets",
         ]
     )
