@@ -14,10 +14,12 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 
 import bsa_st
+from bsa_st.concepts.dictionary import Candidates, fit_dictionary, unit
 from bsa_st.demo.hpo import SynonymTask
 from bsa_st.demo.run import packaged_teacher
 from bsa_st.head.layer import head_of
 from bsa_st.shipped.attach import recognise
+from bsa_st.shipped.names import names_file, read_names, write_names
 from bsa_st.shipped.packed import FOLDER, HeadFacts, read_fingerprint, read_head, shipped_heads
 from tests.smallmodel import small_encoder
 
@@ -104,6 +106,34 @@ def test_plain_sentence_transformers_runs_an_attached_model(
     again = bsa_st.load(tmp_path / "model")
     assert torch.equal(head_of(again).decoder_weight, head.decoder_weight)
     assert MINILM in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_the_sparse_head_comes_with_names(names: list[str], tmp_path: Path) -> None:
+    model = bsa_st.attach(packaged_teacher(), sparse=True)
+    dictionary = head_of(model).names
+    assert dictionary is not None
+    assert names_file(MINILM).stat().st_size < 1_000_000
+    tagged = bsa_st.tags(model, ["The surgeon operated on the patient's heart.", "Interest rates of the bank rose last year."])
+    assert {"surgeon", "heart"} & {word for name, _ in tagged[0] for word in name.split()}
+    assert {"bank", "interest"} & {word for name, _ in tagged[1] for word in name.split()}
+    texts = names[:50]
+    counts = [len(tags) for tags in bsa_st.tags(model, texts)]
+    assert 2 < np.mean(counts) <= dictionary.k
+    bsa_st.save(model, tmp_path / "model")
+    assert bsa_st.tags(bsa_st.load(tmp_path / "model"), texts) == bsa_st.tags(model, texts)
+
+
+def test_names_are_the_same_after_rounding_to_eight_bits(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    atoms, texts = (unit(random.normal(size=(rows, 64))) for rows in (40, 500))
+    fitted = fit_dictionary(Candidates([f"name {number}" for number in range(40)], atoms), texts, k=4)
+    write_names(fitted, texts, "some/encoder", tmp_path)
+    again = read_names("some/encoder", tmp_path)
+    assert again is not None
+    assert (again.names, again.k) == (fitted.names, fitted.k)
+    assert (again.atoms * fitted.atoms).sum(axis=1).min() > 0.9995
+    assert np.abs(again.rates - fitted.rates).max() < 0.01
+    assert read_names("some/other", tmp_path) is None
 
 
 def test_a_renamed_copy_in_half_precision_is_recognised(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 
 from bsa_st.encoding.encode import put_behind
 from bsa_st.errors import BSAError
+from bsa_st.shipped.names import read_names
 from bsa_st.shipped.packed import HeadFacts, read_fingerprint, read_head, shipped_heads
 from bsa_st.training.distill import load_teacher
 
@@ -33,7 +34,8 @@ def attach(
     Args:
         encoder: A model, its name on the Hub or its folder. It is known by what it outputs: copies under other names are fine, also in half precision.
         code_bytes: Bytes of a code, of a compact head; default 64.
-        sparse: The sparse head instead, few of 1,024 features active: the form that can be read.
+        sparse: The sparse head instead, few of 1,024 features active: the form that can be read. It comes with named features (words and pairs of words of
+            those texts), which :func:`bsa_st.tags` and :func:`bsa_st.explain` read.
 
     Returns:
         The encoder's modules, ``Normalize`` unless they end in one, and the head, in evaluation mode: what :func:`bsa_st.distill` returns. Documents that
@@ -58,7 +60,10 @@ def attach(
     card.base_model = card.base_model or chosen.encoder
     card.license = card.license or chosen.license
     card.language = card.language or chosen.language
-    return put_behind(model, read_head(chosen).to(model.device))
+    head = read_head(chosen).to(model.device)
+    if sparse:
+        head.names = read_names(name)
+    return put_behind(model, head)
 
 
 def recognise(model: SentenceTransformer) -> str:

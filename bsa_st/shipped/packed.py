@@ -83,7 +83,10 @@ def shipped_heads(folder: Path = FOLDER) -> tuple[HeadFacts, ...]:
     found = []
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "numpy") as file:
-            content = json.loads(file.metadata()[FACTS])
+            metadata = file.metadata()
+        if FACTS not in metadata:  # names
+            continue
+        content = json.loads(metadata[FACTS])
         found.append(HeadFacts(**{**content, "schedule": StepSchedule.of(content["schedule"])}))
     return tuple(found)
 

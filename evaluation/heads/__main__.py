@@ -44,6 +44,19 @@ def train(
 
 
 @app.command()
+def names(wordnet: WordNet = WORDNET, encoder: Encoders = None) -> None:
+    """Make the named features that ship with the sparse heads."""
+    from evaluation.heads.cards import write_cards
+    from evaluation.heads.texts import training_texts
+    from evaluation.heads.train import ENCODERS, train_names
+
+    for name in encoder or [name for name, known in ENCODERS.items() if None in known.sizes]:
+        path = train_names(name, training_texts(wordnet))
+        typer.echo(f"{path.name}: {path.stat().st_size} bytes")
+    write_cards(RESULTS)
+
+
+@app.command()
 def measure(
     data: Annotated[Path, typer.Option(envvar=DATA_VARIABLE, help="Folder with text_mix/mix.txt.gz.")],
     wordnet: WordNet = WORDNET,

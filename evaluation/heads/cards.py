@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from bsa_st.shipped.names import read_names
 from bsa_st.shipped.packed import FOLDER, HeadFacts, shipped_heads
 from evaluation.jsonfiles import read_json
 from evaluation.markdown import markdown_table
@@ -20,7 +21,7 @@ model = bsa_st.attach("{encoder}", {argument})
 ```
 
 - Trained on {texts:,} texts, none of them of a benchmark: {source}. English only. The texts are not in the package.
-- Of float32's ten nearest among held-out texts of these kinds it finds {found:.1%} refined and {unrolled:.1%} in plain sentence-transformers.{general}
+- Of float32's ten nearest among held-out texts of these kinds it finds {found:.1%} refined and {unrolled:.1%} in plain sentence-transformers.{general}{names}
 - The encoder's licence, languages, maximum length and biases hold for the codes too. Texts of a special kind are worth a head of their own: `bsa_st.distill`.
 - Written by `python -m evaluation.heads train`{measured}; {seconds:.0f} s on {hardware}, without the embedding. Weights: Apache-2.0.
 """
@@ -45,6 +46,15 @@ def card(facts: HeadFacts, measured: dict[str, Any] | None) -> str:
         )
         other = measured["found_general"]
         general += "." if other is None else f"; a head trained on 30,000 such sentences finds {other:.1%} refined."
+    names = read_names(facts.encoder) if facts.code_bytes is None else None
+    named = (
+        ""
+        if names is None
+        else (
+            f"\n- It comes with {len(names):,} named features, words and pairs of words of its training texts that tell texts apart: what `bsa_st.tags` and "
+            "`bsa_st.explain` read (`python -m evaluation.heads names`). Names for texts of a special kind: `bsa_st.name_features`."
+        )
+    )
     return CARD.format(
         name=facts.name,
         kind="sparse" if facts.code_bytes is None else "compact",
@@ -59,6 +69,7 @@ def card(facts: HeadFacts, measured: dict[str, Any] | None) -> str:
         found=figures["found_at_10"],
         unrolled=figures["found_at_10_unrolled"],
         general=general,
+        names=named,
         measured="" if measured is None else " and `measure`",
         seconds=facts.report["seconds_training"],
         hardware=facts.report["hardware"],

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from bsa_st.concepts import name_features
+from bsa_st.encoding.encode import put_behind
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.head.settings import DistillSettings
 from bsa_st.head.unrolled import StepSchedule
 from bsa_st.inputs.embeddings import cached_embeddings
 from bsa_st.inputs.prompts import document_prompt, under_prompt
 from bsa_st.shipped.attach import fingerprint
+from bsa_st.shipped.names import write_names
 from bsa_st.shipped.packed import HeadFacts, write_head
 from bsa_st.training import train_head
 from evaluation.data.encoders import MINILM, MPNET, WORDLLAMA, load_encoder
@@ -22,6 +25,8 @@ from evaluation.heads.texts import SOURCES
 
 HELD_OUT = 0.05
 """Share of the texts."""
+NAMES = 2_048
+"""Named features that ship for an encoder with a sparse head."""
 
 logger = logging.getLogger("evaluation")
 
@@ -56,6 +61,16 @@ def train(name: str, texts: list[str], sizes: tuple[int | None, ...] = (), limit
         head = train_head(rows, settings, show_progress_bar=False)
         logger.info("%s", head.report["figures"])
         yield write_head(head, facts_of(head, known, size), mark)
+
+
+def train_names(name: str, texts: list[str]) -> Path:
+    """Make and write the named features of an encoder: words and pairs of words of its texts; returns the path of their file."""
+    known, encoder = ENCODERS[name], load_encoder(name)
+    corpus = texts[: known.texts]
+    rows = np.array(cached_embeddings(under_prompt(encoder, document_prompt(encoder)), corpus), dtype=np.float32)
+    head = BinarySparsityAlignment(rows.shape[1], 2 * rows.shape[1], rows.shape[1] // 8)
+    dictionary = name_features(put_behind(encoder, head), corpus, hidden_dim=NAMES, embeddings=rows, show_progress_bar=True)
+    return write_names(dictionary, rows, known.name)
 
 
 def facts_of(head: BinarySparsityAlignment, encoder: Encoder, code_bytes: int | None) -> HeadFacts:
