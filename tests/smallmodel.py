@@ -57,5 +57,13 @@ def small_model(folder: Path, seed: int = 0) -> SentenceTransformer:
     texts = [f"{first} {second}" for first in WORDS for second in WORDS]
     embeddings = encoder.encode(texts, show_progress_bar=False)
     return bsa_st.distill(
-        encoder, np.asarray(embeddings), hidden_dim=64, k=8, steps=5, unroll_trials=5, seed=seed, show_progress_bar=False
+        encoder,
+        np.asarray(embeddings),
+        hidden_dim=64,
+        k=8,
+        steps=5,
+        refit_rounds=1,
+        unroll_trials=3,
+        seed=seed,
+        show_progress_bar=False,
     )

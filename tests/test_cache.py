@@ -19,11 +19,17 @@ from sentence_transformers import SentenceTransformer
 from bsa_st import BSAError
 from bsa_st.inputs import embeddings, precision
 from bsa_st.inputs.embeddings import cached_embeddings
+from tests.smallmodel import WIDTH, small_encoder
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embeddings, "CHUNK_ROWS", 20)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformer:
+    return small_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 class Counting:
@@ -47,55 +53,55 @@ def only_entry(folder: Path) -> Path:
     return entry
 
 
-def embed(teacher: SentenceTransformer, texts: list[str], folder: Path) -> np.ndarray:
-    return cached_embeddings(teacher, texts, cache_dir=folder, precision="float32", show_progress_bar=False)
+def embed(encoder: SentenceTransformer, texts: list[str], folder: Path) -> np.ndarray:
+    return cached_embeddings(encoder, texts, cache_dir=folder, precision="float32", show_progress_bar=False)
 
 
 def test_embeddings_are_those_of_the_encoder_in_order_and_computed_once(
-    teacher: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    encoder: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = embed(teacher, texts[:60], tmp_path)
+    rows = embed(encoder, texts[:60], tmp_path)
     assert rows.dtype == np.float16
-    np.testing.assert_allclose(rows, teacher.encode(texts[:60]), atol=1e-3)
+    np.testing.assert_allclose(rows, encoder.encode(texts[:60]), atol=1e-3)
     counting = Counting(monkeypatch)
-    assert np.array_equal(embed(teacher, texts[:60], tmp_path), rows)
+    assert np.array_equal(embed(encoder, texts[:60], tmp_path), rows)
     assert counting.texts == 0
 
 
 def test_other_texts_order_or_model_do_not_share_an_entry(
-    teacher: SentenceTransformer, texts: list[str], tmp_path: Path
+    encoder: SentenceTransformer, texts: list[str], tmp_path: Path
 ) -> None:
-    embed(teacher, texts[:3], tmp_path)
-    embed(teacher, texts[:3][::-1], tmp_path)
+    embed(encoder, texts[:3], tmp_path)
+    embed(encoder, texts[:3][::-1], tmp_path)
     assert embeddings.texts_fingerprint(["ab", "c"]) != embeddings.texts_fingerprint(["a", "bc"])
-    before = embeddings.encoder_fingerprint(teacher)
+    before = embeddings.encoder_fingerprint(encoder)
     with torch.no_grad():
-        parameter = next(iter(teacher.parameters()))
+        parameter = next(iter(encoder.parameters()))
         parameter[0, 0] += 1
-        changed = embeddings.encoder_fingerprint(teacher)
+        changed = embeddings.encoder_fingerprint(encoder)
         parameter[0, 0] -= 1
     assert changed != before
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_an_interrupted_run_continues_where_it_stopped(
-    teacher: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    encoder: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         Counting(patch, stop_after=40)
         with pytest.raises(KeyboardInterrupt):
-            embed(teacher, texts[:60], tmp_path)
+            embed(encoder, texts[:60], tmp_path)
     counting = Counting(monkeypatch)
-    rows = embed(teacher, texts[:60], tmp_path)
+    rows = embed(encoder, texts[:60], tmp_path)
     assert counting.texts == 20
-    np.testing.assert_allclose(rows, teacher.encode(texts[:60]), atol=1e-3)
+    np.testing.assert_allclose(rows, encoder.encode(texts[:60]), atol=1e-3)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "manifest", "no manifest", "newer", "half written"])
 def test_a_damaged_entry_is_found_and_rebuilt(
-    damage: str, teacher: SentenceTransformer, texts: list[str], tmp_path: Path
+    damage: str, encoder: SentenceTransformer, texts: list[str], tmp_path: Path
 ) -> None:
-    good = np.array(embed(teacher, texts[:60], tmp_path))
+    good = np.array(embed(encoder, texts[:60], tmp_path))
     entry = only_entry(tmp_path)
     data, manifest = entry / "embeddings.bin", entry / "manifest.json"
     if damage == "flip":
@@ -113,7 +119,7 @@ def test_a_damaged_entry_is_found_and_rebuilt(
     else:
         with data.open("ab") as file:
             file.write(b"half a chunk")
-    assert np.array_equal(embed(teacher, texts[:60], tmp_path), good)
+    assert np.array_equal(embed(encoder, texts[:60], tmp_path), good)
 
 
 def test_a_killed_process_leaves_whole_chunks_to_build_on(texts: list[str], tmp_path: Path) -> None:
@@ -139,7 +145,7 @@ def test_a_killed_process_leaves_whole_chunks_to_build_on(texts: list[str], tmp_
 
 
 def test_a_full_disk_is_named_and_finished_chunks_stay(
-    teacher: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    encoder: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = 0
     real = os.fsync
@@ -154,41 +160,41 @@ def test_a_full_disk_is_named_and_finished_chunks_stay(
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
         with pytest.raises(BSAError, match=r"cannot write the embedding cache in .*: No space left on device"):
-            embed(teacher, texts[:60], tmp_path)
-    assert (only_entry(tmp_path) / "embeddings.bin").stat().st_size == 2 * 20 * 384 * 2
+            embed(encoder, texts[:60], tmp_path)
+    assert (only_entry(tmp_path) / "embeddings.bin").stat().st_size == 2 * 20 * WIDTH * 2
     counting = Counting(monkeypatch)
-    embed(teacher, texts[:60], tmp_path)
+    embed(encoder, texts[:60], tmp_path)
     assert counting.texts == 20
 
 
 def test_an_encoder_that_gives_nan_is_refused(
-    teacher: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    encoder: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embeddings, "embed", lambda *_, **__: np.full((20, 384), np.nan, dtype=np.float32))
+    monkeypatch.setattr(embeddings, "embed", lambda *_, **__: np.full((20, WIDTH), np.nan, dtype=np.float32))
     with pytest.raises(BSAError, match="NaN or infinite values within texts 1 to 20"):
-        embed(teacher, texts[:20], tmp_path)
+        embed(encoder, texts[:20], tmp_path)
 
 
 def test_values_beyond_float16_are_kept_in_float32(
-    teacher: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    encoder: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embeddings, "embed", lambda *_, **__: np.full((20, 384), 1e6, dtype=np.float32))
-    rows = embed(teacher, texts[:20], tmp_path)
+    monkeypatch.setattr(embeddings, "embed", lambda *_, **__: np.full((20, WIDTH), 1e6, dtype=np.float32))
+    rows = embed(encoder, texts[:20], tmp_path)
     assert rows.dtype == np.float32
     assert rows[0, 0] == 1e6
 
 
 def test_bfloat16_is_taken_only_where_it_points_the_same_way(
-    teacher: SentenceTransformer, texts: list[str], monkeypatch: pytest.MonkeyPatch
+    encoder: SentenceTransformer, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "has_fast_bfloat16", lambda device: True)
-    fast, name = precision.encoder_for_caching(teacher, texts[:50])
+    fast, name = precision.encoder_for_caching(encoder, texts[:50])
     assert name == "bfloat16"
     assert next(fast.parameters()).dtype == torch.bfloat16
-    assert next(teacher.parameters()).dtype == torch.float32
+    assert next(encoder.parameters()).dtype == torch.float32
     monkeypatch.setattr(precision, "LEAST_MEAN_COSINE", 1.1)
-    assert precision.encoder_for_caching(teacher, texts[:50]) == (teacher, "float32")
+    assert precision.encoder_for_caching(encoder, texts[:50]) == (encoder, "float32")
     monkeypatch.setattr(precision, "has_fast_bfloat16", lambda device: False)
-    assert precision.encoder_for_caching(teacher, texts[:50]) == (teacher, "float32")
+    assert precision.encoder_for_caching(encoder, texts[:50]) == (encoder, "float32")
     with pytest.raises(BSAError, match="precision must be auto, float32 or bfloat16, got 'int4'"):
-        precision.encoder_for_caching(teacher, texts[:50], "int4")
+        precision.encoder_for_caching(encoder, texts[:50], "int4")

@@ -126,7 +126,7 @@ def test_user_errors_are_one_clear_message_with_status_2(
 
 
 def test_a_small_demo_prints_its_table_and_leaves_what_it_made(tmp_path: Path) -> None:
-    result = run("demo", "new/made", "--concepts", 400, "--cache-dir", "cache", cwd=tmp_path)
+    result = run("demo", "new/made", "--concepts", 300, "--cache-dir", "cache", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     first, *_ = result.stdout.splitlines()
     assert re.match(r"Embedding [\d,]+ texts takes about \d+ s here", first)

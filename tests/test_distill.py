@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,10 @@ class Log(TrainerCallback):
 
 def test_real_text_trains_to_a_faithful_code_without_dead_features(embeddings: np.ndarray) -> None:
     log = Log()
-    settings = DistillSettings(hidden_dim=1536, k=32, steps=200, refit_rounds=1, batch_size=256, held_out=0.1, eval_steps=100)
-    head = train_head(embeddings, settings, callbacks=[log], training_args={"logging_steps": 20}, show_progress_bar=False)
+    settings = DistillSettings(
+        hidden_dim=1024, k=32, steps=100, refit_rounds=1, unroll_trials=0, batch_size=256, held_out=0.1, eval_steps=50
+    )
+    head = train_head(embeddings, settings, callbacks=[log], training_args={"logging_steps": 10}, show_progress_bar=False)
     losses = [entry for entry in log.entries if "alignment_loss" in entry]
     assert losses[-1]["alignment_loss"] < 0.9 * losses[0]["alignment_loss"]
     assert losses[-1]["reconstruction_loss"] < 0.8 * losses[0]["reconstruction_loss"]
@@ -60,44 +63,34 @@ def same(left: BinarySparsityAlignment, right: BinarySparsityAlignment) -> bool:
 
 
 def test_the_same_seed_gives_the_same_weights(embeddings: np.ndarray) -> None:
-    settings = DistillSettings(hidden_dim=256, k=16, refit_rounds=1, unroll_trials=5, steps=10, batch_size=256)
-    first, second = (train_head(embeddings, settings, show_progress_bar=False) for _ in range(2))
-    other = train_head(
-        embeddings,
-        DistillSettings(hidden_dim=256, k=16, refit_rounds=1, unroll_trials=5, steps=10, batch_size=256, seed=1),
-        show_progress_bar=False,
+    settings = DistillSettings(hidden_dim=64, k=8, refit_rounds=1, unroll_trials=0, steps=10, batch_size=256)
+    first, second, other = (
+        train_head(embeddings[:1000], replace(settings, seed=seed), show_progress_bar=False) for seed in (0, 0, 1)
     )
     assert same(first, second)
     assert not same(first, other)
 
 
 def test_an_interrupted_training_resumes_to_the_same_weights(embeddings: np.ndarray, tmp_path: Path) -> None:
-    settings = DistillSettings(hidden_dim=256, k=16, refit_rounds=1, unroll_trials=5, steps=30, batch_size=256, eval_steps=10)
+    settings = DistillSettings(hidden_dim=64, k=8, refit_rounds=1, unroll_trials=0, steps=30, batch_size=256, eval_steps=10)
+    rows = embeddings[:1000]
     with pytest.raises(KeyboardInterrupt):
-        train_head(embeddings, settings, checkpoint_dir=tmp_path, callbacks=[Log(stop_at=25)], show_progress_bar=False)
+        train_head(rows, settings, checkpoint_dir=tmp_path, callbacks=[Log(stop_at=25)], show_progress_bar=False)
     assert (tmp_path / "checkpoint-20").is_dir()
     log = Log()
-    resumed = train_head(embeddings, settings, checkpoint_dir=tmp_path, callbacks=[log], show_progress_bar=False)
+    resumed = train_head(rows, settings, checkpoint_dir=tmp_path, callbacks=[log], show_progress_bar=False)
     assert log.steps == 10
-    straight = train_head(embeddings, settings, show_progress_bar=False)
+    straight = train_head(rows, settings, show_progress_bar=False)
     for name, value in straight.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_checkpoints_of_other_settings_are_not_mixed(embeddings: np.ndarray, tmp_path: Path) -> None:
-    train_head(
-        embeddings,
-        DistillSettings(hidden_dim=64, k=4, refit_rounds=1, unroll_trials=5, steps=2),
-        checkpoint_dir=tmp_path / "c",
-        show_progress_bar=False,
-    )
+    settings = DistillSettings(hidden_dim=64, k=4, refit_rounds=1, unroll_trials=0, steps=2)
+    options: dict[str, Any] = {"checkpoint_dir": tmp_path / "c", "show_progress_bar": False}
+    train_head(embeddings[:1000], settings, **options)
     with pytest.raises(BSAError, match="holds checkpoints of other settings"):
-        train_head(
-            embeddings,
-            DistillSettings(hidden_dim=64, k=5, refit_rounds=1, unroll_trials=5, steps=2),
-            checkpoint_dir=tmp_path / "c",
-            show_progress_bar=False,
-        )
+        train_head(embeddings[:1000], replace(settings, k=5), **options)
 
 
 @pytest.mark.parametrize("width", [5, 700])
@@ -107,7 +100,7 @@ def test_any_width_and_unnormalised_embeddings_can_be_learnt(width: int) -> None
     data = 20 * (centres[rng.integers(0, 30, 1000)] + 0.1 * rng.normal(size=(1000, width)) + 0.5)
     head = train_head(
         data.astype(np.float32),
-        DistillSettings(hidden_dim=128, k=8, refit_rounds=1, unroll_trials=5, steps=100, batch_size=128),
+        DistillSettings(hidden_dim=128, k=8, refit_rounds=1, unroll_trials=0, steps=100, batch_size=128),
         show_progress_bar=False,
     )
     assert head.report["figures"]["reconstruction_cosine"] > 0.9
@@ -119,31 +112,33 @@ def test_distill_from_texts_puts_the_head_behind_an_unchanged_teacher(
     before = teacher.encode(texts[:5])
     model = bsa_st.distill(
         teacher,
-        texts[:400],
-        hidden_dim=128,
+        texts[:150],
+        hidden_dim=64,
         k=8,
         steps=5,
+        batch_size=64,
         refit_rounds=1,
-        unroll_trials=5,
+        unroll_trials=0,
         cache_dir=cache_dir,
         show_progress_bar=False,
     )
     codes = model.encode(texts[:5])
-    assert codes.shape == (5, 128)
+    assert codes.shape == (5, 64)
     assert np.array_equal(teacher.encode(texts[:5]), before)
     assert model.similarity_fn_name == "cosine"
     report = head_of(model).report
-    assert report["texts"] == 400
+    assert report["texts"] == 150
     assert report["settings"]["k"] == 8
 
 
 def test_embeddings_from_a_file_give_the_same_head(
     teacher: SentenceTransformer, embeddings: np.ndarray, tmp_path: Path
 ) -> None:
-    np.save(tmp_path / "x.npy", embeddings)
-    settings = {"hidden_dim": 64, "k": 4, "steps": 3, "refit_rounds": 1, "unroll_trials": 3, "show_progress_bar": False}
+    rows = embeddings[:1000]
+    np.save(tmp_path / "x.npy", rows)
+    settings = {"hidden_dim": 64, "k": 4, "steps": 3, "refit_rounds": 1, "unroll_trials": 0, "show_progress_bar": False}
     from_file = bsa_st.distill(teacher, tmp_path / "x.npy", **settings)
-    assert same(head_of(from_file), head_of(bsa_st.distill(teacher, embeddings, **settings)))
+    assert same(head_of(from_file), head_of(bsa_st.distill(teacher, rows, **settings)))
 
 
 def bad(kind: str) -> np.ndarray:

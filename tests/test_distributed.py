@@ -23,7 +23,7 @@ from bsa_st.inputs.row_shards import RowShards, cached_together, precomputed
 from bsa_st.training import train_head
 from tests.smallmodel import WIDTH, WORDS, small_encoder
 
-SETTINGS = {"hidden_dim": 64, "k": 8, "steps": 30, "noise": 0.0, "learning_rate": 0.003, "refit_rounds": 1, "unroll_trials": 3}
+SETTINGS = {"hidden_dim": 64, "k": 8, "steps": 30, "noise": 0.0, "learning_rate": 0.003, "refit_rounds": 1, "unroll_trials": 0}
 OPTIONS = [item for name, value in SETTINGS.items() for item in (f"--{name.replace('_', '-')}", str(value))]
 PROGRAM = """
 import json, os, runpy, sys, torch
@@ -76,6 +76,7 @@ def launch(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(torchrun, capture_output=True, text=True, cwd=folder, env=environment, check=False, timeout=600)
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_one_head_as_good_as_that_of_one(place: Path) -> None:
     (place / "program.py").write_text(PROGRAM)
     command = [

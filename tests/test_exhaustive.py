@@ -16,24 +16,24 @@ QUERIES = ["seizures in infancy", "short stature"]
 
 @pytest.mark.parametrize("kind", ["overlap", "cosine", "decoded", "asymmetric"])
 def test_a_text_finds_itself_and_blocks_do_not_matter(
-    kind: exhaustive.Scoring, threshold_model: SentenceTransformer, texts: list[str], monkeypatch: pytest.MonkeyPatch
+    kind: exhaustive.Scoring, threshold_model: SentenceTransformer, embeddings: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    documents = bsa_st.encode(threshold_model, texts[:300], refine=kind in ("decoded", "asymmetric"))
-    hits = bsa_st.search(threshold_model, texts[:50], documents, top_k=5, scoring=kind)
+    documents = bsa_st.encode_embeddings(threshold_model, embeddings[:300], refine=kind in ("decoded", "asymmetric"))
+    hits = bsa_st.search(threshold_model, embeddings[:50], documents, top_k=5, scoring=kind)
     assert hits.ids.shape == hits.scores.shape == (50, 5)
     assert (hits.ids[:, 0] == np.arange(50)).mean() > 0.9
     assert (np.diff(hits.scores, axis=1) <= 0).all()
     monkeypatch.setattr(exhaustive, "BLOCK_CELLS", 700)
-    again = bsa_st.search(threshold_model, texts[:50], documents, top_k=5, scoring=kind)
+    again = bsa_st.search(threshold_model, embeddings[:50], documents, top_k=5, scoring=kind)
     assert np.array_equal(again.ids, hits.ids)
 
 
 def test_asymmetric_search_is_near_the_dense_search(
-    threshold_model: SentenceTransformer, teacher: SentenceTransformer, texts: list[str]
+    threshold_model: SentenceTransformer, embeddings: np.ndarray, texts: list[str]
 ) -> None:
-    documents = bsa_st.encode(threshold_model, texts[:500], refine=True)
-    dense = scoring.top_k(teacher.encode(texts[500:600]) @ teacher.encode(texts[:500]).T, 10).ids
-    found = bsa_st.search(threshold_model, texts[500:600], documents, top_k=10).ids
+    documents = bsa_st.encode_embeddings(threshold_model, embeddings[:500], refine=True)
+    dense = scoring.top_k(embeddings[500:550] @ embeddings[:500].T, 10).ids
+    found = bsa_st.search(threshold_model, texts[500:550], documents, top_k=10).ids
     shared = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(dense, found, strict=True)])
     assert shared > 0.6
 

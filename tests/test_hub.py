@@ -38,9 +38,9 @@ if __name__ == "__main__":
     kwargs = {"device": json.loads(devices), "chunk_size": 250} if devices != "null" else {}
     codes = model.encode(texts, **kwargs)
     np.savez(out, codes=codes.astype(np.uint8), exact=np.isin(codes, (0.0, 1.0)).all(), kind=str(codes.dtype),
-             packed=model.encode(texts[:500], precision="ubinary"),
+             packed=model.encode(texts[:100], precision="ubinary"),
              documents=model.encode_document(texts, **kwargs), bits=model.encode_document(texts, precision="ubinary"),
-             queries=model.encode_query(texts[:500]), similarity=model.similarity(model.encode_query(texts[:9]), model.encode_document(texts[:9])))
+             queries=model.encode_query(texts[:100]), similarity=model.similarity(model.encode_query(texts[:9]), model.encode_document(texts[:9])))
 """
 
 
@@ -65,7 +65,7 @@ class Reference(torch.nn.Module):
         return features
 
 
-@pytest.mark.parametrize("count", [500, pytest.param(5200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [200, pytest.param(5200, marks=pytest.mark.slow)])
 def test_plain_loader_agrees_bit_for_bit(count: int, compact_folder: Path, task: SynonymTask, tmp_path: Path) -> None:
     names = [document.split(". ")[0] for document in task.documents][:count]
     plain = plain_encode(compact_folder, names, tmp_path)
@@ -74,11 +74,11 @@ def test_plain_loader_agrees_bit_for_bit(count: int, compact_folder: Path, task:
     assert head.unrolled is not None
     linear = model.encode(names)
     unrolled = SentenceTransformer(modules=[*list(model)[:-1], Reference(head)], device="cpu").encode(names)
-    dense = SentenceTransformer(modules=list(model)[:-1], device="cpu").encode(names[:500])
+    dense = SentenceTransformer(modules=list(model)[:-1], device="cpu").encode(names[:100])
     assert str(plain["kind"]) == "float32"
     assert bool(plain["exact"])
     assert np.array_equal(plain["codes"], linear)
-    assert np.array_equal(plain["packed"], np.packbits(linear[:500] > 0, axis=1))
+    assert np.array_equal(plain["packed"], np.packbits(linear[:100] > 0, axis=1))
     assert np.array_equal(plain["documents"] > 0, unrolled > 0)
     assert np.array_equal(plain["bits"], np.packbits(unrolled > 0, axis=1))
     np.testing.assert_allclose(plain["queries"], dense @ head.unrolled.decoder.numpy().T, atol=1e-5)
@@ -86,7 +86,7 @@ def test_plain_loader_agrees_bit_for_bit(count: int, compact_folder: Path, task:
 
 
 def test_documents_hold_zero_or_one_over_their_decoded_length(compact_folder: Path, texts: list[str]) -> None:
-    documents = SentenceTransformer(str(compact_folder)).encode_document(texts[:500])
+    documents = SentenceTransformer(str(compact_folder)).encode_document(texts[:100])
     head = head_of(bsa_st.load(compact_folder))
     assert all(len(np.unique(row)) == 2 and row.min() == 0 for row in documents)
     assert head.unrolled is not None
@@ -159,6 +159,7 @@ def test_an_unknown_task_is_refused(threshold_folder: Path) -> None:
         SentenceTransformer(str(threshold_folder)).encode("a text", task="summary")
 
 
+@pytest.mark.slow
 def test_multi_process_encode_gives_the_same_codes(threshold_folder: Path, texts: list[str], tmp_path: Path) -> None:
     plain = plain_encode(threshold_folder, texts[:300], tmp_path, ["cpu", "cpu"])
     full = bsa_st.load(threshold_folder, device="cpu").encode(texts[:300], device=["cpu", "cpu"], chunk_size=250)
@@ -179,7 +180,7 @@ def test_a_saved_folder_survives_another_save_by_sentence_transformers(
     first = SentenceTransformer(str(threshold_folder))
     first.save_pretrained(str(tmp_path / "again"))
     second = SentenceTransformer(str(tmp_path / "again"))
-    assert np.array_equal(first.encode(texts[:200]), second.encode(texts[:200]))
+    assert np.array_equal(first.encode(texts[:60]), second.encode(texts[:60]))
     with pytest.raises(BSAError, match=r"bsa/config\.json: file not found; the folder holds no BSA model"):
         bsa_st.load(tmp_path / "again")
 
@@ -192,8 +193,8 @@ def test_saving_what_was_loaded_gives_the_same_files(threshold_folder: Path, tmp
 
 def test_topk_codes_are_exact_and_codes_to_compare_have_k_features_on_average(topk_folder: Path, texts: list[str]) -> None:
     full = bsa_st.load(topk_folder)
-    assert (bsa_st.encode(full, texts[:200], refine=False).counts == 32).all()
-    compared = SentenceTransformer(str(topk_folder)).encode(texts[:500])
+    assert (bsa_st.encode(full, texts[:60], refine=False).counts == 32).all()
+    compared = SentenceTransformer(str(topk_folder)).encode(texts[:100])
     assert np.array_equal(compared[:100], full.encode(texts[:100]))
     assert compared.sum(axis=1).mean() == pytest.approx(32, abs=2)
     assert "calibrated" in (topk_folder / "README.md").read_text()
@@ -214,9 +215,9 @@ def test_cosines_of_codes_follow_those_of_embeddings(compact_model: SentenceTran
 
 
 def test_half_precision_keeps_nearly_all_bits(threshold_folder: Path, texts: list[str]) -> None:
-    exact = SentenceTransformer(str(threshold_folder)).encode(texts[:200])
+    exact = SentenceTransformer(str(threshold_folder)).encode(texts[:60])
     for dtype in ("float16", "bfloat16"):
-        rough = SentenceTransformer(str(threshold_folder), model_kwargs={"dtype": dtype}).encode(texts[:200])
+        rough = SentenceTransformer(str(threshold_folder), model_kwargs={"dtype": dtype}).encode(texts[:60])
         assert np.isin(rough, (0.0, 1.0)).mean() > 0.9999
         assert np.minimum(exact, rough).sum() > 0.95 * exact.sum()
 
@@ -235,10 +236,10 @@ def test_the_full_head_stays_in_float32_behind_an_encoder_in_half_precision(thre
         rough = bsa_st.load(threshold_folder, model_kwargs={"dtype": dtype})
         head = head_of(rough)
         assert all(torch.equal(value, head.state_dict()[name]) for name, value in head_of(exact).state_dict().items())
-        codes = rough.encode(texts[:200])
+        codes = rough.encode(texts[:60])
         assert codes.dtype == np.float32
         assert np.isin(codes, (0.0, 1.0)).all()
-        assert np.minimum(exact.encode(texts[:200]), codes).sum() > 0.95 * codes.sum()
+        assert np.minimum(exact.encode(texts[:60]), codes).sum() > 0.95 * codes.sum()
     head = head_of(exact).half()
     assert {tensor.dtype for tensor in head.state_dict().values()} == {torch.float32}
 

@@ -24,7 +24,7 @@ SETTINGS = DistillSettings(
     nested=((256, 32), (128, 24)),
     steps=60,
     refit_rounds=1,
-    unroll_trials=5,
+    unroll_trials=0,
     batch_size=256,
     held_out=0.1,
 )
@@ -42,7 +42,7 @@ def model(teacher: SentenceTransformer, nested: BinarySparsityAlignment) -> Sent
 
 def test_a_nested_budget_comes_close_to_a_head_of_its_own(nested: BinarySparsityAlignment, embeddings: np.ndarray) -> None:
     alone = DistillSettings(
-        hidden_dim=128, k=24, selection="topk", steps=60, refit_rounds=1, unroll_trials=5, batch_size=256, held_out=0.1
+        hidden_dim=128, k=24, selection="topk", steps=60, refit_rounds=1, unroll_trials=0, batch_size=256, held_out=0.1
     )
     own = train_head(embeddings[:2400], alone, show_progress_bar=False)
     rows = embeddings[2400:]

@@ -57,7 +57,8 @@ class DistillSettings:
     )
     unroll_trials: int = _setting(
         200,
-        "Schedules tried for the unrolled encoder that plain sentence-transformers runs on documents; codes of at most 1,024 bits.",
+        "Schedules tried for the unrolled encoder that plain sentence-transformers runs on documents, for codes of at most 1,024 bits; "
+        "0 leaves out what is made for plain sentence-transformers, which then runs one linear layer.",
     )
     held_out: float = _setting(0.02, "Share of the texts kept for evaluation, at most 5,000 texts.")
     eval_steps: int = _setting(500, "Steps between two evaluations, and between two checkpoints.")

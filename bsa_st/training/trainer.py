@@ -151,10 +151,10 @@ def _finish(
     queries, documents = held_out[:FOUND_QUERIES], np.concatenate([held_out[FOUND_QUERIES:], sample[:FOUND_DOCUMENTS]])
     found = choose_softening(head, queries, documents)
     unrolled = None
-    if settings.refit_rounds:
+    if settings.refit_rounds and settings.unroll_trials:
         unrolled = fit_unrolled(head, sample, queries, documents, settings.unroll_trials, settings.seed)
-    if settings.refit_rounds and settings.hidden_dim <= MAX_DIM:
-        head.symmetric = fit_symmetric(head, sample, settings.seed)
+        if settings.hidden_dim <= MAX_DIM:
+            head.symmetric = fit_symmetric(head, sample, settings.seed)
     figures = head_figures(head, held_out, sample) | {"found_at_10": found}
     if unrolled is not None:
         figures["found_at_10_unrolled"] = unrolled.pop("found_at_10")
