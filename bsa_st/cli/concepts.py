@@ -20,12 +20,7 @@ SAMPLE = 20_000
 def names(
     model: Annotated[str, typer.Argument(help="Folder of a BSA model; the names are written into it.")],
     texts: TextFile,
-    names: Annotated[
-        Path | None,
-        typer.Option(
-            help="Names, one a line, or .jsonl with name and others, which mean the same.  [default: words of the texts]"
-        ),
-    ] = None,
+    names: Annotated[Path | None, typer.Option(help="One a line, or .jsonl with name and others.  [default: words]")] = None,
     hidden_dim: Annotated[int | None, typer.Option(help="Most names.  [default: 4,096; all of --names]", min=2)] = None,
     k: Annotated[int, typer.Option(help="Names of a text on average, and at most.", min=1)] = 12,
     add_words: Annotated[bool, typer.Option("--add-words", help="Fill up --names with words of the texts.")] = False,
@@ -38,26 +33,23 @@ def names(
     from bsa_st.concepts.names import write_names
     from bsa_st.hub import FOLDER, load
 
-    if not (Path(model) / FOLDER).is_dir():
+    folder = Path(model) / FOLDER
+    if not folder.is_dir():
         raise BSAError(f"{model} is no folder of a BSA model on this disk")
-    given = None if names is None else _read_names(names)
-    loaded = load(model)
+    given, loaded = None if names is None else _read_names(names), load(model)
     sample, rows = _sample(loaded, texts, text_column, limit, cache_dir)
-    found = name_features(
-        loaded, sample, given, hidden_dim=hidden_dim, k=k, add_words=add_words, embeddings=rows, show_progress_bar=True
-    )
-    write_names(found, Path(model) / FOLDER)
+    options: dict[str, Any] = {"hidden_dim": hidden_dim, "k": k, "add_words": add_words}
+    found = name_features(loaded, sample, given, embeddings=rows, show_progress_bar=True, **options)
+    write_names(found, folder)
     merged = sum(map(len, found.aliases))
-    typer.echo(f"{len(found):,} names ({merged:,} more are aliases) in {Path(model) / FOLDER}, from {len(sample):,} texts")
+    typer.echo(f"{len(found):,} names ({merged:,} more are aliases) in {folder}, from {len(sample):,} texts")
     typer.echo(f"The most frequent is on {found.rates.max():.1%} of the texts, the rarest on {found.rates.min():.2%}")
 
 
 def tags(
     model: ModelName,
     texts: TextFile,
-    output: Annotated[
-        Path | None, typer.Option(help="File for text, tags and strengths, .jsonl.  [default: show them]")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help=".jsonl of text, tags and strengths.  [default: show them]")] = None,
     text_column: Column = "text",
     batch_size: BatchSize = 32,
     overwrite: Overwrite = False,
@@ -90,9 +82,7 @@ def explain(
     model: ModelName,
     a: Annotated[str, typer.Argument(help="First text, the query.")],
     b: Annotated[str, typer.Argument(help="Second text, the document.")],
-    scoring: Annotated[
-        str, typer.Option(help="float, asymmetric (float query, stored code) or decoded (both codes).")
-    ] = "float",
+    scoring: Annotated[str, typer.Option(help="float; asymmetric: query, stored code; decoded: both codes.")] = "float",
     top: Annotated[int, typer.Option(help="Names to show.", min=1)] = 10,
     most: Annotated[int, typer.Option(help="Names to explain the score by, at most.", min=1)] = 16,
     prompt_name: Prompt = None,
@@ -130,11 +120,9 @@ def explore(
     loaded = load(model)
     dictionary = names_of(loaded)
     sample, rows = _sample(loaded, texts, text_column, limit, cache_dir)
-    atlas = build_atlas(dictionary, sample, rows)
-    size = write_page(atlas, page, f"Names of {Path(model).resolve().name}")
-    typer.echo(
-        f"{len(dictionary):,} names in {len(sample):,} texts; page in {page} ({size / 1e6:.1f} MB); open it in a browser, also offline"
-    )
+    size = write_page(build_atlas(dictionary, sample, rows), page, f"Names of {Path(model).resolve().name}")
+    shown = f"page in {page} ({size / 1e6:.1f} MB); open it in a browser, also offline"
+    typer.echo(f"{len(dictionary):,} names in {len(sample):,} texts; {shown}")
 
 
 def _sample(model: Any, path: Path, column: str, limit: int | None, cache_dir: Path | None) -> tuple[list[str], Any]:

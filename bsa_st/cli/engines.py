@@ -14,13 +14,9 @@ from bsa_st.errors import BSAError
 
 app = typer.Typer(help="Load codes into an engine, and search there.", no_args_is_help=True, rich_markup_mode=None)
 
-Url = Annotated[
-    str,
-    typer.Option(
-        help="lancedb:///folder, postgresql://user:password@host/database, qdrant://host:6333, qdrant-edge:///folder, "
-        "elasticsearch+https://user:password@host:9200, opensearch+https://..., duckdb:///file."
-    ),
-]
+ADDRESSES = """lancedb:///folder, postgresql://user:password@host/database, qdrant://host:6333, qdrant-edge:///folder,
+elasticsearch+https://user:password@host:9200, opensearch+https://..., duckdb:///file."""
+Url = Annotated[str, typer.Option(help=ADDRESSES)]
 Collection = Annotated[str, typer.Option(help="Collection, index or table.")]
 ApiKey = Annotated[str | None, typer.Option(envvar="BSA_ST_API_KEY", show_envvar=True, help="API key.  [default: none]")]
 Retries = Annotated[int, typer.Option(help="Times that a request is made again, after 0.5, 1, 2, ... seconds.", min=0)]
@@ -31,15 +27,10 @@ def load(
     codes: Annotated[Path, typer.Argument(help="Codes file or folder of shards that `bsa-st encode` wrote.")],
     url: Url,
     collection: Collection = "bsa",
-    payload: Annotated[
-        Path | None,
-        typer.Option(help="Text, tags and other fields, .jsonl[.gz], or texts, .txt[.gz], .parquet.  [default: none]"),
-    ] = None,
+    payload: Annotated[Path | None, typer.Option(help="Text, tags, other fields (.jsonl), or texts.  [default: none]")] = None,
     first_id: Annotated[int, typer.Option(help="Id of the first document; the others count up from it.", min=0)] = 0,
     batch_size: Annotated[int | None, typer.Option(help="Documents per request.  [default: the engine's]", min=1)] = None,
-    index: Annotated[
-        bool | None, typer.Option(help="Build the engine's index over the bits.  [default: from 100,000 documents on]")
-    ] = None,
+    index: Annotated[bool | None, typer.Option(help="Build the engine's index.  [default: from 100,000 documents on]")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace other documents that have the same ids.")] = False,
     shards: Annotated[int | None, typer.Option(help="Shards of a new collection.  [default: the server's]", min=1)] = None,
     replicas: Annotated[int | None, typer.Option(help="Copies of each shard.  [default: the server's]", min=0)] = None,
@@ -62,10 +53,7 @@ def search(
     url: Url,
     collection: Collection = "bsa",
     top_k: Annotated[int, typer.Option(help="Hits per query.", min=1)] = 10,
-    filter: Annotated[
-        list[str],
-        typer.Option(help="tags=value or field=value that hits must have; several values of a field are alternatives."),
-    ] = [],  # noqa: B006
+    filter: Annotated[list[str], typer.Option(help="tags=value or field=value of hits; may be repeated.")] = [],  # noqa: B006
     candidates: Annotated[int, typer.Option(help="Documents that the engine names and that are scored then.", min=1)] = 200,
     prompt_name: Prompt = None,
     retries: Retries = 7,

@@ -31,19 +31,15 @@ app = typer.Typer(
 @with_settings
 def distill(
     teacher: Annotated[str, typer.Argument(help="Name on the Hub or folder of a sentence-transformers model.")],
-    texts: Annotated[
-        Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet) or their embeddings (.npy, or a folder of .npy).")
-    ],
+    texts: Annotated[Path, typer.Argument(help="Texts (.txt, .jsonl, .gz, .parquet), or embeddings (.npy, a folder of .npy).")],
     folder: Annotated[Path, typer.Argument(help="Where to save the model.")],
     code_bytes: Annotated[
-        int | None, typer.Option(help="Bytes of a code, for a compact head.  [default: a sparse head of --hidden-dim and --k]")
+        int | None, typer.Option(help="Bytes of a compact code.  [default: sparse, --hidden-dim, --k]")
     ] = None,
     text_column: Column = "text",
     prompt_name: Prompt = None,
     precision: Annotated[str, typer.Option(help="Number format of the frozen encoder: auto, float32, bfloat16.")] = "auto",
-    checkpoint_dir: Annotated[
-        Path | None, typer.Option(help="Folder for checkpoints; training resumes from one that is there.  [default: none]")
-    ] = None,
+    checkpoint_dir: Annotated[Path | None, typer.Option(help="Folder of checkpoints, to go on from.  [default: none]")] = None,
     cache_dir: CacheDir = None,
     json: Json = None,
     **chosen: Any,
@@ -104,15 +100,10 @@ def encode(
     max_active_dims: Annotated[int | None, typer.Option(help="Another k than the model's.  [default: the model's]")] = None,
     processes: Annotated[int | None, typer.Option(help="Processes, or Ray actors.  [default: one per device]")] = None,
     device: Annotated[
-        str | None, typer.Option(help="Devices, e.g. cuda:0,cuda:1; for ray cpu or cuda.  [default: a GPU if there is one]")
+        str | None, typer.Option(help="E.g. cuda:0,cuda:1; for ray cpu or cuda.  [default: a GPU, if any]")
     ] = None,
     engine: Annotated[str, typer.Option(help="local: here; ray: the Ray cluster of RAY_ADDRESS, or a local Ray.")] = "local",
-    shards: Annotated[
-        bool,
-        typer.Option(
-            "--shards", help="Write a folder of shards that an interrupted run continues; always for several processes."
-        ),
-    ] = False,
+    shards: Annotated[bool, typer.Option("--shards", help="Write a folder that an interrupted run continues.")] = False,
     shard_texts: Annotated[int, typer.Option(help="Texts per shard, a multiple of 4,096.")] = 65536,
     overwrite: Overwrite = False,
 ) -> None:
@@ -147,10 +138,7 @@ def encode(
 def export(
     codes: Annotated[Path, typer.Argument(help="Codes file or folder of shards.")],
     target: Annotated[
-        Path,
-        typer.Argument(
-            help="File: .npz scipy CSR, .npy packed bits, .jsonl lists of ids, .faiss or .usearch an index of bits."
-        ),
+        Path, typer.Argument(help=".npz scipy CSR, .npy bits, .jsonl lists of ids, .faiss or .usearch an index.")
     ],
     overwrite: Overwrite = False,
 ) -> None:
@@ -177,17 +165,13 @@ def push(
     """Publish a model folder on the Hugging Face Hub, in one commit."""
     from bsa_st.hub.push import push_to_hub
 
-    address = push_to_hub(
-        folder, name, private=private or None, create_pr=create_pr, revision=revision, card=card, commit_message=message
-    )
-    typer.echo(f"Pushed to {address}")
+    options: dict[str, Any] = {"private": private or None, "create_pr": create_pr, "revision": revision, "card": card}
+    typer.echo(f"Pushed to {push_to_hub(folder, name, commit_message=message, **options)}")
 
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where to write the model, the index, the page and the table.")] = Path(
-        "bsa-demo"
-    ),
+    folder: Annotated[Path, typer.Argument(help="Where to write model, index, page and table.")] = Path("bsa-demo"),
     train: Annotated[bool, typer.Option("--train", help="Fit a head to the concepts, in place of the one that ships.")] = False,
     concepts: Annotated[int | None, typer.Option(help="Use only the first so many concepts.  [default: all]", min=300)] = None,
     cache_dir: CacheDir = None,

@@ -22,13 +22,8 @@ SNIPPET = 80
 app = typer.Typer(help="Build and change an index of codes.", no_args_is_help=True, rich_markup_mode=None)
 
 IndexFile = Annotated[Path, typer.Argument(help="Index file.")]
-Texts = Annotated[
-    Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet), or codes of them (.codes, or a folder of shards).")
-]
-TagFile = Annotated[
-    Path | None,
-    typer.Option(help="Tags to filter and count by: .jsonl with the field tags, a line per document, by `bsa-st tags`."),
-]
+Texts = Annotated[Path, typer.Argument(help="Texts (.txt, .jsonl, .gz, .parquet), or codes (.codes, or a folder of shards).")]
+TagFile = Annotated[Path | None, typer.Option(help="Tags of the documents, as `bsa-st tags --output` writes them.")]
 
 
 @app.command()
@@ -36,9 +31,7 @@ def build(
     model: ModelName,
     texts: Texts,
     index: Annotated[Path, typer.Argument(help="Index file to write.")],
-    lists: Annotated[
-        int | None, typer.Option(help="Inverted lists, 0 for none.  [default: none up to 200,000 documents]")
-    ] = None,
+    lists: Annotated[int | None, typer.Option(help="Inverted lists, or 0.  [default: 0 up to 200,000 documents]")] = None,
     tags: TagFile = None,
     text_column: Column = "text",
     batch_size: BatchSize = 32,
@@ -98,9 +91,7 @@ def search(
     with_tags: Annotated[list[str], typer.Option(help="Tag that a hit must have; may be repeated.")] = [],  # noqa: B006
     without_tags: Annotated[list[str], typer.Option(help="Tag that a hit must not have; may be repeated.")] = [],  # noqa: B006
     facets: Annotated[bool, typer.Option("--facets", help="Count the tags of the hits.")] = False,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Say which names, and what else, made the score of a hit.")
-    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Say which names, and what else, made a score.")] = False,
 ) -> None:
     """Search an index for texts; shows score, id and the beginning of each document where the index was built from texts."""
     from bsa_st.concepts.explain import explain as explain_pair
@@ -112,8 +103,8 @@ def search(
     loaded = load(model)
     opened = Index.open(index, model=loaded)
     options: dict[str, Any] = {"scoring": scoring, "prompt_name": prompt_name}
-    limits: dict[str, Any] = {"probes": probes, "candidates": candidates, "with_tags": with_tags, "without_tags": without_tags}
-    rankings = opened.search(queries, top_k, **limits, **options)
+    limits = {"with_tags": with_tags, "without_tags": without_tags}
+    rankings = opened.search(queries, top_k, probes=probes, candidates=candidates, **limits, **options)
     for query, ranking in zip(queries, rankings, strict=True):
         if len(queries) > 1:
             typer.echo(query)
