@@ -103,7 +103,7 @@ def test_every_changed_byte_gives_the_same_results_or_one_error(kind: str, tmp_p
         else:
             assert found == expected
     assert not any("\n" in message for message in messages)
-    assert len(messages) > 0.7 * len(whole)  # the rest is padding
+    assert len(messages) > 0.6 * len(whole)  # the rest is what zip says twice, or of which nobody asks
 
 
 def test_every_cut_is_noticed(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], tuple[int, ...]]:
                 raise BSAError(f"index {path}: not an index file of this bsa_st; build it again (bsa-st index build)")
             raw = np.memmap(file, np.uint8, "r").view(np.ndarray)
             with zipfile.ZipFile(file) as archive:
+                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                    raise zipfile.BadZipFile("a part is compressed")
                 if damaged := archive.testzip():
                     raise BSAError(f"index {path}: its part {damaged.removesuffix('.npy')!r} is damaged")
                 for entry in archive.infolist()[1:]:
@@ -61,7 +63,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], tuple[int, ...]]:
                         np.lib.format.read_magic(part)
                         shape, _, dtype = np.lib.format.read_array_header_1_0(part)
                         start = entry.header_offset + 30 + sum(struct.unpack("<HH", raw[entry.header_offset :][26:30]))
-                        if entry.compress_type != zipfile.ZIP_STORED or dtype.kind not in "fiu":
+                        if dtype.kind not in "fiu":
                             raise ValueError(f"{entry.filename} is no plain array")
                         arrays[entry.filename.removesuffix(".npy")] = np.ndarray(shape, dtype, raw, start + part.tell())
             return arrays, identity(file.fileno())
