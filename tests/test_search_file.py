@@ -139,22 +139,22 @@ def test_arrays_that_do_not_fit_together_are_refused(kind: str, tmp_path: Path) 
     path = tmp_path / "a.index"
     index.save(path)
     whole = {name: np.array(values) for name, values in file.read(path)[0].items()}
+    free = {"decoder", "offset", "length_scale", "centroids", "counters"}  # numbers that may be any
     for name, values in whole.items():
-        changes = [values[:-1], values.astype(np.float32) + 0.5, np.append(values, values)]
+        if not values.size or name == "softening":
+            continue
+        changes = [values[:-1], np.append(values, values)]
+        changes += [] if name in free else [values.astype(np.float32) + 0.5]
         changes += [values + values.dtype.type(100)] if name.endswith("starts") or name in ("tags", "features") else []
         for change in changes:
             file.write(path, {**whole, name: change})
-            if (
-                name not in ("softening", "offset", "decoder", "length_scale", "lengths", "centroids", "counters")
-                or change is not changes[1]
-            ):
-                with pytest.raises(BSAError, match="do not fit together"):
-                    Index.open(path)
+            with pytest.raises(BSAError, match="do not fit together"):
+                Index.open(path)
     for missing in whole.keys() - {"tags", "texts", "decoder"}:
         file.write(path, {name: values for name, values in whole.items() if name != missing})
         with pytest.raises(BSAError, match="do not fit together"):
             Index.open(path)
-    file.write(path, {**whole, "ids": np.array([None] * len(index))})
+    file.write(path, {**whole, "ids": np.array(["a"] * len(index))})
     with pytest.raises(BSAError, match="no plain array"):
         Index.open(path)
     (tmp_path / "b.index").write_bytes(b"BSAINDEX of an earlier version")

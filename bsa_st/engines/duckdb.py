@@ -34,10 +34,14 @@ class DuckDBEngine(SQLEngine):
         if self.index:
             raise BSAError("DuckDB has no index for Hamming distances")
 
-    def _run(self, query: str, values: list[Any] | None = None) -> list[tuple[Any, ...]]:
+    @property
+    def _database(self) -> duckdb.DuckDBPyConnection:
         if self._open is None:
             self._open = duckdb.connect(self.place)
-        return self._open.execute(query, values or []).fetchall()
+        return self._open
+
+    def _run(self, query: str, values: list[Any] | None = None) -> list[tuple[Any, ...]]:
+        return self._database.execute(query, values or []).fetchall()
 
     def _hidden_dim(self) -> int | None:
         if self._open is None and not Path(self.place).exists():
@@ -62,9 +66,7 @@ class DuckDBEngine(SQLEngine):
             "tags": pa.array([names or None for names in documents.keywords], pa.list_(pa.string())),
             "payload": pa.array(documents.json(), pa.string()),
         }
-        self._run("SELECT 1")  # so that it is open
-        assert self._open is not None
-        self._open.register("arriving", pa.table(arriving))
+        self._database.register("arriving", pa.table(arriving))
         self._run(f"INSERT OR REPLACE INTO {self._table} SELECT id, bits::BIT, tags, payload FROM arriving")
 
     def _candidates(self, bits: np.ndarray, count: int, groups: list[list[str]]) -> Found:

@@ -41,8 +41,9 @@ class LanceDBEngine(Engine):
         if self.collection not in self._database.list_tables(limit=10_000).tables:
             return None
         schema = self._table.schema
-        kind: Any = schema.field("bits").type if schema.names == ["id", "bits", "tags", "payload"] else None
-        return 8 * int(kind.list_size) if pa.types.is_fixed_size_list(kind) else 0
+        if schema.names != ["id", "bits", "tags", "payload"] or not pa.types.is_fixed_size_list(schema.field("bits").type):
+            return 0
+        return 8 * int(schema.field("bits").type.list_size)
 
     def _create(self, hidden_dim: int) -> None:
         self._open = self._database.create_table(self.collection, schema=_schema(hidden_dim // 8))

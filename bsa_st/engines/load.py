@@ -18,6 +18,7 @@ from bsa_st.codes.shards import stream_codes
 from bsa_st.engines.base import Engine, Found, Unavailable, check_width, keywords
 from bsa_st.errors import BSAError
 from bsa_st.inputs.texts import numbered_lines, stream_texts
+from bsa_st.search.queries import check_counts
 
 LOG = logging.getLogger(__name__)
 
@@ -71,7 +72,9 @@ def load_codes(
         BSAError: If a file or a setting cannot be used, an id is taken, or the server refuses or stays away; what was sent until then is
             in the collection, and the same call goes on from there.
     """
-    stream = stream_codes(path, engine.batch_size if batch_size is None else batch_size)
+    size = engine.batch_size if batch_size is None else batch_size
+    check_counts(batch_size=size)
+    stream = stream_codes(path, size)
     check_width(stream.hidden_dim)
     records = iter(lambda: {}, None) if payloads is None else _checked_payloads(Path(payloads), stream.texts)
     call, done, sent = retrying(attempts), 0, 0

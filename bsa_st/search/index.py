@@ -94,13 +94,13 @@ class Index:
         Raises:
             BSAError: If the ids are not distinct, there are not as many ids, texts or tags as documents, or the decoder does not fit the codes.
         """
+        model = None if isinstance(source, BinaryCodes) else source
         if isinstance(source, BinaryCodes):
-            (codes, kept), model = _encoded(None, source, texts), None
+            codes, kept = _encoded(None, source, texts)
         elif texts is None:
             raise BSAError("a model needs the texts to index")
         else:
-            options = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
-            (codes, kept), model = _encoded(source, texts, **options), source
+            codes, kept = _encoded(source, texts, batch_size=batch_size, show_progress_bar=show_progress_bar)
         if lists is not None and (lists < 0 or lists > max(1, len(codes))):
             raise BSAError(f"lists must lie between 0 and the number of documents, {len(codes)}, got {lists}")
         own = as_decoder(model if decoder is None else decoder, codes.hidden_dim)
@@ -201,7 +201,8 @@ class Index:
         """The tags of documents, of a result list say, with how many of these have each, most first; an unknown id raises :class:`BSAError`."""
         segment = self._segment
         rows, names = segment.rows_of(ids), segment.tag_names
-        counts = np.bincount([] if segment.tags is None else segment.tags.take(rows).values, minlength=len(names))
+        found = np.zeros(0, np.int64) if segment.tags is None else segment.tags.take(rows).values
+        counts = np.bincount(found, minlength=len(names))
         return [(names[place], int(counts[place])) for place in np.argsort(-counts, kind="stable") if counts[place]]
 
     def add(

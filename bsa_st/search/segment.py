@@ -240,6 +240,7 @@ class Segment:
             texts is None or (texts.values.dtype == np.uint8 and _rises(texts.starts, count, texts.values.size)),
             tags is None or (tags.values.dtype.kind == "u" and _rises(tags.starts, count, tags.values.size)),
             tags is None or int(tags.values.max(initial=0)) < max(1, len(tag_names)),
+            all(isinstance(name, str) for name in tag_names),
         ]
         if not all(fits):
             raise ValueError(fits)
