@@ -103,7 +103,7 @@ def search(
     loaded = load(model)
     opened = Index.open(index, model=loaded)
     options: dict[str, Any] = {"scoring": scoring, "prompt_name": prompt_name}
-    limits = {"with_tags": with_tags, "without_tags": without_tags}
+    limits: dict[str, Any] = {"with_tags": with_tags, "without_tags": without_tags}
     rankings = opened.search(queries, top_k, probes=probes, candidates=candidates, **limits, **options)
     for query, ranking in zip(queries, rankings, strict=True):
         if len(queries) > 1:

@@ -41,13 +41,7 @@ class Contender(NamedTuple):
 def compare(
     head: BinarySparsityAlignment, documents: np.ndarray, queries: np.ndarray, relevant: np.ndarray
 ) -> tuple[list[dict[str, Any]], Index]:
-    """Score every method on the same dense embeddings.
-
-    Args:
-        head: A head with an unrolled encoder.
-        documents: float32 (n, d), unit norm.
-        queries: float32 (m, d), unit norm.
-        relevant: Position of each query's only relevant document, integer (m,).
+    """Score every method on the same documents and queries, float32 (n, d) and (m, d), unit norm, each query with one ``relevant`` place, (m,).
 
     Returns:
         A row per method: ``code_bytes`` of a text's vector or code, ``disk_bytes`` and ``memory_bytes`` of the whole index per text, ``ndcg_at_10``,

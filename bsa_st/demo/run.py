@@ -73,15 +73,8 @@ def run_demo(
 ) -> None:
     """Find concepts of the Human Phenotype Ontology by synonyms, by float vectors, their quantised forms and binary codes.
 
-    Args:
-        folder: Where the model, the index, the page and the result go.
-        train: Fit a head to the concepts first, in place of the one that ships.
-        concepts: Use only the first so many concepts; default all.
-        cache_dir: Folder of the embedding cache.
-        say: Called with each line about what comes next, and with the result.
-
-    Raises:
-        BSAError: If a package of the demo is missing or the folder cannot be written.
+    Arguments are those of ``bsa-st demo``; ``say`` is called with each line about what comes next, and with the result, which is kept in the folder.
+    Raises :class:`BSAError` if a package of the demo is missing or the folder cannot be written.
     """
     check_target(folder / MODEL)
     seconds: dict[str, float] = {}

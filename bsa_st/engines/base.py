@@ -86,17 +86,14 @@ class Engine(abc.ABC):
         collection: Name of the collection, table or index; it need not exist yet.
         index: Whether :meth:`finish` builds the engine's index over the bits, and searches use it; default from 100,000 documents on.
         api_key: Of the server.
-        shards: Shards of a new collection. Default: the server's.
-        replicas: Copies of each shard of a new collection. Default: the server's.
+        shards: Shards of a new collection, and
+        replicas: copies of each of them; default the server's.
     """
 
     name: ClassVar[str]
-    options: ClassVar[tuple[str, ...]] = ("index",)
-    """Which of the options it has."""
-    batch_size: ClassVar[int] = 2000
-    """Documents that are best sent at once."""
-    errors: ClassVar[tuple[type[Exception], ...]] = (Exception,)
-    """What the engine's package raises."""
+    options: ClassVar[tuple[str, ...]] = ("index",)  # that it has
+    batch_size: ClassVar[int] = 2000  # documents that are best sent at once
+    errors: ClassVar[tuple[type[Exception], ...]] = (Exception,)  # that its package raises
 
     def __init__(
         self,
@@ -170,8 +167,7 @@ class Engine(abc.ABC):
         """Number D of bits of the documents; None where there is no such collection.
 
         Raises:
-            Unavailable: If the server does not answer; so does every other method.
-            BSAError: If it refuses, is too old, or the collection was made by something else.
+            BSAError: If the server refuses or does not answer (:class:`Unavailable`; so does every method), or something else made the collection.
         """
         found = self._ask(self._hidden_dim)
         if found == 0:
@@ -179,11 +175,7 @@ class Engine(abc.ABC):
         return found
 
     def create(self, hidden_dim: int) -> None:
-        """Create the collection; does nothing if it is there already.
-
-        Raises:
-            BSAError: If it is there with another D, or D is more than 1,024 or no multiple of 8.
-        """
+        """Create the collection, if there is none; raises :class:`BSAError` where there is one of another D, or D is above 1,024 or no multiple of 8."""
         check_width(hidden_dim)
         self._width = self.hidden_dim()
         if self._width is None:
@@ -287,9 +279,8 @@ class Engine(abc.ABC):
 
     def _check_fits(self, hidden_dim: int) -> None:
         if hidden_dim != self._existing():
-            raise BSAError(
-                f"{self.collection} holds codes of {self._width} bits, not of {hidden_dim}; choose another collection"
-            )
+            held = f"{self.collection} holds codes of {self._width} bits"
+            raise BSAError(f"{held}, not of {hidden_dim}; choose another collection")
 
     def _wants_index(self) -> bool:
         return self._count([]) >= INDEX_FROM if self.index is None else self.index

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,8 +55,7 @@ def load_codes(
 ) -> Loaded:
     """Load a codes file or a folder of shards; afterwards every document of it is in the collection, once.
 
-    Documents that are there already, with the same bits and payload, are passed over: a load that was interrupted, by whatever, goes on where it
-    stopped when it is called again.
+    Documents that are there already, with the same bits and payload, are passed over: the same call goes on after whatever interrupted it.
 
     Args:
         engine: The collection, created if there is none.
@@ -69,14 +68,13 @@ def load_codes(
         show_progress_bar: Show a bar.
 
     Raises:
-        BSAError: If a file or a setting cannot be used, an id is taken, or the server refuses or stays away; what was sent until then is
-            in the collection, and the same call goes on from there.
+        BSAError: If a file or a setting cannot be used, an id is taken, or the server refuses or stays away; what was sent until then is there.
     """
     size = engine.batch_size if batch_size is None else batch_size
     check_counts(batch_size=size)
     stream = stream_codes(path, size)
     check_width(stream.hidden_dim)
-    records = iter(lambda: {}, None) if payloads is None else _checked_payloads(Path(payloads), stream.texts)
+    records: Iterator[dict[str, Any]] = repeat({}) if payloads is None else _checked_payloads(Path(payloads), stream.texts)
     call, done, sent = retrying(attempts), 0, 0
     try:
         call(engine.create, stream.hidden_dim)

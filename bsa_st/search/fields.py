@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from bsa_st.codes.binary_codes import id_dtype
 from bsa_st.errors import BSAError
@@ -22,7 +23,7 @@ class Rows:
     starts: np.ndarray
 
     @classmethod
-    def of(cls, values: np.ndarray, lengths: Sequence[int]) -> Rows:
+    def of(cls, values: np.ndarray, lengths: npt.ArrayLike) -> Rows:
         return cls(values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
     @classmethod

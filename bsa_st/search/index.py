@@ -51,9 +51,8 @@ class Index:
     """Search over codes with float queries, on faiss; the codes are held once.
 
     Make one with :meth:`build` or :meth:`open`. Up to 200,000 documents every code is compared with the query, beyond that those of the
-    nearest inverted lists; the best few hundred are scored exactly from their codes. Searching from several threads is safe, also while
-    another thread adds or deletes: a search sees the documents of the moment it started. Several processes may open the same file; they
-    share its pages. Who changes a file uses :meth:`edit`.
+    nearest inverted lists; the best few hundred are scored exactly from their codes. Several threads may search, also while another adds or deletes:
+    a search sees the documents of the moment it started. Processes that open the same file share its pages; who changes it uses :meth:`edit`.
     """
 
     def __init__(self, segment: Segment, lists: int | None, next_id: int, model: SentenceTransformer | None) -> None:
@@ -140,11 +139,8 @@ class Index:
     @classmethod
     @contextmanager
     def edit(cls, path: str | Path, *, model: SentenceTransformer | None = None) -> Iterator[Index]:
-        """Open an index to change it, ``with Index.edit(path) as index: index.add(...)``: other writers wait, and it is saved in the end.
-
-        Raises:
-            BSAError: As :meth:`open` and :meth:`save`; if another process holds the index for a minute.
-        """
+        """Open an index to change it, ``with Index.edit(path) as index: index.add(...)``: other writers wait, for a minute at most, and it is saved in the
+        end. Raises what :meth:`open` and :meth:`save` raise."""
         with file.writing(Path(path)):
             index = cls.open(path, model=model)
             yield index
@@ -154,8 +150,7 @@ class Index:
         """Write the index to a file, atomically: whoever opens it finds the old index or the new one; returns its bytes.
 
         Raises:
-            BSAError: If the file cannot be written; an earlier one stays whole. If this index was opened from it and somebody else has changed it
-                since: their changes would be lost.
+            BSAError: If the file cannot be written, or this index was opened from it and somebody else has changed it since. It stays as it was.
         """
         path = Path(path)
         with file.writing(path), self._lock:

@@ -30,7 +30,7 @@ def prepared(
     decoder: Decoder | None,
     hidden_dim: int,
     prompt: str | None,
-) -> tuple[str, Any]:
+) -> tuple[Any, Any]:
     """The scoring that is meant, and the queries as it needs them: :class:`BinaryCodes` where features are counted, else float32 (n, d).
 
     Raises:
