@@ -72,10 +72,10 @@ def delete(index: IndexFile, ids: Annotated[list[int], typer.Argument(help="Ids 
 @app.command()
 def stats(index: IndexFile) -> None:
     """Numbers of documents and lists, and bytes of every part."""
-    figures = Index.open(index).stats()
-    parts = {f"{name}_bytes": size for name, size in figures.part_bytes.items()}
-    for name, value in {**figures._asdict(), "part_bytes": 0, **parts, "file_bytes": index.stat().st_size}.items():
-        each = f"{value / figures.documents:>10.1f} per document" if "bytes" in name and figures.documents else ""
+    figures = Index.open(index).stats()._asdict()
+    parts = {f"{name}_bytes": size for name, size in figures.pop("part_bytes").items()}
+    for name, value in {**figures, **parts, "file_bytes": index.stat().st_size}.items():
+        each = f"{value / figures['documents']:>10.1f} per document" if "bytes" in name and figures["documents"] else ""
         typer.echo(f"{name.replace('_', ' '):<20}{value:>18,}{each}")
 
 
