@@ -236,7 +236,7 @@ def test_servers_that_do_not_fit_are_told_in_one_line(stub: Stub, change: Callab
 def test_qdrant_servers_that_do_not_fit_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     module = pytest.importorskip("bsa_st.engines.qdrant")
     with pytest.raises(Unavailable, match=r"Qdrant at qdrant://127.0.0.1:1 does not answer"):
-        connect("qdrant://127.0.0.1:1", "papers", timeout=2)
+        connect("qdrant://127.0.0.1:1", "papers")
     monkeypatch.setattr(module, "OLDEST", (99, 0))
     with pytest.raises(BSAError, match=r"is too old; bsa_st needs 99\.0 or newer"):
         connect("qdrant://:memory:", "papers")

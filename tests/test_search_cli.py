@@ -35,7 +35,7 @@ def test_build_search_add_delete_stats(threshold_folder: Path, texts: list[str],
         "search", threshold_folder, index, "purple elephants", "violet", "--scoring", "decoded"
     )
     figures = run("index", "stats", index)
-    assert "code bytes" in figures
+    assert "packed bytes" in figures
     assert "per document" in figures
     assert len(Index.open(index)) == 150
 
@@ -91,7 +91,7 @@ def test_an_unknown_scoring_is_told(threshold_folder: Path, tmp_path: Path) -> N
 
 
 def test_errors_are_one_line_with_status_2(threshold_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "bad.index").write_bytes(b"BSAINDEXrubbish and more of it")
+    (tmp_path / "bad.index").write_bytes(b"rubbish and more of it")
     result = subprocess.run(
         [sys.executable, "-m", "bsa_st", "index", "stats", str(tmp_path / "bad.index")],
         capture_output=True,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 import time
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +103,7 @@ def test_every_changed_byte_gives_the_same_results_or_one_error(kind: str, tmp_p
         else:
             assert found == expected
     assert not any("\n" in message for message in messages)
-    assert len(messages) > 0.7 * len(whole)  # the rest is padding
+    assert len(messages) > 0.6 * len(whole)  # the rest is what zip says twice, or of which nobody asks
 
 
 def test_every_cut_is_noticed(tmp_path: Path) -> None:
@@ -117,9 +114,6 @@ def test_every_cut_is_noticed(tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(BSAError):
             Index.open(path)
-    path.write_bytes(whole + b"x")
-    with pytest.raises(BSAError, match="bytes after its end"):
-        Index.open(path)
     with pytest.raises(BSAError, match="index not found"):
         Index.open(tmp_path / "none.index")
     (tmp_path / "other").write_bytes(b"something else, no index")
@@ -129,31 +123,43 @@ def test_every_cut_is_noticed(tmp_path: Path) -> None:
         Index.open(tmp_path)
 
 
-def test_other_versions_and_impossible_headers_are_refused(tmp_path: Path) -> None:
+def test_numpy_reads_the_arrays_and_they_are_aligned(tmp_path: Path) -> None:
+    index = example(50, lists=3)
+    index.save(tmp_path / "a.index")
+    with np.load(tmp_path / "a.index") as arrays:
+        assert np.array_equal(arrays["packed"], index.codes(index.ids).to_packed())
+    mapped, _ = file.read(tmp_path / "a.index")
+    assert all(values.ctypes.data % file.ALIGNMENT == 0 for values in mapped.values())
+
+
+@pytest.mark.parametrize("kind", ["compact", "lists", "sparse"])
+def test_arrays_that_do_not_fit_together_are_refused(kind: str, tmp_path: Path) -> None:
+    """Whole files with right checksums, as a stranger may make them: no array may lead outside another."""
+    index = {"compact": lambda: example(12), "lists": lambda: example(12, lists=3), "sparse": lambda: sparse_example(9)}[kind]()
     path = tmp_path / "a.index"
-    example(50, lists=3).save(path)
-    whole = path.read_bytes()
-    length = struct.unpack("<I", whole[12:16])[0]
-    header = json.loads(whole[16 : 16 + length])
-
-    def refused(version: int, change: dict[str, object], message: str) -> None:
-        text = json.dumps({**header, **change}, separators=(",", ":")).encode()
-        text += b" " * (length - len(text))
-        head = whole[:8] + struct.pack("<II", version, len(text)) + text
-        path.write_bytes(head + struct.pack("<I", zlib.crc32(head)) + whole[20 + length :])
-        with pytest.raises(BSAError, match=message):
+    index.save(path)
+    whole = {name: np.array(values) for name, values in file.read(path)[0].items()}
+    free = {"decoder", "offset", "length_scale", "centroids", "counters"}  # numbers that may be any
+    for name, values in whole.items():
+        if not values.size or name == "softening":
+            continue
+        changes = [values[:-1], np.append(values, values)]
+        changes += [] if name in free else [values.astype(np.float32) + 0.5]
+        changes += [values + values.dtype.type(100)] if name.endswith("starts") or name in ("tags", "features") else []
+        for change in changes:
+            file.write(path, {**whole, name: change})
+            with pytest.raises(BSAError, match="do not fit together"):
+                Index.open(path)
+    for missing in whole.keys() - {"tags", "texts", "decoder"}:
+        file.write(path, {name: values for name, values in whole.items() if name != missing})
+        with pytest.raises(BSAError, match="do not fit together"):
             Index.open(path)
-
-    refused(file.VERSION + 1, {}, "newer than this bsa_st reads")
-    refused(file.VERSION - 1, {}, r"of an earlier bsa_st; build the index again \(bsa-st index build\)")
-    refused(file.VERSION, {"hidden_dim": 65}, "do not fit")
-    refused(file.VERSION, {"hidden_dim": "x"}, "lacks a field")
-    refused(file.VERSION, {"arrays": header["arrays"][:-1]}, "cut short|bytes after|do not fit")
-    for number in range(len(header["arrays"])):
-        for change in ({"shape": [1 << 60]}, {"shape": [-1]}, {"dtype": "|O"}, {"name": "other"}, {"shape": []}):
-            arrays = [dict(entry) for entry in header["arrays"]]
-            arrays[number] |= change
-            refused(file.VERSION, {"arrays": arrays}, "malformed|impossible|cut short|do not fit|damaged")
+    file.write(path, {**whole, "ids": np.array(["a"] * len(index))})
+    with pytest.raises(BSAError, match="no plain array"):
+        Index.open(path)
+    (tmp_path / "b.index").write_bytes(b"BSAINDEX of an earlier version")
+    with pytest.raises(BSAError, match=r"not an index file of this bsa_st; build it again \(bsa-st index build\)"):
+        Index.open(tmp_path / "b.index")
 
 
 def test_an_index_that_was_built_again_shows_no_earlier_texts(tmp_path: Path) -> None:

@@ -9,11 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from bsa_st.atomic import atomic_file, check_output, write_json
-from bsa_st.cli.options import BatchSize, CacheDir, Column, Json, Overwrite
+from bsa_st.cli.options import BatchSize, CacheDir, Column, Json, ModelName, Overwrite, Prompt, TextFile
 from bsa_st.errors import BSAError
 
-ModelName = Annotated[str, typer.Argument(help="Name on the Hub or folder of a BSA model.")]
-TextFile = Annotated[Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet).")]
 Limit = Annotated[int | None, typer.Option(help="Texts drawn at random at most.  [default: 20,000]", min=2)]
 
 SAMPLE = 20_000
@@ -22,12 +20,7 @@ SAMPLE = 20_000
 def names(
     model: Annotated[str, typer.Argument(help="Folder of a BSA model; the names are written into it.")],
     texts: TextFile,
-    names: Annotated[
-        Path | None,
-        typer.Option(
-            help="Names, one a line, or .jsonl with the fields name and others (a list of texts that mean the same).  [default: words of the texts]"
-        ),
-    ] = None,
+    names: Annotated[Path | None, typer.Option(help="One a line, or .jsonl with name and others.  [default: words]")] = None,
     hidden_dim: Annotated[int | None, typer.Option(help="Most names.  [default: 4,096; all of --names]", min=2)] = None,
     k: Annotated[int, typer.Option(help="Names of a text on average, and at most.", min=1)] = 12,
     add_words: Annotated[bool, typer.Option("--add-words", help="Fill up --names with words of the texts.")] = False,
@@ -36,44 +29,40 @@ def names(
     cache_dir: CacheDir = None,
 ) -> None:
     """Give a model named features, from the words of texts or from a list, and keep them in its folder."""
-    from bsa_st.cli.models import load_model
     from bsa_st.concepts import name_features
     from bsa_st.concepts.names import write_names
-    from bsa_st.hub import FOLDER
+    from bsa_st.hub import FOLDER, load
 
-    if not (Path(model) / FOLDER).is_dir():
+    folder = Path(model) / FOLDER
+    if not folder.is_dir():
         raise BSAError(f"{model} is no folder of a BSA model on this disk")
-    given = None if names is None else _read_names(names)
-    loaded = load_model(model)
+    given, loaded = None if names is None else _read_names(names), load(model)
     sample, rows = _sample(loaded, texts, text_column, limit, cache_dir)
-    found = name_features(
-        loaded, sample, given, hidden_dim=hidden_dim, k=k, add_words=add_words, embeddings=rows, show_progress_bar=True
-    )
-    write_names(found, Path(model) / FOLDER)
+    options: dict[str, Any] = {"hidden_dim": hidden_dim, "k": k, "add_words": add_words}
+    found = name_features(loaded, sample, given, embeddings=rows, show_progress_bar=True, **options)
+    write_names(found, folder)
     merged = sum(map(len, found.aliases))
-    typer.echo(f"{len(found):,} names ({merged:,} more are aliases) in {Path(model) / FOLDER}, from {len(sample):,} texts")
+    typer.echo(f"{len(found):,} names ({merged:,} more are aliases) in {folder}, from {len(sample):,} texts")
     typer.echo(f"The most frequent is on {found.rates.max():.1%} of the texts, the rarest on {found.rates.min():.2%}")
 
 
 def tags(
     model: ModelName,
     texts: TextFile,
-    output: Annotated[
-        Path | None, typer.Option(help="Write .jsonl with the fields text, tags and strengths.  [default: show them]")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help=".jsonl of text, tags and strengths.  [default: show them]")] = None,
     text_column: Column = "text",
     batch_size: BatchSize = 32,
     overwrite: Overwrite = False,
 ) -> None:
     """The named features of each text, strongest first. In an engine, tags is a keyword field to filter and count by."""
-    from bsa_st.cli.models import load_model
     from bsa_st.concepts import stream_tags
     from bsa_st.concepts.atlas import clip
+    from bsa_st.hub import load
     from bsa_st.inputs.texts import stream_texts
 
     if output is not None:
         check_output(output, b'{"text": ', overwrite)
-    found = stream_tags(load_model(model), stream_texts(texts, text_column), batch_size=batch_size)
+    found = stream_tags(load(model), stream_texts(texts, text_column), batch_size=batch_size)
     told = zip(stream_texts(texts, text_column), found, strict=True)
     if output is None:
         for text, own in told:
@@ -82,11 +71,8 @@ def tags(
     count = 0
     with atomic_file(output) as file:
         for text, own in told:
-            line: dict[str, Any] = {
-                "text": text,
-                "tags": [name for name, _ in own],
-                "strengths": [round(value, 4) for _, value in own],
-            }
+            line: dict[str, Any] = {"text": text, "tags": [name for name, _ in own]}
+            line["strengths"] = [round(value, 4) for _, value in own]
             file.write((jsonlib.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
             count += 1
     typer.echo(f"Tags of {count:,} texts in {output}")
@@ -96,24 +82,20 @@ def explain(
     model: ModelName,
     a: Annotated[str, typer.Argument(help="First text, the query.")],
     b: Annotated[str, typer.Argument(help="Second text, the document.")],
-    scoring: Annotated[
-        str, typer.Option(help="Score to take apart: float, asymmetric (float query, stored code) or decoded (both codes).")
-    ] = "float",
+    scoring: Annotated[str, typer.Option(help="float; asymmetric: query, stored code; decoded: both codes.")] = "float",
     top: Annotated[int, typer.Option(help="Names to show.", min=1)] = 10,
     most: Annotated[int, typer.Option(help="Names to explain the score by, at most.", min=1)] = 16,
-    prompt_name: Annotated[
-        str | None, typer.Option(help="Name of one of the model's prompts, for the query.  [default: query, if it has one]")
-    ] = None,
+    prompt_name: Prompt = None,
     json: Json = None,
 ) -> None:
     """Say why two texts match: their score as a sum over named features and everything else."""
-    from bsa_st.cli.models import load_model
     from bsa_st.concepts.explain import describe
     from bsa_st.concepts.explain import explain as run
+    from bsa_st.hub import load
 
     if json is not None:
         check_output(json, b"{")
-    result = run(load_model(model), a, b, scoring=scoring, most=most, prompt_name=prompt_name)  # type: ignore[arg-type]
+    result = run(load(model), a, b, scoring=scoring, most=most, prompt_name=prompt_name)  # type: ignore[arg-type]
     typer.echo(describe(result, top))
     if json is not None:
         write_json(json, result.as_dict())
@@ -129,20 +111,18 @@ def explore(
     overwrite: Overwrite = False,
 ) -> None:
     """Write one self-contained HTML page about a model's named features, shown by texts."""
-    from bsa_st.cli.models import load_model
     from bsa_st.concepts.atlas import build_atlas
     from bsa_st.concepts.names import names_of
     from bsa_st.concepts.page import BEGINNING, write_page
+    from bsa_st.hub import load
 
     check_output(page, BEGINNING, overwrite)
-    loaded = load_model(model)
+    loaded = load(model)
     dictionary = names_of(loaded)
     sample, rows = _sample(loaded, texts, text_column, limit, cache_dir)
-    atlas = build_atlas(dictionary, sample, rows)
-    size = write_page(atlas, page, f"Names of {Path(model).resolve().name}")
-    typer.echo(
-        f"{len(dictionary):,} names in {len(sample):,} texts; page in {page} ({size / 1e6:.1f} MB); open it in a browser, also offline"
-    )
+    size = write_page(build_atlas(dictionary, sample, rows), page, f"Names of {Path(model).resolve().name}")
+    shown = f"page in {page} ({size / 1e6:.1f} MB); open it in a browser, also offline"
+    typer.echo(f"{len(dictionary):,} names in {len(sample):,} texts; {shown}")
 
 
 def _sample(model: Any, path: Path, column: str, limit: int | None, cache_dir: Path | None) -> tuple[list[str], Any]:

@@ -9,17 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
+from bsa_st.cli.options import ModelName, Prompt
 from bsa_st.errors import BSAError
 
 app = typer.Typer(help="Load codes into an engine, and search there.", no_args_is_help=True, rich_markup_mode=None)
 
-Url = Annotated[
-    str,
-    typer.Option(
-        help="lancedb:///folder, postgresql://user:password@host/database, qdrant://host:6333, qdrant-edge:///folder, "
-        "elasticsearch+https://user:password@host:9200, opensearch+https://..., duckdb:///file."
-    ),
-]
+ADDRESSES = """lancedb:///folder, postgresql://user:password@host/database, qdrant://host:6333, qdrant-edge:///folder,
+elasticsearch+https://user:password@host:9200, opensearch+https://..., duckdb:///file."""
+Url = Annotated[str, typer.Option(help=ADDRESSES)]
 Collection = Annotated[str, typer.Option(help="Collection, index or table.")]
 ApiKey = Annotated[str | None, typer.Option(envvar="BSA_ST_API_KEY", show_envvar=True, help="API key.  [default: none]")]
 Retries = Annotated[int, typer.Option(help="Times that a request is made again, after 0.5, 1, 2, ... seconds.", min=0)]
@@ -30,21 +27,10 @@ def load(
     codes: Annotated[Path, typer.Argument(help="Codes file or folder of shards that `bsa-st encode` wrote.")],
     url: Url,
     collection: Collection = "bsa",
-    payload: Annotated[
-        Path | None,
-        typer.Option(
-            help="Fields of the documents: .jsonl[.gz], one object per text (text, tags, other fields), or the texts alone, .txt[.gz] or "
-            ".parquet.  [default: none]"
-        ),
-    ] = None,
+    payload: Annotated[Path | None, typer.Option(help="Text, tags, other fields (.jsonl), or texts.  [default: none]")] = None,
     first_id: Annotated[int, typer.Option(help="Id of the first document; the others count up from it.", min=0)] = 0,
     batch_size: Annotated[int | None, typer.Option(help="Documents per request.  [default: the engine's]", min=1)] = None,
-    index: Annotated[
-        bool | None,
-        typer.Option(
-            "--index/--no-index", help="Build the engine's index over the bits.  [default: from 100,000 documents on]"
-        ),
-    ] = None,
+    index: Annotated[bool | None, typer.Option(help="Build the engine's index.  [default: from 100,000 documents on]")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace other documents that have the same ids.")] = False,
     shards: Annotated[int | None, typer.Option(help="Shards of a new collection.  [default: the server's]", min=1)] = None,
     replicas: Annotated[int | None, typer.Option(help="Copies of each shard.  [default: the server's]", min=0)] = None,
@@ -55,34 +41,21 @@ def load(
     from bsa_st.engines.load import load_codes
 
     with _connect(url, collection, retries, api_key=api_key, index=index, shards=shards, replicas=replicas) as opened:
-        done = load_codes(
-            opened,
-            codes,
-            payloads=payload,
-            first_id=first_id,
-            batch_size=batch_size,
-            replace=replace,
-            attempts=retries + 1,
-            show_progress_bar=True,
-        )
+        settings: dict[str, Any] = {"first_id": first_id, "batch_size": batch_size, "replace": replace}
+        done = load_codes(opened, codes, payloads=payload, attempts=retries + 1, show_progress_bar=True, **settings)
     typer.echo(f"{done.documents} documents in {collection}: {done.sent} sent, {done.found} were there")
 
 
 @app.command()
 def search(
-    model: Annotated[str, typer.Argument(help="Name on the Hub or folder of the BSA model that made the codes.")],
+    model: ModelName,
     queries: Annotated[list[str], typer.Argument(help="Texts to search for.")],
     url: Url,
     collection: Collection = "bsa",
     top_k: Annotated[int, typer.Option(help="Hits per query.", min=1)] = 10,
-    filter: Annotated[
-        list[str] | None,
-        typer.Option(help="tags=value or field=value that hits must have; several values of a field are alternatives."),
-    ] = None,
+    filter: Annotated[list[str], typer.Option(help="tags=value or field=value of hits; may be repeated.")] = [],  # noqa: B006
     candidates: Annotated[int, typer.Option(help="Documents that the engine names and that are scored then.", min=1)] = 200,
-    prompt_name: Annotated[
-        str | None, typer.Option(help="Name of one of the model's prompts.  [default: query, if it has one]")
-    ] = None,
+    prompt_name: Prompt = None,
     retries: Retries = 7,
     api_key: ApiKey = None,
 ) -> None:
@@ -90,7 +63,7 @@ def search(
     from bsa_st.engines.load import retrying
     from bsa_st.hub import load as load_model
 
-    wanted, call = _filter(filter or []), retrying(retries + 1)
+    wanted, call = _filter(filter), retrying(retries + 1)
     options: dict[str, Any] = {"filter": wanted, "candidates": candidates, "prompt_name": prompt_name}
     with _connect(url, collection, retries, api_key=api_key) as opened:
         call(opened.count)  # before the model is loaded, which takes seconds: is there such a collection?

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,13 +12,8 @@ import typer
 
 from bsa_st import __version__
 from bsa_st.atomic import check_output, write_json
-from bsa_st.cli import engines as engines_cli
-from bsa_st.cli import models
-from bsa_st.cli import search as search_commands
-from bsa_st.cli.attach import attach
-from bsa_st.cli.concepts import explain, explore, names, tags
-from bsa_st.cli.demo import demo
-from bsa_st.cli.options import BatchSize, CacheDir, Column, Json, Overwrite, with_settings
+from bsa_st.cli import concepts, engines, search
+from bsa_st.cli.options import BatchSize, CacheDir, Column, Json, ModelName, Overwrite, Prompt, TextFile, with_settings
 from bsa_st.errors import BSAError
 from bsa_st.head.settings import DistillSettings, parse_nested
 
@@ -30,32 +26,20 @@ app = typer.Typer(
     context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
 )
 
-Texts = Annotated[Path, typer.Argument(help="Texts: .txt, .txt.gz (one a line), .jsonl, .jsonl.gz or .parquet.")]
-
 
 @app.command()
 @with_settings
 def distill(
     teacher: Annotated[str, typer.Argument(help="Name on the Hub or folder of a sentence-transformers model.")],
-    texts: Annotated[
-        Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet) or their embeddings (.npy, or a folder of .npy).")
-    ],
+    texts: Annotated[Path, typer.Argument(help="Texts (.txt, .jsonl, .gz, .parquet), or embeddings (.npy, a folder of .npy).")],
     folder: Annotated[Path, typer.Argument(help="Where to save the model.")],
     code_bytes: Annotated[
-        int | None,
-        typer.Option(
-            help="Bytes of a code: a compact head, 8 features a byte.  [default: a sparse head of --hidden-dim and --k]"
-        ),
+        int | None, typer.Option(help="Bytes of a compact code.  [default: sparse, --hidden-dim, --k]")
     ] = None,
     text_column: Column = "text",
-    prompt_name: Annotated[
-        str | None,
-        typer.Option(help="Prompt of the teacher, put before every text.  [default: the one for documents, if it has one]"),
-    ] = None,
+    prompt_name: Prompt = None,
     precision: Annotated[str, typer.Option(help="Number format of the frozen encoder: auto, float32, bfloat16.")] = "auto",
-    checkpoint_dir: Annotated[
-        Path | None, typer.Option(help="Folder for checkpoints; training resumes from one that is there.  [default: none]")
-    ] = None,
+    checkpoint_dir: Annotated[Path | None, typer.Option(help="Folder of checkpoints, to go on from.  [default: none]")] = None,
     cache_dir: CacheDir = None,
     json: Json = None,
     **chosen: Any,
@@ -74,56 +58,52 @@ def distill(
     check_target(folder)
     if json is not None:
         check_output(json, b"{")
-    models.quiet()
-    model = run(
-        teacher,
-        texts,
-        settings=settings,
-        text_column=text_column,
-        prompt_name=prompt_name,
-        precision=precision,
-        checkpoint_dir=checkpoint_dir,
-        cache_dir=cache_dir,
-    )
-    if not is_first():
-        leave()
-        return
-    save(model, folder)
-    report = head_of(model).report
-    for name, value in {**report["figures"], "seconds_training": report["seconds_training"]}.items():
-        typer.echo(f"{name.replace('_', ' '):<24}{value:>12}")
-    typer.echo(f"Model saved in {folder}")
-    if json is not None:
-        write_json(json, report)
+    options: dict[str, Any] = {"text_column": text_column, "prompt_name": prompt_name, "precision": precision}
+    model = run(teacher, texts, settings=settings, checkpoint_dir=checkpoint_dir, cache_dir=cache_dir, **options)
+    if is_first():
+        save(model, folder)
+        report = head_of(model).report
+        for name, value in {**report["figures"], "seconds_training": report["seconds_training"]}.items():
+            typer.echo(f"{name.replace('_', ' '):<24}{value:>12}")
+        typer.echo(f"Model saved in {folder}")
+        if json is not None:
+            write_json(json, report)
     leave()
 
 
 @app.command()
+def attach(
+    encoder: Annotated[str, typer.Argument(help="Name on the Hub or folder of a sentence-transformers model.")],
+    folder: Annotated[Path, typer.Argument(help="Where to save the model.")],
+    code_bytes: Annotated[int | None, typer.Option(help="Bytes of a code.  [default: 64]")] = None,
+    sparse: Annotated[bool, typer.Option("--sparse", help="The sparse head instead: the form that can be read.")] = False,
+) -> None:
+    """Put a head that ships with the package behind a known encoder and save the model: nothing to train."""
+    from bsa_st.hub import check_target, save
+    from bsa_st.shipped import attach as run
+
+    check_target(folder)
+    save(run(encoder, code_bytes=code_bytes, sparse=sparse), folder)
+    typer.echo(f"Model saved in {folder}")
+
+
+@app.command()
 def encode(
-    model: Annotated[str, typer.Argument(help="Name on the Hub or folder of a BSA model.")],
-    texts: Texts,
+    model: ModelName,
+    texts: TextFile,
     codes: Annotated[Path, typer.Argument(help="Codes file to write, or folder of shards.")],
     batch_size: BatchSize = 32,
     text_column: Column = "text",
-    prompt_name: Annotated[
-        str | None, typer.Option(help="Name of one of the model's prompts.  [default: the one for documents, if it has one]")
-    ] = None,
+    prompt_name: Prompt = None,
     refine: Annotated[bool, typer.Option(help="Bring the codes closer to the dense embeddings.")] = True,
     hidden_dim: Annotated[int | None, typer.Option(help="Use only so many features.  [default: all]")] = None,
     max_active_dims: Annotated[int | None, typer.Option(help="Another k than the model's.  [default: the model's]")] = None,
     processes: Annotated[int | None, typer.Option(help="Processes, or Ray actors.  [default: one per device]")] = None,
     device: Annotated[
-        str | None, typer.Option(help="Devices, e.g. cuda:0,cuda:1; for ray cpu or cuda.  [default: a GPU if there is one]")
+        str | None, typer.Option(help="E.g. cuda:0,cuda:1; for ray cpu or cuda.  [default: a GPU, if any]")
     ] = None,
-    engine: Annotated[
-        str, typer.Option(help="local: this machine; ray: the Ray cluster of RAY_ADDRESS, or a local Ray.")
-    ] = "local",
-    shards: Annotated[
-        bool,
-        typer.Option(
-            "--shards", help="Write a folder of shards that an interrupted run continues; always with several processes or ray."
-        ),
-    ] = False,
+    engine: Annotated[str, typer.Option(help="local: here; ray: the Ray cluster of RAY_ADDRESS, or a local Ray.")] = "local",
+    shards: Annotated[bool, typer.Option("--shards", help="Write a folder that an interrupted run continues.")] = False,
     shard_texts: Annotated[int, typer.Option(help="Texts per shard, a multiple of 4,096.")] = 65536,
     overwrite: Overwrite = False,
 ) -> None:
@@ -132,6 +112,7 @@ def encode(
     from bsa_st.encoding.encode import encode as run
     from bsa_st.encoding.pool import choose_devices
     from bsa_st.encoding.shards import encode_to_shards
+    from bsa_st.hub import load
     from bsa_st.inputs.texts import read_texts, stream_texts
 
     next(stream_texts(texts, text_column))
@@ -141,7 +122,7 @@ def encode(
     in_shards = shards or engine == "ray" or len(devices) > 1
     if not in_shards:
         check_output(codes, MAGIC, overwrite)
-    loaded = models.load_model(model, devices[0] if device and devices else None)
+    loaded = load(model, device=devices[0] if device and devices else None)
     if in_shards:
         settings |= {"text_column": text_column, "shard_texts": shard_texts, "engine": engine, "processes": processes}
         written = encode_to_shards(loaded, texts, codes, device=device, **settings)
@@ -157,10 +138,7 @@ def encode(
 def export(
     codes: Annotated[Path, typer.Argument(help="Codes file or folder of shards.")],
     target: Annotated[
-        Path,
-        typer.Argument(
-            help="File to write: .npz scipy CSR, .npy packed bits, .jsonl lists of ids, .faiss or .usearch an index of bits."
-        ),
+        Path, typer.Argument(help=".npz scipy CSR, .npy bits, .jsonl lists of ids, .faiss or .usearch an index.")
     ],
     overwrite: Overwrite = False,
 ) -> None:
@@ -177,31 +155,37 @@ def export(
 @app.command()
 def push(
     folder: Annotated[Path, typer.Argument(help="Folder of a BSA model.")],
-    name: Annotated[
-        str, typer.Argument(help="Name on the Hub: organization/name. The token comes from HF_TOKEN or `hf auth login`.")
-    ],
+    name: Annotated[str, typer.Argument(help="organization/name; the token comes from HF_TOKEN or `hf auth login`.")],
     private: Annotated[bool, typer.Option(help="Create the repository as private, if there is none yet.")] = False,
     create_pr: Annotated[bool, typer.Option(help="Open a pull request instead of pushing to the branch.")] = False,
     revision: Annotated[str | None, typer.Option(help="Branch, created if there is none.  [default: main]")] = None,
-    card: Annotated[
-        Path | None, typer.Option(help="Markdown file of the model card.  [default: the folder's README.md]")
-    ] = None,
+    card: Annotated[Path | None, typer.Option(help="File of the model card.  [default: the folder's README.md]")] = None,
     message: Annotated[str, typer.Option(help="First line of the commit.")] = "Upload a BSA model",
 ) -> None:
     """Publish a model folder on the Hugging Face Hub, in one commit."""
     from bsa_st.hub.push import push_to_hub
 
-    address = push_to_hub(
-        folder, name, private=private or None, create_pr=create_pr, revision=revision, card=card, commit_message=message
-    )
-    typer.echo(f"Pushed to {address}")
+    options: dict[str, Any] = {"private": private or None, "create_pr": create_pr, "revision": revision, "card": card}
+    typer.echo(f"Pushed to {push_to_hub(folder, name, commit_message=message, **options)}")
 
 
-for command in (demo, attach, names, tags, explain, explore):
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where to write model, index, page and table.")] = Path("bsa-demo"),
+    train: Annotated[bool, typer.Option("--train", help="Fit a head to the concepts, in place of the one that ships.")] = False,
+    concepts: Annotated[int | None, typer.Option(help="Use only the first so many concepts.  [default: all]", min=300)] = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Search the Human Phenotype Ontology with a head that ships, beside float vectors and their quantised forms."""
+    from bsa_st.demo.run import run_demo
+
+    run_demo(folder, train=train, concepts=concepts, cache_dir=cache_dir, say=typer.echo)
+
+
+for command in (concepts.names, concepts.tags, concepts.explain, concepts.explore, search.search):
     app.command()(command)
-app.add_typer(search_commands.app, name="index")
-app.command()(search_commands.search)
-app.add_typer(engines_cli.app, name="engine")
+app.add_typer(search.app, name="index")
+app.add_typer(engines.app, name="engine")
 
 
 def _version(wanted: bool) -> None:
@@ -215,7 +199,10 @@ def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what other libraries say too.")] = False,
 ) -> None:
-    models.verbose = verbose
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else forked workers warn
+    if not verbose:  # what transformers and tokenizers say while they load and save weights; our own bars stay
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO if verbose else logging.WARNING)
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands have, and those that are the fields of :class:`~bsa_st.head.settings.DistillSettings`."""
+"""Arguments and options that several commands have, and those that are the fields of :class:`~bsa_st.head.settings.DistillSettings`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ import typer
 
 from bsa_st.head.settings import DistillSettings
 
+ModelName = Annotated[str, typer.Argument(help="Name on the Hub or folder of a BSA model.")]
+TextFile = Annotated[Path, typer.Argument(help="Texts: .txt, .txt.gz (one a line), .jsonl, .jsonl.gz or .parquet.")]
 BatchSize = Annotated[int, typer.Option(help="Texts per forward pass.")]
 CacheDir = Annotated[Path | None, typer.Option(help="Folder of the embedding cache.  [default: ~/.cache/bsa_st]")]
 Column = Annotated[str, typer.Option(help="Field that holds the text in .jsonl and .parquet files.")]
+Prompt = Annotated[str | None, typer.Option(help="Name of one of the model's prompts.  [default: the one for such texts]")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write what is shown to this file too, as JSON.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there, of whatever kind.")]
 

@@ -10,8 +10,7 @@ import numpy as np
 import typer
 
 from bsa_st.atomic import check_output
-from bsa_st.cli.models import load_model
-from bsa_st.cli.options import BatchSize, Column, Overwrite
+from bsa_st.cli.options import BatchSize, Column, ModelName, Overwrite, Prompt
 from bsa_st.codes.scoring import Scoring
 from bsa_st.errors import BSAError
 from bsa_st.search.file import MAGIC
@@ -23,37 +22,24 @@ SNIPPET = 80
 app = typer.Typer(help="Build and change an index of codes.", no_args_is_help=True, rich_markup_mode=None)
 
 IndexFile = Annotated[Path, typer.Argument(help="Index file.")]
-Model = Annotated[str, typer.Argument(help="Name on the Hub or folder of the BSA model.")]
-Texts = Annotated[
-    Path, typer.Argument(help="Texts (.txt[.gz], .jsonl[.gz], .parquet), or codes of them (.codes, or a folder of shards).")
-]
-TagFile = Annotated[
-    Path | None,
-    typer.Option(
-        help="Tags to filter and count by: .jsonl with the field tags, a line per document, as `bsa-st tags` writes it."
-    ),
-]
+Texts = Annotated[Path, typer.Argument(help="Texts (.txt, .jsonl, .gz, .parquet), or codes (.codes, or a folder of shards).")]
+TagFile = Annotated[Path | None, typer.Option(help="Tags of the documents, as `bsa-st tags --output` writes them.")]
 
 
 @app.command()
 def build(
-    model: Model,
+    model: ModelName,
     texts: Texts,
     index: Annotated[Path, typer.Argument(help="Index file to write.")],
-    lists: Annotated[
-        int | None,
-        typer.Option(help="Inverted lists, 0 for none.  [default: from the number of documents, none up to 200,000]"),
-    ] = None,
+    lists: Annotated[int | None, typer.Option(help="Inverted lists, or 0.  [default: 0 up to 200,000 documents]")] = None,
     tags: TagFile = None,
     text_column: Column = "text",
     batch_size: BatchSize = 32,
     overwrite: Overwrite = False,
 ) -> None:
     """Index texts, or the codes that `bsa-st encode` wrote; the documents' ids are 0, 1, 2, ..."""
-
     check_output(index, MAGIC, overwrite)
-    named, loaded = _read_tags(tags), load_model(model)
-    codes, kept = _documents(loaded, texts, text_column, batch_size)
+    loaded, codes, kept, named = _read(model, texts, tags, text_column, batch_size)
     built = Index.build(codes, kept, tags=named, decoder=loaded, lists=lists)
     size = built.save(index)
     typer.echo(f"{len(built)} documents in {index}: {size} bytes, {size / max(1, len(built)):.1f} per document")
@@ -61,7 +47,7 @@ def build(
 
 @app.command()
 def add(
-    model: Model,
+    model: ModelName,
     texts: Texts,
     index: IndexFile,
     tags: TagFile = None,
@@ -69,9 +55,7 @@ def add(
     batch_size: BatchSize = 32,
 ) -> None:
     """Add texts or codes to an index; their ids count up from the largest."""
-
-    named, loaded = _read_tags(tags), load_model(model)
-    codes, kept = _documents(loaded, texts, text_column, batch_size)
+    loaded, codes, kept, named = _read(model, texts, tags, text_column, batch_size)
     with Index.edit(index, model=loaded) as opened:
         ids = opened.add(codes, texts=kept, tags=named)
     typer.echo(f"{len(ids)} documents added with the ids {ids[0]} to {ids[-1]}; {len(opened)} in {index}")
@@ -88,43 +72,39 @@ def delete(index: IndexFile, ids: Annotated[list[int], typer.Argument(help="Ids 
 @app.command()
 def stats(index: IndexFile) -> None:
     """Numbers of documents and lists, and bytes of every part."""
-    figures = Index.open(index).stats()
-    for name, value in {**figures._asdict(), "file_bytes": index.stat().st_size}.items():
-        each = f"{value / figures.documents:>10.1f} per document" if "bytes" in name and figures.documents else ""
+    figures = Index.open(index).stats()._asdict()
+    parts = {f"{name}_bytes": size for name, size in figures.pop("part_bytes").items()}
+    for name, value in {**figures, **parts, "file_bytes": index.stat().st_size}.items():
+        each = f"{value / figures['documents']:>10.1f} per document" if "bytes" in name and figures["documents"] else ""
         typer.echo(f"{name.replace('_', ' '):<20}{value:>18,}{each}")
 
 
 def search(
-    model: Model,
+    model: ModelName,
     index: IndexFile,
     queries: Annotated[list[str], typer.Argument(help="Texts to search for.")],
     top_k: Annotated[int, typer.Option(help="Hits per query.")] = 10,
     scoring: Annotated[str, typer.Option(help=f"{', '.join(get_args(Scoring))}.")] = "asymmetric",
     probes: Annotated[int, typer.Option(help="Lists that are looked at.")] = PROBES,
     candidates: Annotated[int, typer.Option(help="Documents that are scored exactly.")] = CANDIDATES,
-    prompt_name: Annotated[
-        str | None, typer.Option(help="Name of one of the model's prompts.  [default: query, if it has one]")
-    ] = None,
-    threads: Annotated[int, typer.Option(help="Threads.")] = 1,
+    prompt_name: Prompt = None,
     with_tags: Annotated[list[str], typer.Option(help="Tag that a hit must have; may be repeated.")] = [],  # noqa: B006
     without_tags: Annotated[list[str], typer.Option(help="Tag that a hit must not have; may be repeated.")] = [],  # noqa: B006
     facets: Annotated[bool, typer.Option("--facets", help="Count the tags of the hits.")] = False,
-    explain: Annotated[
-        bool,
-        typer.Option("--explain", help="Say under each hit which names, and what else, made its score: asymmetric or decoded."),
-    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Say which names, and what else, made a score.")] = False,
 ) -> None:
     """Search an index for texts; shows score, id and the beginning of each document where the index was built from texts."""
     from bsa_st.concepts.explain import explain as explain_pair
     from bsa_st.concepts.explain import match_line
+    from bsa_st.hub import load
 
     if scoring not in get_args(Scoring):
         raise BSAError(f"scoring must be one of {', '.join(get_args(Scoring))}, got {scoring!r}")
-    loaded = load_model(model)
+    loaded = load(model)
     opened = Index.open(index, model=loaded)
     options: dict[str, Any] = {"scoring": scoring, "prompt_name": prompt_name}
-    limits: dict[str, Any] = {"probes": probes, "candidates": candidates, "with_tags": with_tags, "without_tags": without_tags}
-    rankings = opened.search(queries, top_k, threads=threads, **limits, **options)
+    limits: dict[str, Any] = {"with_tags": with_tags, "without_tags": without_tags}
+    rankings = opened.search(queries, top_k, probes=probes, candidates=candidates, **limits, **options)
     for query, ranking in zip(queries, rankings, strict=True):
         if len(queries) > 1:
             typer.echo(query)
@@ -137,26 +117,25 @@ def search(
             typer.echo("tags: " + ", ".join(f"{name} {count}" for name, count in opened.facets(ranking.ids)))
 
 
-def _read_tags(path: Path | None) -> list[list[str]] | None:
-    """The field ``tags`` of every line."""
-    from bsa_st.inputs.texts import numbered_lines
-
-    found = []
-    for number, line in [] if path is None else numbered_lines(path):
-        try:
-            found.append(json.loads(line)["tags"])
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise BSAError(f"{path}, line {number}: no object with a field tags") from error
-    return None if path is None else found
-
-
-def _documents(model: Any, path: Path, column: str, batch_size: int) -> tuple[Any, list[str] | None]:
-    """Codes, and the texts where there are texts."""
+def _read(
+    model: str, path: Path, tags: Path | None, column: str, batch_size: int
+) -> tuple[Any, Any, list[str] | None, list[list[str]] | None]:
+    """The model, the codes of the documents, their texts where there are texts, and their tags where there is such a file."""
     from bsa_st.codes.shards import load_codes
     from bsa_st.encoding.encode import encode
-    from bsa_st.inputs.texts import read_texts
+    from bsa_st.hub import load
+    from bsa_st.inputs.texts import numbered_lines, read_texts
 
+    named = []
+    for number, line in [] if tags is None else numbered_lines(tags):
+        try:
+            named.append(json.loads(line)["tags"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise BSAError(f"{tags}, line {number}: no object with a field tags") from error
+    loaded, kept = load(model), None
     if path.suffix == ".codes" or path.is_dir():
-        return load_codes(path), None
-    texts = read_texts(path, column)
-    return encode(model, texts, batch_size=batch_size, show_progress_bar=True), texts
+        codes = load_codes(path)
+    else:
+        kept = read_texts(path, column)
+        codes = encode(loaded, kept, batch_size=batch_size, show_progress_bar=True)
+    return loaded, codes, kept, None if tags is None else named

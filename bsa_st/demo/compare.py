@@ -5,9 +5,8 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
@@ -23,86 +22,48 @@ from bsa_st.search import Index
 TOP = 10
 CANDIDATES = 200
 """Documents that a rival's codes preselect and its decoded vectors rank."""
-
 TIMED_QUERIES = 300
 TIMED_ROUNDS = 3
 PQ_ROWS = 10_000
 """Rows that the product quantiser learns from: about as many as faiss wants at least, 39 for each of 256 centroids."""
 
-Search = Callable[[np.ndarray], np.ndarray]
-"""From queries, float32 (m, d), to the ids of the best ten documents of each, int64 (m, 10), -1 where fewer are found."""
 
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table.
-
-    Attributes:
-        method: What is stored.
-        code_bytes: Bytes of a text's vector or code.
-        disk_bytes: Of the index file, everything in it, divided by the number of texts.
-        memory_bytes: The same of the index in memory.
-        ndcg_at_10: With the one relevant document of each query.
-        found_at_10: Share of the float embeddings' own ten nearest documents among the ten found.
-        milliseconds: Median of a single query on one thread, its embedding not counted.
-    """
-
-    method: str
-    code_bytes: float
-    disk_bytes: float
-    memory_bytes: float
-    ndcg_at_10: float
-    found_at_10: float
-    milliseconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """The row with rounded figures, for JSON."""
-        return {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(self).items()}
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A method with its documents stored."""
+class Contender(NamedTuple):
+    """A method with its documents stored; ``search`` gives the ids of the best ten of each query, int64 (m, 10), -1 where fewer are found."""
 
     method: str
     code_bytes: float
     disk_bytes: int
     memory_bytes: int
-    search: Search
+    search: Callable[[np.ndarray], np.ndarray]
 
 
 def compare(
     head: BinarySparsityAlignment, documents: np.ndarray, queries: np.ndarray, relevant: np.ndarray
-) -> tuple[list[Row], Index]:
-    """Score every method on the same dense embeddings.
-
-    Args:
-        head: A head with an unrolled encoder.
-        documents: float32 (n, d), unit norm.
-        queries: float32 (m, d), unit norm.
-        relevant: Position of each query's only relevant document, integer (m,).
+) -> tuple[list[dict[str, Any]], Index]:
+    """Score every method on the same documents and queries, float32 (n, d) and (m, d), unit norm, each query with one ``relevant`` place, (m,).
 
     Returns:
-        The rows; and the index of refined codes, ids 0 to n - 1, without texts.
+        A row per method: ``code_bytes`` of a text's vector or code, ``disk_bytes`` and ``memory_bytes`` of the whole index per text, ``ndcg_at_10``,
+        ``found_at_10`` (share of the float embeddings' own ten nearest among the ten found) and the median ``milliseconds`` of a single query on one
+        thread; and the index of refined codes, ids 0 to n - 1, without texts.
     """
-    refined, index = _ours("bsa, refined", encode_embeddings(head, documents, refine=True), head)
-    flag_free, _ = _ours("bsa, flag-free", *_flag_free(head, documents))
-    size = head.hidden_dim // 8
-    contenders = [_float32(documents), _ubinary(documents), _pq(documents, size), flag_free, refined]
-    ranked, seconds = _searched(contenders, queries)
-    truth = ranked[0]
-    rows = [
-        Row(
-            one.method,
-            one.code_bytes,
-            one.disk_bytes / len(documents),
-            one.memory_bytes / len(documents),
-            _ndcg(ids, relevant),
-            float((ids[:, :, None] == truth[:, None, :]).any(axis=1).mean()),
-            1000 * taken,
-        )
-        for one, ids, taken in zip(contenders, ranked, seconds, strict=True)
-    ]
+    index = Index.build(encode_embeddings(head, documents, refine=True), decoder=head)
+    rivals = [_float32(documents), _ubinary(documents), _pq(documents, head.hidden_dim // 8)]
+    contenders = [*rivals, _ours("bsa, flag-free", _flag_free(head, documents)), _ours("bsa, refined", index)]
+    ranked, taken = _searched(contenders, queries)
+    order = np.broadcast_to(-np.arange(TOP, dtype=np.float32), ranked[0].shape)
+    rows = []
+    for one, ids, seconds in zip(contenders, ranked, taken, strict=True):
+        figures = {
+            "code_bytes": one.code_bytes,
+            "disk_bytes": one.disk_bytes / len(documents),
+            "memory_bytes": one.memory_bytes / len(documents),
+            "ndcg_at_10": float(ndcg_score(ids == relevant[:, None], order, k=TOP)),
+            "found_at_10": float((ids[:, :, None] == ranked[0][:, None, :]).any(axis=1).mean()),
+            "milliseconds": 1000 * seconds,
+        }
+        rows.append({"method": one.method, **{name: round(value, 4) for name, value in figures.items()}})
     return rows, index
 
 
@@ -139,8 +100,7 @@ def _ubinary(documents: np.ndarray) -> Contender:
     size = len(faiss.serialize_index_binary(index))
 
     def search(queries: np.ndarray) -> np.ndarray:
-        asked = np.asarray(quantize_embeddings(queries, precision="ubinary"))
-        candidates = index.search(asked, CANDIDATES)[1]
+        candidates = index.search(np.asarray(quantize_embeddings(queries, precision="ubinary")), CANDIDATES)[1]
         return _rescored(queries, candidates, lambda ids: np.unpackbits(packed[ids], axis=1).astype(np.float32) * 2 - 1)
 
     return Contender("ubinary", packed.shape[1], size, size, search)
@@ -168,41 +128,29 @@ def _pq(documents: np.ndarray, size: int) -> Contender:
 
 def _rescored(queries: np.ndarray, candidates: np.ndarray, decoded: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """The best ten of each query's candidates by the products of the query and their decoded vectors."""
-    best = np.full((len(queries), TOP), -1, dtype=np.int64)
-    for place, (query, ids) in enumerate(zip(queries, candidates, strict=True)):
-        there = ids[ids >= 0]
-        found = there[np.argsort(-(decoded(there) @ query), kind="stable")[:TOP]]
-        best[place, : len(found)] = found
-    return best
+    there = [ids[ids >= 0] for ids in candidates]
+    return _stacked(ids[np.argsort(-(decoded(ids) @ query), kind="stable")] for query, ids in zip(queries, there, strict=True))
 
 
-def _flag_free(
-    head: BinarySparsityAlignment, documents: np.ndarray
-) -> tuple[BinaryCodes, tuple[np.ndarray, np.ndarray, float]]:
-    """The codes that plain sentence-transformers gives, and what decodes them."""
+def _stacked(found: Any) -> np.ndarray:
+    """The first ten ids of each query, int64 (m, 10), -1 where there are fewer."""
+    return np.stack([np.pad(ids[:TOP], (0, TOP - len(ids[:TOP])), constant_values=-1) for ids in found])
+
+
+def _flag_free(head: BinarySparsityAlignment, documents: np.ndarray) -> Index:
+    """The codes that plain sentence-transformers gives, with what decodes them."""
     assert head.unrolled is not None
     x = torch.from_numpy(documents).to(head.weight.device)
     codes = BinaryCodes.concatenate([BinaryCodes.from_dense(head.unrolled.codes(part)) for part in x.split(4096)])
     decoder = head.unrolled.decoder.numpy()
-    return codes, (decoder, np.zeros(decoder.shape[1], np.float32), head.unrolled.softening)
+    return Index.build(codes, decoder=(decoder, np.zeros(decoder.shape[1], np.float32), head.unrolled.softening))
 
 
-def _ours(method: str, codes: BinaryCodes, decoder: Any) -> tuple[Contender, Index]:
-    index = Index.build(codes, decoder=decoder)
+def _ours(method: str, index: Index) -> Contender:
     with tempfile.TemporaryDirectory() as scratch:
         disk = index.save(Path(scratch) / "index")
 
     def search(queries: np.ndarray) -> np.ndarray:
-        best = np.full((len(queries), TOP), -1, dtype=np.int64)
-        for place, ranking in enumerate(index.search(queries, top_k=TOP)):
-            best[place, : len(ranking.ids)] = ranking.ids
-        return best
+        return _stacked(one.ids for one in index.search(queries, top_k=TOP))
 
-    return Contender(method, codes.hidden_dim // 8, disk, index.stats().memory_bytes, search), index
-
-
-def _ndcg(ranked: np.ndarray, relevant: np.ndarray) -> float:
-    """nDCG@10 of rankings with one relevant document each."""
-    hits = ranked == relevant[:, None]
-    order = np.broadcast_to(-np.arange(ranked.shape[1], dtype=np.float32), hits.shape)
-    return float(ndcg_score(hits, order, k=TOP))
+    return Contender(method, index.hidden_dim // 8, disk, index.stats().memory_bytes, search)

@@ -34,19 +34,12 @@ class Concept:
 
 @dataclass(frozen=True)
 class SynonymTask:
-    """Queries are synonyms kept out of training; each has exactly one relevant document.
+    """Queries are synonyms kept out of training; each has exactly one relevant document."""
 
-    Attributes:
-        documents: n texts, one per concept.
-        queries: m synonyms.
-        relevant: Position in ``documents`` of each query's concept.
-        training: Texts to train on: names, the other synonyms, definitions, documents; none of the queries.
-    """
-
-    documents: list[str]
+    documents: list[str]  # one per concept
     queries: list[str]
-    relevant: list[int]
-    training: list[str]
+    relevant: list[int]  # the place among the documents of each query's concept
+    training: list[str]  # names, the other synonyms, definitions, documents; none of the queries
 
 
 def load_concepts() -> list[Concept]:

@@ -16,8 +16,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from bsa_st.engines.base import Engine, Unavailable
-from bsa_st.engines.url import shown_url
+from bsa_st.engines.base import Engine, Unavailable, shown_url
 from bsa_st.errors import BSAError
 
 __all__ = ["ENGINES", "Engine", "Unavailable", "connect"]
@@ -41,7 +40,7 @@ def connect(url: str, collection: str = "bsa", **options: Any) -> Engine:
         url: ``lancedb:///folder``, ``postgresql://user:password@host/database``, ``qdrant://host:6333``, ``qdrant-edge:///folder``,
             ``elasticsearch+https://user:password@host:9200``, ``opensearch+https://...``, ``duckdb:///file``.
         collection: Name of the collection, table or index.
-        **options: ``index`` (:class:`Engine`) and what the engine knows besides, e.g. ``api_key``, ``shards``, ``replicas``.
+        **options: ``index`` and, for servers that know them, ``api_key``, ``shards`` and ``replicas`` (:class:`Engine`).
 
     Raises:
         Unavailable: If the server does not answer.
@@ -56,10 +55,7 @@ def connect(url: str, collection: str = "bsa", **options: Any) -> Engine:
         engine = getattr(importlib.import_module(f"bsa_st.engines.{module}"), name)
     except ImportError as error:
         raise BSAError(f"{scheme} needs a package that is not installed ({error}): pip install bsa-st[{extra}]") from error
-    try:
-        made: Engine = engine(url, collection, **options)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise BSAError(f"{scheme} has no option {str(error).rpartition(' ')[2]}") from error
+    if unknown := options.keys() - engine.options:
+        raise BSAError(f"{scheme} has no option {unknown.pop()!r}")
+    made: Engine = engine(url, collection, **options)
     return made

@@ -8,30 +8,30 @@ An engine keeps, of every document, its id, its bits in the engine's own bit vec
 from __future__ import annotations
 
 import abc
+import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.codes.decoder import Decoder, as_decoder
+from bsa_st.codes.decoder import as_decoder
 from bsa_st.codes.scoring import asymmetric_scores
 from bsa_st.errors import BSAError
-from bsa_st.search.ids import check_ids
-from bsa_st.search.queries import prepared
+from bsa_st.search.queries import check_counts, prepared
 from bsa_st.search.rescoring import Ranking, best
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+from bsa_st.search.segment import check_ids
 
 CANDIDATES = 200
+INDEX_FROM = 100_000
 MOST_FEATURES = 1024
 """Codes of more bits stay out: D / 8 bytes each would be many times what their few active features need."""
 LONGEST_KEYWORD = 256
 """Longer strings are text, not keywords; they stay in the payload only."""
 
+T = TypeVar("T")
 Payload = Mapping[str, Any]
 Filter = Mapping[str, Any]
 """Fields and what they must hold: a string, an integer or a boolean, or a list of these of which one must match. All fields must match."""
@@ -41,20 +41,28 @@ class Unavailable(BSAError):
     """The server does not answer, or says that it cannot now: the same call may succeed later."""
 
 
-class Documents(NamedTuple):
-    """Checked documents on their way into an engine.
+def shown_url(url: str) -> str:
+    """The address, or libpq's connection string, without its password."""
+    hidden = re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", url)
+    return re.sub(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&]*)", r"\1***", hidden)
 
-    Attributes:
-        ids: int64 (n,), distinct, not negative.
-        bits: uint8 (n, D / 8).
-        keywords: What can be filtered by, a list per document (:func:`keywords`).
-        payloads: One mapping per document, perhaps empty.
-    """
+
+def one_line(error: object) -> str:
+    """What an error says, on one line of at most 300 characters."""
+    return " ".join(str(error).split())[:300]
+
+
+class Documents(NamedTuple):
+    """Checked documents: ids, int64 (n,); bits, uint8 (n, D / 8); and of each the keywords that it can be filtered by and its payload."""
 
     ids: np.ndarray
     bits: np.ndarray
     keywords: list[list[str]]
     payloads: Sequence[Payload]
+
+    def json(self) -> list[str | None]:
+        """Payloads as JSON, None for empty ones."""
+        return [json.dumps(payload, ensure_ascii=False) if payload else None for payload in self.payloads]
 
 
 class Found(NamedTuple):
@@ -63,39 +71,56 @@ class Found(NamedTuple):
     ids: np.ndarray
     bits: np.ndarray
 
+    @classmethod
+    def of(cls, ids: Iterable[Any], bits: Iterable[bytes], width: int) -> Found:
+        """From the bytes of each document."""
+        packed = np.frombuffer(b"".join(bits), np.uint8).reshape(-1, width)
+        return cls(np.array([int(one) for one in ids], np.int64), packed)
+
 
 class Engine(abc.ABC):
     """A collection of codes in an engine. Sending documents again, and deleting what is not there, changes nothing.
 
     Args:
+        url: The address, as :func:`bsa_st.engines.connect` takes it.
         collection: Name of the collection, table or index; it need not exist yet.
-        index: Whether :meth:`finish` builds the engine's index over the bits, and searches use it; default from :attr:`index_from` documents on.
+        index: Whether :meth:`finish` builds the engine's index over the bits, and searches use it; default from 100,000 documents on.
+        api_key: Of the server.
+        shards: Shards of a new collection, and
+        replicas: copies of each of them; default the server's.
     """
 
     name: ClassVar[str]
-    batch_size: ClassVar[int] = 2000
-    """Documents that are best sent at once."""
-    index_from: ClassVar[int] = 100_000
+    options: ClassVar[tuple[str, ...]] = ("index",)  # that it has
+    batch_size: ClassVar[int] = 2000  # documents that are best sent at once
+    errors: ClassVar[tuple[type[Exception], ...]] = (Exception,)  # that its package raises
 
-    def __init__(self, collection: str, *, index: bool | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        collection: str,
+        *,
+        index: bool | None = None,
+        api_key: str | None = None,
+        shards: int | None = None,
+        replicas: int | None = None,
+    ) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,47}", collection):
-            raise BSAError(
-                f"a collection's name has small letters, digits and _, a letter first, at most 48; got {collection!r}"
-            )
-        self.collection = collection
-        self.index = index
+            raise BSAError(f"a collection's name is up to 48 small letters, digits and _, a letter first; got {collection!r}")
+        self.url, self.collection, self.index, self.api_key = url, collection, index, api_key
+        self.shards, self.replicas = shards, replicas
+        scheme, self.place = url.split("://", 1)
+        self.transport = scheme.partition("+")[2]
+        self.where = f"{self.name} at {shown_url(url)}"
         self._width: int | None = None
+        self._ask(self._connect)
 
-    # -- what each engine does --------------------------------------------------------------------------------------
+    def _connect(self) -> None:  # noqa: B027  # some connect when they are first asked
+        """Reach the server; raise :class:`BSAError` where it is another or too old."""
 
     @abc.abstractmethod
-    def hidden_dim(self) -> int | None:
-        """Number D of bits of the documents; None where there is no such collection.
-
-        Raises:
-            Unavailable: If the server does not answer; so does every other method.
-            BSAError: If it refuses, is too old, or the collection was made by something else.
-        """
+    def _hidden_dim(self) -> int | None:
+        """Number D of bits; None where there is no such collection, 0 where it was made by something else."""
 
     @abc.abstractmethod
     def _create(self, hidden_dim: int) -> None: ...
@@ -108,8 +133,7 @@ class Engine(abc.ABC):
         """The ``count`` nearest to bits, uint8 (D / 8,), among the documents that have a keyword of every group."""
 
     @abc.abstractmethod
-    def _fetch(self, ids: list[int]) -> tuple[Found, list[dict[str, Any]]]:
-        """Those of these documents that are there, in any order, with their payloads."""
+    def _fetch(self, ids: list[int]) -> tuple[Found, list[dict[str, Any]]]: ...
 
     @abc.abstractmethod
     def _count(self, groups: list[list[str]]) -> int: ...
@@ -118,34 +142,46 @@ class Engine(abc.ABC):
     def _delete(self, ids: list[int]) -> None: ...
 
     @abc.abstractmethod
-    def drop(self) -> None:
-        """Delete the collection, if there is one."""
+    def _drop(self) -> None: ...
 
-    def finish(self) -> None:  # noqa: B027  # some engines have nothing to do
-        """Make what was loaded durable and quick to search, after the last batch."""
+    def _finish(self) -> None:  # noqa: B027  # some have nothing to do
+        """Make what was loaded durable and quick to search."""
 
-    def disk_bytes(self) -> dict[str, int]:
-        """Bytes on disk by part (documents, index), for engines that can tell."""
-        raise BSAError(f"{self.name} does not tell how much room a collection takes")
+    def _error(self, error: Exception) -> BSAError:
+        """What an error of the engine's package means: :class:`Unavailable` where the same call may succeed later."""
+        return BSAError(f"{self.where}: {one_line(error)}")
 
     def close(self) -> None:  # noqa: B027
-        """Release connections and files."""
+        """Release connections and files; the next call opens them again."""
 
-    # -- the recipe -------------------------------------------------------------------------------------------------
+    def _ask(self, method: Callable[..., T], *values: Any) -> T:
+        """One call of the engine: its errors become ours."""
+        try:
+            return method(*values)
+        except BSAError:
+            raise
+        except self.errors as error:
+            raise self._error(error) from error
 
-    def create(self, hidden_dim: int) -> None:
-        """Create the collection; does nothing if it is there already.
+    def hidden_dim(self) -> int | None:
+        """Number D of bits of the documents; None where there is no such collection.
 
         Raises:
-            BSAError: If it is there with another D, or D is more than 1,024 or no multiple of 8.
+            BSAError: If the server refuses or does not answer (:class:`Unavailable`; so does every method), or something else made the collection.
         """
+        found = self._ask(self._hidden_dim)
+        if found == 0:
+            raise BSAError(f"{self.collection} at {shown_url(self.url)} was not made by bsa_st; choose another collection")
+        return found
+
+    def create(self, hidden_dim: int) -> None:
+        """Create the collection, if there is none; raises :class:`BSAError` where there is one of another D, or D is above 1,024 or no multiple of 8."""
         check_width(hidden_dim)
-        found = self.hidden_dim()
-        if found is None:
-            self._create(hidden_dim)
-        elif found != hidden_dim:
-            raise BSAError(f"{self.collection} holds codes of {found} bits, not of {hidden_dim}; choose another collection")
-        self._width = hidden_dim
+        self._width = self.hidden_dim()
+        if self._width is None:
+            self._ask(self._create, hidden_dim)
+            self._width = hidden_dim
+        self._check_fits(hidden_dim)
 
     def upsert(self, ids: npt.ArrayLike, codes: BinaryCodes, payloads: Sequence[Payload] | None = None) -> None:
         """Add documents, replacing those with the same ids.
@@ -158,24 +194,21 @@ class Engine(abc.ABC):
         Raises:
             BSAError: If the documents do not fit the collection.
         """
-        width = self._existing()
-        if codes.hidden_dim != width:
-            raise BSAError(
-                f"{self.collection} holds codes of {width} bits, not of {codes.hidden_dim}; choose another collection"
-            )
+        self._check_fits(codes.hidden_dim)
         checked = check_ids(np.asarray(ids), len(codes))
         fields: Sequence[Payload] = [{}] * len(codes) if payloads is None else payloads
         if len(fields) != len(codes):
             raise BSAError(f"{len(codes)} documents need {len(codes)} payloads, got {len(fields)}")
+        documents = Documents(checked, codes.to_packed(), [keywords(one) for one in fields], fields)
         if len(codes):
-            self._upsert(Documents(checked, codes.to_packed(), [keywords(one) for one in fields], fields))
+            self._ask(self._upsert, documents)
 
     def search(
         self,
         queries: str | Sequence[str] | npt.ArrayLike,
         top_k: int = 10,
         *,
-        model: SentenceTransformer | Decoder | tuple[np.ndarray, ...] | Any,
+        model: Any,
         filter: Filter | None = None,
         candidates: int = CANDIDATES,
         prompt_name: str | None = None,
@@ -184,41 +217,32 @@ class Engine(abc.ABC):
 
         Args:
             queries: Texts, or embeddings, float (n, d).
-            top_k: Documents per query.
+            top_k: Documents per query; a ranking is shorter where there are fewer.
             model: The model that made the codes; for embeddings its head or its decoder (V, c, softening) will do.
             filter: Only documents with these fields, e.g. ``{"tags": ["a", "b"], "lang": "en"}``.
             candidates: Documents that the engine names and that are scored here.
             prompt_name: For texts; default the model's prompt for queries.
 
-        Returns:
-            One ranking per query: ids, int64, and scores, float32, best first; shorter where there are fewer documents.
-
         Raises:
             BSAError: If the queries do not fit the collection, or an argument is out of range.
         """
-        for name, value in {"top_k": top_k, "candidates": candidates}.items():
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise BSAError(f"{name} must be a whole number of at least 1, got {value!r}")
+        check_counts(top_k=top_k, candidates=candidates)
         width, groups = self._existing(), keyword_groups(filter)
         decoder = as_decoder(model, width)
+        assert decoder is not None
         encoder: Any = model if hasattr(model, "encode") else None
         _, dense = prepared(queries, "asymmetric", encoder, decoder, width, prompt_name)
-        assert decoder is not None
-        assert isinstance(dense, np.ndarray)
-        signs = np.packbits(dense @ decoder.weight.T > 0, axis=1)
         rankings = []
-        for query, bits in zip(dense, signs, strict=True):
-            found = self._candidates(bits, max(int(candidates), int(top_k)), groups)
+        for query, bits in zip(dense, np.packbits(dense @ decoder.weight.T > 0, axis=1), strict=True):
+            found = self._ask(self._candidates, bits, max(int(candidates), int(top_k)), groups)
             codes = BinaryCodes.from_packed(found.bits, width)
             rankings.append(best(found.ids, asymmetric_scores(query[None], codes, *decoder)[0], int(top_k)))
         return rankings
 
     def fetch(self, ids: npt.ArrayLike) -> tuple[Found, list[dict[str, Any]]]:
         """Those of these documents that are there, in any order: ids and bits, and their payloads."""
-        width, wanted = self._existing(), check_ids(np.asarray(ids))
-        if not len(wanted):
-            return Found(wanted, np.zeros((0, width // 8), np.uint8)), []
-        return self._fetch(wanted.tolist())
+        width, wanted = self._existing(), check_ids(np.asarray(ids)).tolist()
+        return self._ask(self._fetch, wanted) if wanted else (Found.of([], [], width // 8), [])
 
     def payloads(self, ids: npt.ArrayLike) -> list[dict[str, Any]]:
         """Payloads of documents in the order of ``ids``, empty where there is none."""
@@ -229,14 +253,22 @@ class Engine(abc.ABC):
     def count(self, filter: Filter | None = None) -> int:
         """Number of documents, or of those that match."""
         self._existing()
-        return self._count(keyword_groups(filter))
+        return self._ask(self._count, keyword_groups(filter))
 
     def delete(self, ids: npt.ArrayLike) -> None:
         """Delete documents; ids that are not there are passed over."""
         self._existing()
-        wanted = check_ids(np.asarray(ids)).tolist()
-        if wanted:
-            self._delete(wanted)
+        if wanted := check_ids(np.asarray(ids)).tolist():
+            self._ask(self._delete, wanted)
+
+    def drop(self) -> None:
+        """Delete the collection, if there is one."""
+        self._ask(self._drop)
+        self._width = None
+
+    def finish(self) -> None:
+        """Make what was loaded durable and quick to search, after the last batch."""
+        self._ask(self._finish)
 
     def _existing(self) -> int:
         if self._width is None:
@@ -245,8 +277,13 @@ class Engine(abc.ABC):
             raise BSAError(f"there is no collection {self.collection}; load it first")
         return self._width
 
+    def _check_fits(self, hidden_dim: int) -> None:
+        if hidden_dim != self._existing():
+            held = f"{self.collection} holds codes of {self._width} bits"
+            raise BSAError(f"{held}, not of {hidden_dim}; choose another collection")
+
     def _wants_index(self) -> bool:
-        return self._count([]) >= self.index_from if self.index is None else self.index
+        return self._count([]) >= INDEX_FROM if self.index is None else self.index
 
     def __enter__(self) -> Engine:
         return self
@@ -258,39 +295,26 @@ class Engine(abc.ABC):
 def check_width(hidden_dim: int) -> None:
     """Raise :class:`BSAError` where codes do not go into engines as bits."""
     if hidden_dim > MOST_FEATURES:
-        raise BSAError(
-            f"engines hold codes of at most {MOST_FEATURES} bits, these have {hidden_dim}: distil a head with hidden_dim of at most "
-            f"{MOST_FEATURES}, or search them with bsa_st.Index"
-        )
+        wide = f"engines hold codes of at most {MOST_FEATURES} bits, these have {hidden_dim}"
+        raise BSAError(f"{wide}: distil a head of at most so many, or search them with bsa_st.Index")
     if hidden_dim % 8:
         raise BSAError(f"engines hold whole bytes: hidden_dim must be a multiple of 8, got {hidden_dim}")
 
 
 def keywords(payload: Payload) -> list[str]:
-    """What a document can be filtered by: its ``tags``, and ``field=value`` for every other field of strings, integers or booleans.
-
-    Raises:
-        BSAError: If ``tags`` are no strings.
-    """
+    """What a document can be filtered by: its ``tags``, and ``field=value`` for every other field of strings, integers or booleans but ``text``."""
     found: dict[str, None] = {}
     for field, value in payload.items():
-        if field == "text":
-            continue
         values = list(value) if isinstance(value, (list, tuple)) else [value]
         if field == "tags" and not all(isinstance(one, str) for one in values):
             raise BSAError(f"tags must be a list of strings, got {value!r}")
-        for one in values:
-            if isinstance(one, (str, int)) and len(str(one)) <= LONGEST_KEYWORD:
-                found[_keyword(field, one)] = None
+        usable = [one for one in values if isinstance(one, (str, int)) and len(str(one)) <= LONGEST_KEYWORD]
+        found |= {} if field == "text" else dict.fromkeys(_keyword(field, one) for one in usable)
     return list(found)
 
 
 def keyword_groups(filter: Filter | None) -> list[list[str]]:
-    """A filter as keywords: of each group a document must have one.
-
-    Raises:
-        BSAError: If a value is neither a string, an integer nor a boolean.
-    """
+    """A filter as keywords: of each group a document must have one."""
     groups = []
     for field, value in (filter or {}).items():
         values = list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
@@ -301,6 +325,5 @@ def keyword_groups(filter: Filter | None) -> list[list[str]]:
 
 
 def _keyword(field: str, value: str | int) -> str:
-    if field == "tags":
-        return str(value)
-    return f"{field}={str(value).lower() if isinstance(value, bool) else value}"
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if field == "tags" else f"{field}={text}"

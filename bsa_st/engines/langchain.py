@@ -7,11 +7,11 @@ few lines around :meth:`bsa_st.engines.Engine.search`.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
 from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStore
 from sentence_transformers import SentenceTransformer
@@ -20,6 +20,7 @@ from bsa_st.encoding.encode import encode
 from bsa_st.engines import connect
 from bsa_st.engines.base import CANDIDATES, Engine, Filter
 from bsa_st.errors import BSAError
+from bsa_st.head.layer import head_of
 
 ID = "document_id"
 """Field of the payload that keeps an id which is no whole number."""
@@ -40,8 +41,6 @@ class BSAVectorStore(VectorStore):
     """
 
     def __init__(self, model: SentenceTransformer, engine: Engine) -> None:
-        from bsa_st.head.layer import head_of
-
         self.model, self.engine = model, engine
         engine.create(int(head_of(model).hidden_dim))
 
@@ -54,11 +53,10 @@ class BSAVectorStore(VectorStore):
         *,
         ids: list[str] | None = None,
         url: str,
-        collection: str = "bsa",
         **kwargs: Any,
     ) -> BSAVectorStore:
         """A store with these texts at an engine's address (:func:`bsa_st.engines.connect`); ``embedding`` is the BSA model, not LangChain's wrapper."""
-        store = cls(embedding, connect(url, collection, **kwargs))
+        store = cls(embedding, connect(url, **kwargs))
         store.add_texts(texts, metadatas, ids=ids)
         return store
 
@@ -72,40 +70,40 @@ class BSAVectorStore(VectorStore):
     ) -> list[str]:
         """Encode texts and add them, replacing those with the same ids; returns the ids, by default new ones."""
         lines = list(texts)
-        names = [str(uuid4()) for _ in lines] if ids is None else [name or str(uuid4()) for name in ids]
+        names = [name or str(uuid4()) for name in ids or [""] * len(lines)]
         fields: list[dict[str, Any]] = [{}] * len(lines) if metadatas is None else metadatas
         if not len(lines) == len(names) == len(fields):
             raise BSAError(f"{len(lines)} texts need as many ids and metadatas, got {len(names)} and {len(fields)}")
         if taken := {"text", ID} & set().union(*fields):
             raise BSAError(f"metadata must not have the field {taken.pop()!r}, which the store uses itself")
+        numbers = [_number(name) for name in names]
         payloads = [
-            {**own, "text": text, **({} if _number(name) is not None else {ID: name})}
-            for text, name, own in zip(lines, names, fields, strict=True)
+            {**own, "text": text, **({} if str(number) == name else {ID: name})}
+            for text, name, number, own in zip(lines, names, numbers, fields, strict=True)
         ]
         if lines:
-            self.engine.upsert([id_of(name) for name in names], encode(self.model, lines), payloads)
+            self.engine.upsert(numbers, encode(self.model, lines), payloads)
         return names
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
         """Delete documents; ids that are not there are passed over, and no ids at all are an error."""
         if ids is None:
             raise BSAError("say which ids to delete; engine.drop() deletes the collection")
-        self.engine.delete([id_of(name) for name in ids])
+        self.engine.delete([_number(name) for name in ids])
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Those of these documents that are there."""
-        found, payloads = self.engine.fetch([id_of(name) for name in ids])
-        return [_document(name, payload) for name, payload in zip(found.ids.tolist(), payloads, strict=True)]
+        found, payloads = self.engine.fetch([_number(name) for name in ids])
+        return list(map(_document, found.ids.tolist(), payloads))
 
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: Filter | None = None, candidates: int = CANDIDATES, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """The ``k`` best documents with their scores, nearly cosines; arguments as of :meth:`bsa_st.engines.Engine.search`."""
         (ranking,) = self.engine.search(query, k, model=self.model, filter=filter, candidates=candidates)
-        payloads = self.engine.payloads(ranking.ids)
-        names = [_document(name, payload) for name, payload in zip(ranking.ids.tolist(), payloads, strict=True)]
-        return list(zip(names, ranking.scores.tolist(), strict=True))
+        documents = map(_document, ranking.ids.tolist(), self.engine.payloads(ranking.ids))
+        return list(zip(documents, ranking.scores.tolist(), strict=True))
 
     def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
         """The ``k`` best documents."""
@@ -115,17 +113,13 @@ class BSAVectorStore(VectorStore):
         return lambda score: min(1.0, max(0.0, score))
 
 
-def id_of(name: str) -> int:
+def _number(name: str) -> int:
     """LangChain's ids are strings, engines' are numbers: a whole number stands for itself, other strings for 63 bits of their hash."""
-    number = _number(name)
-    return number if number is not None else int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
+    if re.fullmatch(r"0|[1-9]\d{0,18}", name, re.ASCII) and int(name) < 1 << 63:
+        return int(name)
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def _number(name: str) -> int | None:
-    number = int(name) if name.isascii() and name.isdigit() and str(int(name)) == name else None
-    return number if number is not None and number <= np.iinfo(np.int64).max else None
-
-
-def _document(name: int, payload: dict[str, Any]) -> Document:
+def _document(number: int, payload: dict[str, Any]) -> Document:
     rest = dict(payload)
-    return Document(id=str(rest.pop(ID, name)), page_content=str(rest.pop("text", "")), metadata=rest)
+    return Document(id=str(rest.pop(ID, number)), page_content=str(rest.pop("text", "")), metadata=rest)

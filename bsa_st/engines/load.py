@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +15,10 @@ from tqdm import tqdm
 
 from bsa_st.codes import BinaryCodes
 from bsa_st.codes.shards import stream_codes
-from bsa_st.engines.base import Engine, Unavailable, check_width, keywords
+from bsa_st.engines.base import Engine, Found, Unavailable, check_width, keywords
 from bsa_st.errors import BSAError
 from bsa_st.inputs.texts import numbered_lines, stream_texts
+from bsa_st.search.queries import check_counts
 
 LOG = logging.getLogger(__name__)
 
@@ -50,13 +51,11 @@ def load_codes(
     batch_size: int | None = None,
     replace: bool = False,
     attempts: int = 8,
-    wait: float = 0.5,
     show_progress_bar: bool = False,
 ) -> Loaded:
     """Load a codes file or a folder of shards; afterwards every document of it is in the collection, once.
 
-    Documents that are there already, with the same bits and payload, are passed over: a load that was interrupted, by whatever, goes on where it
-    stopped when it is called again.
+    Documents that are there already, with the same bits and payload, are passed over: the same call goes on after whatever interrupted it.
 
     Args:
         engine: The collection, created if there is none.
@@ -66,30 +65,24 @@ def load_codes(
         batch_size: Documents per request; default the engine's.
         replace: Replace documents that have the same ids and are others.
         attempts: Calls at most while the server does not answer.
-        wait: Seconds before the second call, doubled for each further one.
         show_progress_bar: Show a bar.
 
     Raises:
-        BSAError: If a file or a setting cannot be used, an id is taken, or the server refuses or stays away; what was sent until then is
-            in the collection, and the same call goes on from there.
+        BSAError: If a file or a setting cannot be used, an id is taken, or the server refuses or stays away; what was sent until then is there.
     """
     size = engine.batch_size if batch_size is None else batch_size
-    if size < 1 or first_id < 0:
-        raise BSAError(f"batch_size must be at least 1 and first_id not negative, got {size} and {first_id}")
+    check_counts(batch_size=size)
     stream = stream_codes(path, size)
     check_width(stream.hidden_dim)
-    if payloads is not None:
-        check_payloads(Path(payloads), stream.texts)
-    records = None if payloads is None else read_payloads(Path(payloads))
-    call = retrying(attempts, wait)
-    done = sent = 0
+    records: Iterator[dict[str, Any]] = repeat({}) if payloads is None else _checked_payloads(Path(payloads), stream.texts)
+    call, done, sent = retrying(attempts), 0, 0
     try:
         call(engine.create, stream.hidden_dim)
         empty = call(engine.count) == 0
         with tqdm(total=stream.texts, unit=" documents", disable=not show_progress_bar) as bar:
             for codes in stream.batches:
                 ids = np.arange(first_id + done, first_id + done + len(codes))
-                own = [{}] * len(codes) if records is None else list(islice(records, len(codes)))
+                own = list(islice(records, len(codes)))
                 if empty or not _is_there(*call(engine.fetch, ids), ids, codes, own, replace):
                     call(engine.upsert, ids, codes, own)
                     sent += len(codes)
@@ -97,46 +90,38 @@ def load_codes(
                 bar.update(len(codes))
         call(engine.finish)
     except Unavailable as error:
-        raise BSAError(
-            f"{error}; the first {done} of {stream.texts} documents are loaded, the same command goes on from there"
-        ) from error
+        message = f"the first {done} of {stream.texts} documents are loaded, the same command goes on from there"
+        raise BSAError(f"{error}; {message}") from error
     return Loaded(done, sent, done - sent)
 
 
 def _is_there(
-    found: Any, payloads: list[dict[str, Any]], ids: np.ndarray, codes: BinaryCodes, own: list[dict[str, Any]], replace: bool
+    found: Found, payloads: list[dict[str, Any]], ids: np.ndarray, codes: BinaryCodes, own: list[dict[str, Any]], replace: bool
 ) -> bool:
     """Whether all of a batch is there; raises :class:`BSAError` where ids belong to others that are not to be replaced."""
     rows = found.ids - ids[0]
     same = (found.bits == codes.to_packed()[rows]).all(axis=1)
     same &= np.array([payload == own[row] for payload, row in zip(payloads, rows.tolist(), strict=True)], dtype=bool)
     if not same.all() and not replace:
-        raise BSAError(
-            f"{np.count_nonzero(~same)} of the ids {ids[0]} to {ids[-1]} are taken by other documents; choose another first id or "
-            "collection, or replace them (--replace)"
-        )
+        taken = f"{np.count_nonzero(~same)} of the ids {ids[0]} to {ids[-1]} are taken by other documents"
+        raise BSAError(f"{taken}; choose another first id or collection, or replace them (--replace)")
     return len(rows) == len(ids) and bool(same.all())
 
 
-def check_payloads(path: Path, texts: int) -> None:
-    """Read a file of payloads through.
-
-    Raises:
-        BSAError: If it cannot be read, or has another number of lines than there are texts, or one is no object with usable tags.
-    """
+def _checked_payloads(path: Path, texts: int) -> Iterator[dict[str, Any]]:
+    """The payloads of a file, which was read through before: it has one usable object for every text."""
     lines = 0
-    for record in read_payloads(path):
-        lines += 1
+    for lines, record in enumerate(_read_payloads(path), start=1):
         try:
             keywords(record)
         except BSAError as error:
             raise BSAError(f"{path}, line {lines}: {error}") from error
     if lines != texts:
         raise BSAError(f"{path} has {lines} lines for {texts} texts")
+    return _read_payloads(path)
 
 
-def read_payloads(path: Path) -> Iterator[dict[str, Any]]:
-    """Payloads from a file, one by one: the objects of ``.jsonl[.gz]``, the texts of other files as ``{"text": ...}``."""
+def _read_payloads(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         raise BSAError(f"payload file not found: {path}")
     if not path.name.endswith((".jsonl", ".jsonl.gz")):

@@ -32,8 +32,7 @@ def search(
         queries: Texts (one as a ``str``), their dense embeddings, float (n, d), or for the scorings by codes their codes.
         documents: m codes from :func:`bsa_st.encode`; for ``asymmetric`` and ``decoded`` best with ``refine=True``.
         top_k: Hits per query; at most m come back.
-        scoring: ``asymmetric`` float query against code, the most exact; ``decoded`` the query's code, decoded, against code;
-            ``overlap`` number of shared features; ``cosine`` that number divided by ``sqrt(k1 k2)``.
+        scoring: As in :meth:`bsa_st.Index.search`.
         prompt_name: Name of one of the model's prompts, for the queries; default ``query``, if it has such a prompt.
 
     Returns:
@@ -44,13 +43,12 @@ def search(
     """
     decoder = as_decoder(model, documents.hidden_dim)
     assert decoder is not None
-    _, asked = prepared(queries, scoring, model, decoder, documents.hidden_dim, prompt_name)
+    measure, asked = prepared(queries, scoring, model, decoder, documents.hidden_dim, prompt_name)
     parts, step = [], max(1, BLOCK_CELLS // max(1, len(documents)))
     for start in range(0, len(asked), step):
         part = asked[start : start + step]
-        if isinstance(part, BinaryCodes):
-            matrix = scores(part, documents, "cosine" if scoring == "cosine" else "overlap")
-        else:
-            matrix = asymmetric_scores(part, documents, *decoder)
-        parts.append(best_of(matrix, top_k))
-    return Hits(np.concatenate([part.ids for part in parts]), np.concatenate([part.scores for part in parts]))
+        coded = isinstance(part, BinaryCodes)
+        parts.append(
+            best_of(scores(part, documents, measure) if coded else asymmetric_scores(part, documents, *decoder), top_k)
+        )
+    return Hits(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

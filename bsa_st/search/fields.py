@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from bsa_st.codes import BinaryCodes
+from bsa_st.codes.binary_codes import id_dtype
 from bsa_st.errors import BSAError
 
 TagNames = Iterable[Sequence[str | tuple[str, float]]]
@@ -16,86 +16,55 @@ TagNames = Iterable[Sequence[str | tuple[str, float]]]
 
 
 @dataclass(frozen=True, eq=False)
-class Texts:
-    """Texts end to end: ``blob`` of UTF-8, uint8, and where each starts, int64 (n + 1,)."""
+class Rows:
+    """Rows of different lengths end to end: ``values`` (m,), and where each row starts, int64 (n + 1,)."""
 
-    blob: np.ndarray
+    values: np.ndarray
     starts: np.ndarray
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> Texts:
-        encoded = [text.encode("utf-8", "replace") for text in texts]
-        starts = np.concatenate([[0], np.cumsum([len(text) for text in encoded])]).astype(np.int64)
-        return cls(np.frombuffer(b"".join(encoded), np.uint8), starts)
+    def of(cls, values: np.ndarray, lengths: npt.ArrayLike) -> Rows:
+        return cls(values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
     @classmethod
-    def blank(cls, count: int) -> Texts:
+    def blank(cls, count: int) -> Rows:
         return cls(np.zeros(0, np.uint8), np.zeros(count + 1, np.int64))
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def strings(self, rows: np.ndarray) -> list[str]:
-        """Some of the texts."""
-        return [bytes(self.blob[self.starts[row] : self.starts[row + 1]]).decode("utf-8", "replace") for row in rows.tolist()]
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.values[self.starts[row] : self.starts[row + 1]]
 
-    def take(self, rows: np.ndarray) -> Texts:
-        return Texts.of(self.strings(rows))
+    def take(self, rows: np.ndarray) -> Rows:
+        values = np.concatenate([self.values[:0], *(self[row] for row in rows.tolist())])
+        return Rows.of(values, np.diff(self.starts)[rows])
 
-    def followed_by(self, other: Texts) -> Texts:
-        return Texts(np.concatenate([self.blob, other.blob]), np.concatenate([self.starts, other.starts[1:] + self.starts[-1]]))
+    def followed_by(self, other: Rows) -> Rows:
+        starts = np.concatenate([self.starts, other.starts[1:] + self.starts[-1]])
+        return Rows(np.concatenate([self.values, other.values]), starts)
 
 
-@dataclass(frozen=True, eq=False)
-class Tags:
-    """Which document has which name: ``rows`` holds the places of its names among ``names``, as codes of so many features."""
+def rows_of_texts(texts: Iterable[str]) -> Rows:
+    """Texts as rows of UTF-8, uint8."""
+    encoded = [text.encode("utf-8", "replace") for text in texts]
+    return Rows.of(np.frombuffer(b"".join(encoded), np.uint8), [len(text) for text in encoded])
 
-    names: tuple[str, ...]
-    rows: BinaryCodes
 
-    @classmethod
-    def of(cls, documents: TagNames, known: tuple[str, ...] = ()) -> Tags:
-        """Tags of documents; names that are not ``known`` come after those that are. Raises :class:`BSAError` where a tag is no text."""
-        places = {name: place for place, name in enumerate(known)}
-        ids: list[int] = []
-        starts = [0]
-        for document in documents:
-            listed = isinstance(document, (list, tuple))
-            names: list[str] = [tag[0] if isinstance(tag, tuple) else tag for tag in document] if listed else [""]
-            if not all(isinstance(name, str) and name for name in names):
-                raise BSAError(f"the tags of a document are a list of names, got {document!r} for number {len(starts)}")
-            ids += sorted({places.setdefault(name, len(places)) for name in names})
-            starts.append(len(ids))
-        return cls(tuple(places), BinaryCodes(np.array(ids, np.int64), starts, max(1, len(places))))
+def texts_of_rows(rows: Rows, which: np.ndarray) -> list[str]:
+    """Inverse of :func:`rows_of_texts`, of some rows."""
+    return [bytes(rows[row]).decode("utf-8", "replace") for row in which.tolist()]
 
-    @classmethod
-    def blank(cls, count: int) -> Tags:
-        return cls.of([[]] * count)
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def take(self, rows: np.ndarray) -> Tags:
-        return Tags(self.names, self.rows[rows])
-
-    def followed_by(self, other: Tags) -> Tags:
-        """Both, where the names of one begin those of the other."""
-        names = max(self.names, other.names, key=len)
-        parts = [BinaryCodes(rows.ids, rows.indptr, max(1, len(names))) for rows in (self.rows, other.rows)]
-        return Tags(names, BinaryCodes.concatenate(parts))
-
-    def having(self, name: str) -> np.ndarray:
-        """Which documents have a name, bool (n,); raises :class:`BSAError` with the nearest name where there is no such name."""
-        if name not in self.names:
-            folded = {own.casefold(): own for own in self.names}
-            near = difflib.get_close_matches(str(name).casefold(), folded, n=1)
-            raise BSAError(f"no tag is named {name!r}" + (f"; the nearest is {folded[near[0]]!r}" if near else ""))
-        found = np.zeros(len(self), bool)
-        places = np.flatnonzero(self.rows.ids == self.names.index(name))
-        found[np.searchsorted(self.rows.indptr, places, "right") - 1] = True
-        return found
-
-    def counts(self, rows: np.ndarray) -> list[tuple[str, int]]:
-        """The names that some documents have, with how many of these, most first."""
-        counts = np.bincount(self.rows[rows].ids, minlength=len(self.names))
-        return [(self.names[place], int(counts[place])) for place in np.argsort(-counts, kind="stable") if counts[place]]
+def rows_of_tags(documents: TagNames, known: tuple[str, ...]) -> tuple[Rows, tuple[str, ...]]:
+    """Tags as rows of places among names; names that are not ``known`` come after those that are. Raises :class:`BSAError` where one is no text."""
+    places = {name: place for place, name in enumerate(known)}
+    found: list[list[int]] = []
+    for document in documents:
+        listed = isinstance(document, (list, tuple))
+        names: list[str] = [tag[0] if isinstance(tag, tuple) else tag for tag in document] if listed else [""]
+        if not all(isinstance(name, str) and name for name in names):
+            raise BSAError(f"the tags of a document are a list of names, got {document!r} for number {len(found) + 1}")
+        found.append(sorted({places.setdefault(name, len(places)) for name in names}))
+    flat = np.array([place for row in found for place in row], id_dtype(len(places)))
+    return Rows.of(flat, [len(row) for row in found]), tuple(places)

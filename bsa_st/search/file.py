@@ -1,95 +1,86 @@
-"""The index file: arrays with checksums, opened as a memory map.
+"""The index file: a zip of .npy arrays, as ``numpy.load`` reads it, opened as a memory map.
 
-Layout (little endian)::
-
-    8 bytes   magic "BSAINDEX"
-    4 bytes   format version
-    4 bytes   length of the header
-    header    JSON: hidden_dim, and arrays (name, dtype, shape and CRC-32 of each)
-    4 bytes   CRC-32 of everything above
-    arrays    one after the other, each at a multiple of 64 bytes
-
-Packed codes are the blocks of :mod:`bsa_st.codes.file`, back to back. Nothing of faiss is stored: its structures are views of these arrays. Checksums
-are verified by reading, not through the map, so that opening a file leaves nothing of it resident.
+An empty entry named after the format comes first; the data of each array, stored as they are, begin at a multiple of 64 bytes. zip's CRC-32 are verified by reading, not
+through the map, so that opening a file leaves nothing of it resident. Nothing of faiss is stored: its structures are views of these arrays.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import struct
-import zlib
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
 
 from bsa_st.atomic import atomic_file, remove_leftovers
-from bsa_st.codes.file import read_json_header
 from bsa_st.errors import BSAError
 
-MAGIC = b"BSAINDEX"
-VERSION = 5
-"""Versions 1 to 3 held compressed codes and no lists, 4 compressed codes or packed ones."""
+FORMAT = "bsa_st.index.6"
+MAGIC = struct.pack("<4s5H3I2H", b"PK\3\4", 20, 0, 0, 0, 33, 0, 0, 0, len(FORMAT), 0) + FORMAT.encode()
+"""How a file begins: with that entry, of 1980."""
 ALIGNMENT = 64
-DTYPES = ("<f4", "<f8", "<i8", "<u2", "<u4", "|u1")
-CHUNK = 1 << 22
 LOCK_SECONDS = 60.0
 
 
-class Stored(NamedTuple):
-    """What a file holds: arrays by name, the number of features, and the checksum of the header, which names the content."""
-
-    arrays: dict[str, np.ndarray]
-    hidden_dim: int
-    checksum: int
-
-
-def write(path: Path, hidden_dim: int, arrays: dict[str, np.ndarray]) -> tuple[int, int]:
-    """Write a file, atomically; returns its bytes and the checksum of its header."""
-    listed = [
-        {"name": name, "dtype": values.dtype.str, "shape": list(values.shape), "crc32": zlib.crc32(_bytes_of(values))}
-        for name, values in arrays.items()
-    ]
-    text = json.dumps({"hidden_dim": hidden_dim, "arrays": listed}, separators=(",", ":")).encode()
-    text += b" " * (-(len(text) + 20) % ALIGNMENT)
-    head = MAGIC + struct.pack("<II", VERSION, len(text)) + text
-    checksum = zlib.crc32(head)
+def write(path: Path, arrays: dict[str, np.ndarray]) -> int:
+    """Write a file, atomically; returns its bytes."""
     remove_leftovers(path)
     with atomic_file(path) as file:
-        file.write(head + struct.pack("<I", checksum))
-        for values in arrays.values():
-            file.write(_bytes_of(values))
-            file.write(bytes(-values.nbytes % ALIGNMENT))
-        return file.tell(), checksum
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr(zipfile.ZipInfo(FORMAT), b"")
+            for name, values in arrays.items():
+                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
+                    text = repr(np.lib.format.header_data_from_array_1_0(values)).encode()
+                    text += b" " * (-(file.tell() + 11 + len(text)) % ALIGNMENT) + b"\n"
+                    entry.write(np.lib.format.magic(1, 0) + struct.pack("<H", len(text)) + text)
+                    entry.write(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+        return file.seek(0, os.SEEK_END)
 
 
-def read(path: Path) -> Stored:
-    """Open a file as a memory map, every checksum verified.
+def read(path: Path) -> tuple[dict[str, np.ndarray], tuple[int, ...]]:
+    """The arrays of a file, in the file, every checksum verified; and the file's :func:`identity`.
 
     Raises:
-        BSAError: If the file is missing, is no index, is of another version, or is damaged; the damaged part is named.
+        BSAError: If the file is missing, is no index, or is damaged; the damaged part is named.
     """
+    arrays = {}
     try:
         with path.open("rb") as file:
-            return _parse(file, path)
+            if file.read(len(MAGIC)) != MAGIC:
+                raise BSAError(f"index {path}: not an index file of this bsa_st; build it again (bsa-st index build)")
+            raw = np.memmap(file, np.uint8, "r").view(np.ndarray)
+            with zipfile.ZipFile(file) as archive:
+                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                    raise zipfile.BadZipFile("a part is compressed")
+                if damaged := archive.testzip():
+                    raise BSAError(f"index {path}: its part {damaged.removesuffix('.npy')!r} is damaged")
+                for entry in archive.infolist()[1:]:
+                    with archive.open(entry) as part:
+                        np.lib.format.read_magic(part)
+                        shape, _, dtype = np.lib.format.read_array_header_1_0(part)
+                        start = entry.header_offset + 30 + sum(struct.unpack("<HH", raw[entry.header_offset :][26:30]))
+                        if dtype.kind not in "fiu":
+                            raise ValueError(f"{entry.filename} is no plain array")
+                        arrays[entry.filename.removesuffix(".npy")] = np.ndarray(shape, dtype, raw, start + part.tell())
+            return arrays, identity(file.fileno())
     except FileNotFoundError as error:
         raise BSAError(f"index not found: {path}") from error
     except OSError as error:
         raise BSAError(f"cannot read the index {path}: {error.strerror or error}") from error
-    except BSAError as error:
-        raise BSAError(f"index {path}: {error}") from error
+    except BSAError:
+        raise
+    except (zipfile.BadZipFile, RuntimeError, ValueError, TypeError, EOFError, struct.error) as error:
+        raise BSAError(f"index {path}: it is damaged or cut short ({error})") from error
 
 
-def checksum_of(path: Path) -> int | None:
-    """The checksum of a file's header; None where there is no index."""
-    try:
-        with path.open("rb") as file:
-            return zlib.crc32(_head(file)[:-4])
-    except (OSError, BSAError):
-        return None
+def identity(file: Path | int) -> tuple[int, ...]:
+    """What tells a file from the one that replaces it."""
+    found = os.stat(file)
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 @contextmanager
@@ -111,49 +102,3 @@ def writing(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _head(file: IO[bytes]) -> bytes:
-    start = file.read(16)
-    if start[:8] != MAGIC:
-        raise BSAError("not an index file (it does not start with BSAINDEX)")
-    length = struct.unpack("<I", start[12:])[0] if len(start) == 16 else 0
-    return start + file.read(min(length + 4, CHUNK))
-
-
-def _parse(file: IO[bytes], path: Path) -> Stored:
-    data = _head(file)
-    header, at = read_json_header(data, VERSION, "build the index again (bsa-st index build)")
-    checksum = zlib.crc32(data[: at - 4])
-    hidden_dim, entries = header.get("hidden_dim"), header.get("arrays")
-    if type(hidden_dim) is not int or hidden_dim < 1 or not isinstance(entries, list):
-        raise BSAError("the header lacks a field or has one of the wrong kind")
-    raw = np.memmap(file, dtype=np.uint8, mode="r").view(np.ndarray)
-    arrays = {}
-    for entry in entries:
-        if not isinstance(entry, dict) or entry.keys() != {"name", "dtype", "shape", "crc32"} or entry["dtype"] not in DTYPES:
-            raise BSAError("the header has a malformed entry of an array")
-        name, shape, dtype = entry["name"], entry["shape"], np.dtype(entry["dtype"])
-        if not isinstance(shape, list) or not all(type(side) is int and 0 <= side < 1 << 40 for side in shape):
-            raise BSAError("the header has an array of an impossible shape")
-        end = at + int(np.prod(shape, dtype=object)) * dtype.itemsize
-        if end > len(raw) or _checksum(file, at, end) != entry["crc32"]:
-            raise BSAError(f"its part {name!r} is damaged or cut short")
-        arrays[name] = raw[at:end].view(dtype).reshape(shape)
-        at = end + -end % ALIGNMENT
-    if len(raw) != at:
-        raise BSAError("the file is cut short or has bytes after its end")
-    return Stored(arrays, hidden_dim, checksum)
-
-
-def _checksum(file: IO[bytes], start: int, end: int) -> int:
-    file.seek(start)
-    checksum = 0
-    while start < end and (piece := file.read(min(CHUNK, end - start))):
-        checksum = zlib.crc32(piece, checksum)
-        start += len(piece)
-    return checksum
-
-
-def _bytes_of(values: np.ndarray) -> Any:
-    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data

@@ -14,13 +14,8 @@ from bsa_st.codes.scoring import decode
 
 CHUNK = 1 << 14
 """Codes that are decoded at a time."""
-KMEANS: dict[str, Any] = {
-    "niter": 10,
-    "spherical": True,
-    "seed": 0,
-    "max_points_per_centroid": 64,
-    "min_points_per_centroid": 1,
-}
+PER_CENTROID = 64
+"""Codes that k-means learns a centroid from."""
 NEAREST = 4
 """Lists near by Hamming distance, of which the nearest to the decoded code is chosen."""
 
@@ -32,10 +27,11 @@ def default_lists(documents: int) -> int:
 
 def train_lists(codes: BinaryCodes, decoder: Decoder, count: int) -> np.ndarray:
     """Centroids of ``count`` lists by spherical k-means on decoded codes: float32 (count, d), unit norm."""
-    sample = min(len(codes), KMEANS["max_points_per_centroid"] * count)
+    sample = min(len(codes), PER_CENTROID * count)
     rows = np.sort(np.random.default_rng(0).choice(len(codes), sample, replace=False))
     parts = [_directions(codes[rows[start : start + CHUNK]], decoder)[0] for start in range(0, sample, CHUNK)]
-    kmeans = faiss.Kmeans(decoder.weight.shape[1], count, **KMEANS)
+    limits = {"max_points_per_centroid": PER_CENTROID, "min_points_per_centroid": 1}
+    kmeans = faiss.Kmeans(decoder.weight.shape[1], count, niter=10, spherical=True, seed=0, **limits)
     kmeans.train(np.concatenate(parts))
     return np.asarray(kmeans.centroids, dtype=np.float32)
 
@@ -83,11 +79,10 @@ class HammingLists:
         faiss.memcpy(lists.lists.data(), faiss.swig_ptr(table.view(np.uint8).reshape(-1)), table.nbytes)
         lists.ptr = faiss.swig_ptr(packed) if packed.size else None
         weakref.finalize(self, setattr, lists, "ptr", None)  # or it would be unmapped with them
-        self._quantizer = faiss.IndexBinaryFlat(8 * width)
-        self._index: Any = faiss.IndexBinaryIVF(self._quantizer, 8 * width, count)
+        self._index: Any = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(8 * width), 8 * width, count)
         self._index.replace_invlists(lists, False)
         self._index.is_trained = True
-        self._lists, self._packed, self._starts = lists, packed, starts
+        self._lists, self._packed, self._starts = lists, packed, starts  # faiss has but their addresses
 
     def candidates(self, queries: np.ndarray, probed: np.ndarray, count: int) -> list[np.ndarray]:
         """Rows of at most ``count`` nearest codes of each query, int64, from its lists: ``queries`` uint8 (q, bytes), ``probed`` int64 (q, probes)."""

@@ -1,4 +1,4 @@
-"""What is asked and what is stored, from texts, arrays or codes. torch is imported only where there is a model."""
+"""What is asked, from texts, arrays or codes. torch is imported only where there is a model."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
+def check_counts(**counts: Any) -> None:
+    """Raise :class:`BSAError` where an argument is no whole number of at least 1."""
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise BSAError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+
 def prepared(
     queries: Any,
     scoring: str | None,
@@ -23,8 +30,8 @@ def prepared(
     decoder: Decoder | None,
     hidden_dim: int,
     prompt: str | None,
-) -> tuple[str, BinaryCodes | np.ndarray]:
-    """The scoring that is meant, and the queries as it needs them: codes where features are counted, else float32 (n, d).
+) -> tuple[Any, Any]:
+    """The scoring that is meant, and the queries as it needs them: :class:`BinaryCodes` where features are counted, else float32 (n, d).
 
     Raises:
         BSAError: If the queries do not fit the index or the scoring.
@@ -46,21 +53,15 @@ def prepared(
         if model is None:
             raise BSAError(f"{scoring} scores need codes as queries, or the model that encodes them")
         from bsa_st.encoding.encode import encode_embeddings
-        from bsa_st.head.layer import head_of
 
-        queries = encode_embeddings(head_of(model), queries, refine=scoring == "decoded")
+        queries = encode_embeddings(model, queries, refine=scoring == "decoded")
     if queries.hidden_dim != hidden_dim:
         raise BSAError(f"the index has {hidden_dim} features, the queries {queries.hidden_dim}")
-    if scoring == "decoded":
-        assert decoder is not None
-        return scoring, decode(queries, decoder.weight, decoder.offset)
-    return scoring, queries
+    return scoring, decode(queries, *decoder[:2]) if scoring == "decoded" and decoder is not None else queries
 
 
 def _dense(queries: Any, model: SentenceTransformer | None, prompt: str | None) -> np.ndarray:
-    if isinstance(queries, (str, Path)) or (
-        isinstance(queries, (list, tuple)) and queries and all(isinstance(query, str) for query in queries)
-    ):
+    if isinstance(queries, (str, Path)) or (isinstance(queries, (list, tuple)) and queries and isinstance(queries[0], str)):
         if model is None:
             raise BSAError("searching texts needs the model: Index.open(path, model=...)")
         from bsa_st.encoding.encode import split_model
@@ -70,14 +71,11 @@ def _dense(queries: Any, model: SentenceTransformer | None, prompt: str | None) 
         encoder, _ = split_model(model)
         prompt = query_prompt(encoder, prompt)
         return np.asarray(encoder.encode(read_texts(queries), prompt_name=prompt, show_progress_bar=False), dtype=np.float32)
-    if hasattr(queries, "detach"):
-        queries = queries.detach().cpu().numpy()
     try:
-        dense = np.asarray(queries, dtype=np.float32)
+        dense = np.asarray(queries.detach().cpu() if hasattr(queries, "detach") else queries, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise BSAError("queries must be BinaryCodes, a float array of shape (n, d), or texts") from error
-    if dense.ndim == 1 and dense.size:
-        dense = dense[None]
+    dense = dense[None] if dense.ndim == 1 and dense.size else dense
     if dense.ndim != 2:
         raise BSAError(f"dense queries must have shape (n, d), got {dense.shape}")
     if not np.isfinite(dense).all():

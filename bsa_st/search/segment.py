@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.codes.decoder import Decoder
+from bsa_st.codes.decoder import Decoder, as_decoder
 from bsa_st.codes.scoring import inverse_norms
 from bsa_st.errors import BSAError
-from bsa_st.search.fields import Tags, Texts
-from bsa_st.search.ids import rows_of, smallest
+from bsa_st.search.fields import Rows
 from bsa_st.search.lists import HammingLists, assign_lists
 
 PACKED_UP_TO = 1024
@@ -34,7 +37,6 @@ class Lengths(NamedTuple):
         return cls(np.round((logs - low) / scale[1]).astype(np.uint16), scale)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """``1 / |x_hat|`` of some documents, float32."""
         return np.exp(self.scale[0] + self.scale[1] * self.steps[rows]).astype(np.float32)
 
 
@@ -53,26 +55,24 @@ class Segment:
         codes: n codes.
         ids: Distinct, uint32 or int64 (n,).
         starts: Where each list starts, int64: [0, n] without centroids, else (lists + 2,): the last list holds what was added since.
+        decoder: Of the codes, or None.
         centroids: Of the lists, float32 (lists, d); None without.
         lengths: ``1 / |x_hat|`` of the documents in lists but the last.
         live: Which are not deleted, bool (n,); None for all.
         texts: Their texts, or None.
-        tags: Their tags, or None.
+        tags: Their tags, as places in ``tag_names``, or None.
     """
 
     codes: BinaryCodes
     ids: np.ndarray
     starts: np.ndarray
+    decoder: Decoder | None
     centroids: np.ndarray | None = None
     lengths: Lengths = Lengths.of(np.zeros(0))
     live: np.ndarray | None = None
-    texts: Texts | None = None
-    tags: Tags | None = None
-
-    @classmethod
-    def of(cls, codes: BinaryCodes, ids: np.ndarray, texts: Texts | None = None, tags: Tags | None = None) -> Segment:
-        """Documents without lists."""
-        return cls(held(codes), smallest(ids), np.array([0, len(ids)]), texts=texts, tags=tags)
+    texts: Rows | None = None
+    tags: Rows | None = None
+    tag_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -92,47 +92,84 @@ class Segment:
         """The packed codes as faiss' lists."""
         return HammingLists(self.codes.to_packed(), self.starts)
 
-    def find(self, ids: np.ndarray) -> np.ndarray:
+    def find(self, wanted: np.ndarray) -> np.ndarray:
         """Row of each id, int64; -1 where it is not there."""
-        if self.live is None:
-            return rows_of(self.ids, ids)
-        rows = rows_of(
-            self.ids[self.live], ids
-        )  # an id can be there twice: of a document that was replaced, and of the new one
-        return np.where(rows >= 0, self.rows[rows] if len(self.rows) else -1, -1)
+        rows = np.flatnonzero(np.isin(self.ids, wanted))
+        if self.live is not None:  # an id can be there twice: of a document that was replaced, and of the new one
+            rows = rows[self.live[rows]]
+        rows = rows[np.argsort(self.ids[rows], kind="stable")]
+        places = np.searchsorted(self.ids[rows], wanted)
+        return np.where(np.isin(wanted, self.ids[rows]), np.append(rows, -1)[places], -1)
 
-    def rows_of(self, ids: np.ndarray) -> np.ndarray:
-        """Row of each id, int64; raises :class:`BSAError` where one is not there."""
-        rows = self.find(ids)
+    def rows_of(self, ids: npt.ArrayLike) -> np.ndarray:
+        """Row of each id, int64; raises :class:`BSAError` where one is not there or given twice."""
+        wanted = check_ids(ids)
+        rows = self.find(wanted)
         if (rows < 0).any():
-            raise BSAError(f"id {ids[rows < 0][0]} is not in the index")
+            raise BSAError(f"id {wanted[rows < 0][0]} is not in the index")
         return rows
 
-    def inverse(self, rows: np.ndarray, decoder: Decoder) -> np.ndarray:
+    def inverse(self, rows: np.ndarray) -> np.ndarray:
         """``1 / |x_hat|`` of some documents, float32."""
+        assert self.decoder is not None
         known = rows < len(self.lengths.steps)
         if known.all():
             return self.lengths.take(rows)
         out = np.empty(len(rows), np.float32)
         out[known] = self.lengths.take(rows[known])
-        out[~known] = inverse_norms(self.codes[rows[~known]], *decoder)
+        out[~known] = inverse_norms(self.codes[rows[~known]], *self.decoder)
         return out
 
-    def with_added(self, new: Segment) -> Segment:
+    def allowed(self, only: npt.ArrayLike | None, with_tags: Sequence[str], without_tags: Sequence[str]) -> np.ndarray | None:
+        """Which documents :meth:`bsa_st.Index.search` may find, bool (n,); None for all."""
+        mask = self.live
+        if only is not None:
+            given, rows = np.asarray(only), self.rows
+            if given.dtype == bool and given.shape != rows.shape:
+                raise BSAError(f"a mask must have one entry for each of the {len(rows)} documents, got shape {given.shape}")
+            if given.ndim != 1 or (given.size and given.dtype.kind not in "biu"):
+                raise BSAError(f"filter must be a boolean mask or a list of ids, got {given.dtype} of shape {given.shape}")
+            mask = np.zeros(len(self), bool)
+            mask[rows] = given if given.dtype == bool else np.isin(self.ids[rows], given.astype(np.int64))
+        for argument, names in (("with_tags", with_tags), ("without_tags", without_tags)):
+            if isinstance(names, str):
+                raise BSAError(f"{argument} is a list of names, got the text {names!r}")
+            for name in names:
+                if self.tags is None:
+                    raise BSAError(f"{argument} needs an index with tags: Index.build(..., tags=bsa_st.tags(model, texts))")
+                has = self._having(name) == (argument == "with_tags")
+                mask = has if mask is None else mask & has
+        return mask
+
+    def _having(self, name: str) -> np.ndarray:
+        assert self.tags is not None
+        if name not in self.tag_names:
+            folded = {own.casefold(): own for own in self.tag_names}
+            near = difflib.get_close_matches(str(name).casefold(), folded, n=1)
+            raise BSAError(f"no tag is named {name!r}" + (f"; the nearest is {folded[near[0]]!r}" if near else ""))
+        found = np.zeros(len(self), bool)
+        places = np.flatnonzero(self.tags.values == self.tag_names.index(name))
+        found[np.searchsorted(self.tags.starts, places, "right") - 1] = True
+        return found
+
+    def with_added(
+        self, codes: BinaryCodes, ids: np.ndarray, texts: Rows | None, tags: Rows | None, tag_names: tuple[str, ...]
+    ) -> Segment:
         """These documents and new ones, which come last; those without texts or tags have empty ones where others have some."""
-        texts, tags = self.texts, self.tags
-        if texts is not None or new.texts is not None:
-            texts = (texts or Texts.blank(len(self))).followed_by(new.texts or Texts.blank(len(new)))
-        if tags is not None or new.tags is not None:
-            tags = (tags or Tags.blank(len(self))).followed_by(new.tags or Tags.blank(len(new)))
+        codes, count, own = held(codes), len(codes), len(self)
+        if texts is not None or self.texts is not None:
+            texts = (self.texts or Rows.blank(own)).followed_by(texts or Rows.blank(count))
+        if tags is not None or self.tags is not None:
+            tags = (self.tags or Rows.blank(own)).followed_by(tags or Rows.blank(count))
         return replace(
             self,
-            codes=BinaryCodes.concatenate([self.codes, new.codes]),
-            ids=smallest(np.concatenate([self.ids.astype(np.int64), new.ids])),
-            starts=np.append(self.starts[:-1], len(self) + len(new)),
-            live=None if self.live is None else np.append(self.live, np.ones(len(new), bool)),
+            codes=BinaryCodes.concatenate([self.codes, codes]) if own else codes,
+            ids=_smallest(np.concatenate([self.ids.astype(np.int64), ids])),
+            starts=np.append(self.starts[:-1], own + count),
+            live=None if self.live is None else np.append(self.live, np.ones(count, bool)),
             texts=texts,
             tags=tags,
+            tag_names=tag_names,
         )
 
     def without(self, rows: np.ndarray) -> Segment:
@@ -141,69 +178,97 @@ class Segment:
         live[rows] = False
         return replace(self, live=live)
 
-    def arranged(self, centroids: np.ndarray | None, decoder: Decoder | None) -> Segment:
+    def arranged(self, centroids: np.ndarray | None) -> Segment:
         """The documents that are not deleted, in the lists of these centroids."""
         rows, lengths, starts = self.rows, self.lengths, np.array([0, 0])
-        if centroids is not None and decoder is not None:
+        if centroids is not None and self.decoder is not None:
             first = 0 if centroids is not self.centroids else int(self.starts[-2])  # the first that has no list yet
-            lists, inverse = assign_lists(self.codes[np.arange(first, len(self))], decoder, centroids)
+            lists, inverse = assign_lists(self.codes[np.arange(first, len(self))], self.decoder, centroids)
             lists = np.concatenate([np.repeat(np.arange(len(centroids)), np.diff(self.starts[:-1])), lists]) if first else lists
             inverse = np.concatenate([self.lengths.take(np.arange(first)), inverse])
             rows = rows[np.argsort(lists[rows], kind="stable")]
             starts, lengths = np.searchsorted(lists[rows], np.arange(len(centroids) + 2)), Lengths.of(inverse[rows])
         starts[-1] = len(rows)
-        texts, tags = (None if field is None else field.take(rows) for field in (self.texts, self.tags))
-        ids, starts = smallest(self.ids[rows]), starts.astype(np.int64)
-        return Segment(self.codes[rows], ids, starts, centroids, lengths, texts=texts, tags=tags)  # type: ignore[arg-type]
-
-    # -- as arrays --------------------------------------------------------------------------------------------------
+        return replace(
+            self,
+            codes=self.codes[rows],
+            ids=_smallest(self.ids[rows]),
+            starts=starts.astype(np.int64),
+            centroids=centroids,
+            lengths=lengths,
+            live=None,
+            texts=None if self.texts is None else self.texts.take(rows),
+            tags=None if self.tags is None else self.tags.take(rows),
+        )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """All arrays by name."""
-        arrays = {"ids": self.ids, "starts": self.starts, "lengths": self.lengths.steps, "length_scale": self.lengths.scale}
-        if self.codes.is_packed:
-            arrays |= {"packed": self.codes.to_packed()}
-        else:
-            arrays |= {"features": self.codes.ids, "feature_starts": self.codes.indptr}
-        if self.live is not None:
-            arrays["live"] = self.live
-        if self.centroids is not None:
-            arrays["centroids"] = self.centroids
-        if self.texts is not None:
-            arrays |= {"texts": self.texts.blob, "text_starts": self.texts.starts}
-        if self.tags is not None:
-            names, rows = Texts.of(self.tags.names), self.tags.rows
-            arrays |= {"tags": rows.ids, "tag_starts": rows.indptr, "tag_names": names.blob, "tag_name_starts": names.starts}
-        return arrays
+        lengths, packed, names = self.lengths, self.codes.is_packed, json.dumps(self.tag_names)
+        arrays = {"ids": self.ids, "starts": self.starts, "lengths": lengths.steps, "length_scale": lengths.scale}
+        arrays |= {"packed": self.codes.to_packed()} if packed else {}
+        arrays |= {} if self.live is None else {"live": self.live}
+        arrays |= {} if self.centroids is None else {"centroids": self.centroids}
+        if self.decoder is not None:
+            softening = np.array([self.decoder.softening], np.float32)
+            arrays |= {"decoder": self.decoder.weight, "offset": self.decoder.offset, "softening": softening}
+        features = None if packed else Rows(self.codes.ids, self.codes.indptr)
+        for name, rows in {"features": features, "texts": self.texts, "tags": self.tags}.items():
+            arrays |= {} if rows is None else {name: rows.values, f"{name}_starts": rows.starts}
+        return arrays if self.tags is None else {**arrays, "tag_names": np.frombuffer(names.encode(), np.uint8)}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], hidden_dim: int) -> Segment:
-        """Inverse of :meth:`to_arrays`; raises KeyError or ValueError where arrays are missing or do not fit together."""
+        """Inverse of :meth:`to_arrays`; raises KeyError, IndexError, TypeError or ValueError where arrays are missing or do not fit together."""
+        decoder, count = None, len(arrays["ids"])
         if "packed" in arrays:
             codes = BinaryCodes.from_packed(arrays["packed"], hidden_dim)
         else:
-            codes = BinaryCodes(arrays["features"], arrays["feature_starts"], hidden_dim)
-        centroids, lengths = arrays.get("centroids"), Lengths(arrays["lengths"], arrays["length_scale"])
-        texts = Texts(arrays["texts"], arrays["text_starts"]) if "texts" in arrays else None
-        tags = None
-        ids, starts, lists = arrays["ids"], arrays["starts"], 0 if centroids is None else len(centroids) + 1
-        fits = ids.shape == (len(codes),) and starts.shape == (max(lists, 1) + 1,) and _rises(starts, len(codes))
-        fits = fits and lengths.steps.shape == (0 if centroids is None else starts[-2],) and lengths.scale.shape == (2,)
-        if texts is not None:
-            fits = fits and len(texts) == len(codes) and _rises(texts.starts, texts.blob.size)
-        if "tags" in arrays:
-            names = Texts(arrays["tag_names"], arrays["tag_name_starts"])
-            fits = fits and _rises(names.starts, names.blob.size)
-            tags = Tags(
-                tuple(names.strings(np.arange(len(names)))),
-                BinaryCodes(arrays["tags"], arrays["tag_starts"], max(1, len(names))),
-            )
-            fits = fits and len(tags) == len(codes)
-        if not fits or any(array.dtype.kind not in kinds for array, kinds in ((ids, "iu"), (lengths.steps, "u"))):
-            raise ValueError
-        return cls(codes, ids, starts, centroids, lengths, texts=texts, tags=tags)
+            codes = BinaryCodes(arrays["features"], arrays["features_starts"], hidden_dim)
+        if "decoder" in arrays:
+            decoder = as_decoder([arrays["decoder"], arrays["offset"], *arrays["softening"]], hidden_dim)
+        texts, tags = (Rows(arrays[name], arrays[f"{name}_starts"]) if name in arrays else None for name in ("texts", "tags"))
+        tag_names = tuple(json.loads(bytes(arrays["tag_names"]))) if tags is not None else ()
+        lengths, centroids = Lengths(arrays["lengths"], arrays["length_scale"]), arrays.get("centroids")
+        segment = cls(codes, arrays["ids"], arrays["starts"], decoder, centroids, lengths, None, texts, tags, tag_names)
+        lists = 1 if centroids is None else len(centroids) + 1
+        fits = [
+            (segment.ids.shape, segment.ids.dtype.kind in "iu") == ((len(codes),), True),
+            _rises(segment.starts, lists, count),
+            (lengths.steps.shape, lengths.steps.dtype.kind) == ((0 if centroids is None else segment.starts[-2],), "u"),
+            lengths.scale.shape == (2,),
+            centroids is None or (decoder is not None and centroids.shape[1:] == decoder.offset.shape),
+            texts is None or (texts.values.dtype == np.uint8 and _rises(texts.starts, count, texts.values.size)),
+            tags is None or (tags.values.dtype.kind == "u" and _rises(tags.starts, count, tags.values.size)),
+            tags is None or int(tags.values.max(initial=0)) < max(1, len(tag_names)),
+            all(isinstance(name, str) for name in tag_names),
+        ]
+        if not all(fits):
+            raise ValueError(fits)
+        return segment
 
 
-def _rises(starts: np.ndarray, last: int) -> bool:
-    """Whether these are int64, from 0 to the last, never falling."""
-    return bool(starts.dtype == np.int64 and starts[0] == 0 and starts[-1] == last and (np.diff(starts) >= 0).all())
+def check_ids(ids: npt.ArrayLike | Iterable[int], count: int | None = None) -> np.ndarray:
+    """Ids as int64 (n,); raises :class:`BSAError` where one is no whole number from 0 to 2^63 - 1 or given twice, or there are not ``count``."""
+    array = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids))  # type: ignore[arg-type]
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise BSAError(f"ids must be a one-dimensional list of integers, got {array.dtype} of shape {array.shape}")
+    if count is not None and len(array) != count:
+        raise BSAError(f"{count} documents need {count} ids, got {len(array)}")
+    outside = array[(array < 0) | (array > np.iinfo(np.int64).max)]
+    if len(outside):
+        raise BSAError(f"ids must lie between 0 and 2^63 - 1, got {outside[0]}")
+    ordered = np.sort(array.astype(np.int64))
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(twice):
+        raise BSAError(f"id {twice[0]} is given more than once")
+    return array.astype(np.int64)
+
+
+def _smallest(ids: np.ndarray) -> np.ndarray:
+    return ids.astype(np.uint32 if ids.max(initial=0) < 1 << 32 else np.int64)
+
+
+def _rises(starts: np.ndarray, count: int, last: int) -> bool:
+    """Whether these are starts of so many rows: int64, from 0 to the last, never falling."""
+    kind = (starts.dtype, starts.shape) == (np.int64, (count + 1,))
+    return bool(kind and starts[0] == 0 and starts[-1] == last and (np.diff(starts) >= 0).all())

@@ -28,6 +28,7 @@ from bsa_st.atomic import atomic_file
 from bsa_st.codes.scoring import asymmetric_scores
 from bsa_st.engines import Engine, connect
 from bsa_st.engines.load import load_codes
+from bsa_st.engines.sql import SQLEngine
 from evaluation import RESULTS_FOLDER
 from evaluation.console import run_command
 from evaluation.engines.report import write_reports
@@ -115,7 +116,7 @@ def one(name: str, documents: int, scratch: Path, index: Annotated[bool, typer.O
     with opened(name, scratch / f"{name}-{documents}", index) as (engine, server):
         row: dict[str, Any] = {"engine": name, "documents": documents, "index": index}
         row |= timed_load(engine, source, scratch / f"{name}-{documents}.json", index)
-        row["disk_bytes"] = engine.disk_bytes()
+        row["disk_bytes"] = disk_bytes(engine, scratch / f"{name}-{documents}")
         gc.collect()
         for query in asked["queries"][:WARM]:
             engine.search(query, BEST, model=decoder)
@@ -171,6 +172,20 @@ def opened(name: str, folder: Path, index: bool) -> Iterator[tuple[Engine, int]]
             yield engine, server.get_pid() or 0
     finally:
         server.cleanup()
+
+
+def disk_bytes(engine: Engine, folder: Path) -> dict[str, int]:
+    """Bytes of the collection and of the engine's index apart: PostgreSQL's own figures; of the others their files without holes, but for Qdrant's
+    write-ahead log, which has the same size for every collection."""
+    if isinstance(engine, SQLEngine) and engine.name == "PostgreSQL":
+        own = "FROM pg_index WHERE indrelid = %s::regclass AND NOT indisprimary"
+        query = f"SELECT pg_total_relation_size(%s::regclass), coalesce(sum(pg_relation_size(indexrelid)), 0)::bigint {own}"
+        ((whole, index),) = engine._run(query, [engine.collection] * 2)
+        return {"documents": whole - index, "index": index}
+    files = [path for path in (folder, *folder.rglob("*")) if path.is_file() and "wal" not in path.parts]
+    sizes = {path: min(path.stat().st_size, path.stat().st_blocks * 512) for path in files}
+    index = sum(size for path, size in sizes.items() if "_indices" in path.parts)
+    return {"documents": sum(sizes.values()) - index, "index": index}
 
 
 def copied_codes(codes: np.ndarray, count: int) -> BinaryCodes:
