@@ -76,7 +76,7 @@ def test_every_scoring_is_brute_force_where_every_document_is_a_candidate(form: 
     top_k, probes = data.draw(st.sampled_from([1, 10, 400])), data.draw(st.sampled_from([1, 3, ALL]))
     wanted = data.draw(st.sampled_from(["all", "ids", "mask"]))
     chosen = rng.random(count) < 0.5 if wanted != "all" else np.ones(count, bool)
-    options: dict[str, object] = {"top_k": top_k, "candidates": ALL}
+    options: dict[str, object] = {"top_k": top_k, "candidates": ALL, "threads": data.draw(st.sampled_from([1, 3]))}
     if wanted == "ids":
         options["filter"] = np.concatenate([ids[chosen], [5 << 50]])
     if wanted == "mask":
@@ -323,7 +323,7 @@ def test_bad_input_is_named() -> None:
     ]
     bad += [
         (lambda name=name, value=value: index.search(dense, **{name: value}), f"{name} must be a whole number")
-        for name in ("top_k", "probes", "candidates")
+        for name in ("top_k", "probes", "candidates", "threads")
         for value in (0, True, 1.5)
     ]
     for call, message in bad:

@@ -88,6 +88,7 @@ def search(
     probes: Annotated[int, typer.Option(help="Lists that are looked at.")] = PROBES,
     candidates: Annotated[int, typer.Option(help="Documents that are scored exactly.")] = CANDIDATES,
     prompt_name: Prompt = None,
+    threads: Annotated[int, typer.Option(help="Threads.")] = 1,
     with_tags: Annotated[list[str], typer.Option(help="Tag that a hit must have; may be repeated.")] = [],  # noqa: B006
     without_tags: Annotated[list[str], typer.Option(help="Tag that a hit must not have; may be repeated.")] = [],  # noqa: B006
     facets: Annotated[bool, typer.Option("--facets", help="Count the tags of the hits.")] = False,
@@ -104,7 +105,7 @@ def search(
     opened = Index.open(index, model=loaded)
     options: dict[str, Any] = {"scoring": scoring, "prompt_name": prompt_name}
     limits: dict[str, Any] = {"with_tags": with_tags, "without_tags": without_tags}
-    rankings = opened.search(queries, top_k, probes=probes, candidates=candidates, **limits, **options)
+    rankings = opened.search(queries, top_k, probes=probes, candidates=candidates, threads=threads, **limits, **options)
     for query, ranking in zip(queries, rankings, strict=True):
         if len(queries) > 1:
             typer.echo(query)

@@ -114,7 +114,7 @@ class QdrantEngine(Engine):
         return Unavailable(f"{self.where} does not answer ({one_line(getattr(error, 'source', error))})")
 
 
-def points(documents: Documents) -> Iterator[tuple[int, dict[str, list[float]], dict[str, Any]]]:
+def points(documents: Documents) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
     """Documents as points: id, vector and payload."""
     values = (np.unpackbits(documents.bits, axis=1).astype(np.float32) * ON).tolist()
     for name, row, tags, payload in zip(documents.ids.tolist(), values, documents.keywords, documents.payloads, strict=True):

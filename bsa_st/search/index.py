@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -128,7 +129,7 @@ class Index:
             raise BSAError(f"index {path}: its parts do not fit together") from error
         given = as_decoder(model, hidden_dim)
         if given is not None and segment.decoder is not None:
-            pairs = zip(segment.decoder, given, strict=True)
+            pairs: Iterable[tuple[Any, Any]] = zip(segment.decoder, given, strict=True)
             if not all(np.array_equal(ours, np.float32(theirs)) for ours, theirs in pairs):
                 raise BSAError(f"index {path} was built with another model: their decoders differ")
         segment = segment if given is None else replace(segment, decoder=given)
@@ -268,6 +269,7 @@ class Index:
         probes: int = PROBES,
         candidates: int = CANDIDATES,
         prompt_name: str | None = None,
+        threads: int = 1,
     ) -> list[Ranking]:
         """Best documents of each query.
 
@@ -283,6 +285,7 @@ class Index:
             probes: Lists that are looked at, where there are lists; more where those hold fewer than top_k documents.
             candidates: Documents that are scored exactly, where ``top_k`` is not more.
             prompt_name: Name of one of the model's prompts, for texts; default ``query``, if it has such a prompt.
+            threads: Threads that share the queries.
 
         Returns:
             One ranking per query: ids, int64, and scores, float32, best first, equal scores by id. A ranking holds what was found only.
@@ -290,19 +293,26 @@ class Index:
         Raises:
             BSAError: If the queries do not fit the index or the scoring, an argument is out of range, or no document ever had a tag.
         """
-        check_counts(top_k=top_k, probes=probes, candidates=candidates)
+        check_counts(top_k=top_k, probes=probes, candidates=candidates, threads=threads)
         segment = self._segment
         allowed = segment.allowed(filter, with_tags, without_tags)
         kind, asked = prepared(queries, scoring, self.model, segment.decoder, self.hidden_dim, prompt_name)
 
-        before = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(1)  # of this thread: several may search at a time
-        try:
-            if isinstance(asked, BinaryCodes):
-                return list(code_rankings(segment, asked, kind, allowed, int(top_k)))
-            return float_rankings(segment, asked, int(probes), allowed, int(top_k), max(int(candidates), 4 * int(top_k)))
-        finally:
-            faiss.omp_set_num_threads(before)
+        def rank(rows: np.ndarray) -> list[Ranking]:
+            before = faiss.omp_get_max_threads()
+            faiss.omp_set_num_threads(1)  # of this thread: the queries are shared out here
+            try:
+                if isinstance(asked, BinaryCodes):
+                    return list(code_rankings(segment, asked[rows], kind, allowed, int(top_k)))
+                return float_rankings(
+                    segment, asked[rows], int(probes), allowed, int(top_k), max(int(candidates), 4 * int(top_k))
+                )
+            finally:
+                faiss.omp_set_num_threads(before)
+
+        parts = np.array_split(np.arange(len(asked)), max(1, min(int(threads), len(asked))))
+        with ThreadPoolExecutor(len(parts)) as pool:
+            return [ranking for found in (pool.map(rank, parts) if len(parts) > 1 else map(rank, parts)) for ranking in found]
 
     def stats(self) -> IndexStats:
         """Numbers of documents and lists, and bytes of every part."""

@@ -270,5 +270,5 @@ def _smallest(ids: np.ndarray) -> np.ndarray:
 
 def _rises(starts: np.ndarray, count: int, last: int) -> bool:
     """Whether these are starts of so many rows: int64, from 0 to the last, never falling."""
-    kind = (starts.dtype, starts.shape) == (np.int64, (count + 1,))
-    return bool(kind and starts[0] == 0 and starts[-1] == last and (np.diff(starts) >= 0).all())
+    fits = starts.dtype == np.int64 and starts.shape == (count + 1,)
+    return bool(fits and starts[0] == 0 and starts[-1] == last and (np.diff(starts) >= 0).all())
