@@ -36,27 +36,23 @@ def export_codes(codes: BinaryCodes, target: Path) -> None:
         elif target.suffix == ".npy":
             np.save(file, codes.to_packed())
         elif target.suffix == ".faiss":
-            file.write(_faiss_index(codes))
+            import faiss
+
+            flat = faiss.IndexBinaryFlat(codes.hidden_dim)
+            flat.add(codes.to_packed())
+            file.write(bytes(faiss.serialize_index_binary(flat)))
         elif target.suffix == ".usearch":
-            file.write(_usearch_index(codes))
+            file.write(_usearch_graph(codes))
         else:
             for start, stop in zip(codes.indptr[:-1], codes.indptr[1:], strict=True):
                 file.write(json.dumps(codes.ids[start:stop].tolist()).encode() + b"\n")
 
 
-def _faiss_index(codes: BinaryCodes) -> bytes:
-    import faiss
-
-    index = faiss.IndexBinaryFlat(codes.hidden_dim)
-    index.add(codes.to_packed())
-    return bytes(faiss.serialize_index_binary(index))
-
-
-def _usearch_index(codes: BinaryCodes) -> bytes:
+def _usearch_graph(codes: BinaryCodes) -> bytes:
     try:
         from usearch.index import Index
     except ImportError as error:
         raise BSAError("this export needs usearch: pip install bsa-st[usearch]") from error
-    index = Index(ndim=codes.hidden_dim, metric="hamming", dtype="b1")
-    index.add(np.arange(len(codes), dtype=np.uint64), codes.to_packed(), threads=1)
-    return bytes(index.save() or b"")
+    graph = Index(ndim=codes.hidden_dim, metric="hamming", dtype="b1")
+    graph.add(np.arange(len(codes), dtype=np.uint64), codes.to_packed(), threads=1)
+    return bytes(graph.save() or b"")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from safetensors.torch import save_file
 
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.head.settings import DistillSettings
@@ -15,13 +18,15 @@ from bsa_st.head.unrolled import StepSchedule
 from bsa_st.inputs.embeddings import cached_embeddings
 from bsa_st.inputs.prompts import document_prompt, under_prompt
 from bsa_st.shipped.attach import fingerprint
-from bsa_st.shipped.packed import HeadFacts, write_head
+from bsa_st.shipped.packed import COMPUTED, FACTS, FINGERPRINT, FOLDER, HALVED, SYMMETRIC, HeadFacts
 from bsa_st.training import train_head
 from evaluation.data.encoders import MINILM, MPNET, WORDLLAMA, load_encoder
 from evaluation.heads.texts import SOURCES
 
 HELD_OUT = 0.05
 """Share of the texts."""
+LARGEST = 1_000_000
+"""Bytes of tensors; where the layer of codes to compare does not fit in, the head goes without."""
 
 logger = logging.getLogger("evaluation")
 
@@ -77,3 +82,23 @@ def facts_of(head: BinarySparsityAlignment, encoder: Encoder, code_bytes: int | 
         softening=head.unrolled.softening,
         report=report | {"texts_from": SOURCES},
     )
+
+
+def write_head(head: BinarySparsityAlignment, facts: HeadFacts, fingerprint: np.ndarray, folder: Path = FOLDER) -> Path:
+    """Write a head whose linear encoder was computed by the refit; returns the path of its weights.
+
+    Args:
+        head: The layer; what is computed from the rest is left out.
+        facts: What it is.
+        fingerprint: The encoder's embedding of the test sentence, float (d,).
+        folder: Where to write.
+    """
+    tensors = {name: tensor.detach().clone() for name, tensor in head.state_dict().items() if name != COMPUTED}
+    tensors[HALVED] = tensors[HALVED].half()
+    tensors[FINGERPRINT] = torch.from_numpy(fingerprint)
+    layer = tensors.pop(SYMMETRIC, None)
+    if layer is not None and layer.numel() + sum(tensor.nbytes for tensor in tensors.values()) < LARGEST:
+        tensors[SYMMETRIC] = (127 * layer / layer.abs().amax(dim=1, keepdim=True)).round().to(torch.int8)
+    path = folder / f"{facts.name}.safetensors"
+    save_file(tensors, path, {FACTS: json.dumps(asdict(facts))})
+    return path
