@@ -16,16 +16,9 @@ KINDS = (".npz", ".npy", ".jsonl", ".faiss", ".usearch")
 
 
 def export_codes(codes: BinaryCodes, target: Path) -> None:
-    """Write codes in the form that the file's ending names.
-
-    Args:
-        codes: The codes.
-        target: ``.npz`` scipy CSR matrix; ``.npy`` packed bits, uint8 (n, ceil(D / 8)); ``.jsonl`` a list of feature ids a line; ``.faiss`` an
-            ``IndexBinaryFlat``; ``.usearch`` a graph over bits by Hamming distance, whose keys count from 0.
-
-    Raises:
-        BSAError: If the ending is another, the codes do not fit it, or the file cannot be written.
-    """
+    """Write codes in the form that the file's ending names: ``.npz`` scipy CSR matrix; ``.npy`` packed bits, uint8 (n, ceil(D / 8)); ``.jsonl`` a list of
+    feature ids a line; ``.faiss`` an ``IndexBinaryFlat``; ``.usearch`` a graph over bits by Hamming distance, whose keys count from 0. Raises
+    :class:`BSAError` if the ending is another, the codes do not fit it, or the file cannot be written."""
     if target.suffix not in KINDS:
         raise BSAError(f"{target}: unknown kind of export; use one of {', '.join(KINDS)}")
     if target.suffix in (".faiss", ".usearch") and codes.hidden_dim % 8:

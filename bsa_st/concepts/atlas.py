@@ -27,21 +27,12 @@ SEED = 0
 
 
 def build_atlas(dictionary: NamedDictionary, texts: Sequence[str], embeddings: np.ndarray) -> dict[str, Any]:
-    """The content of a page, from a sample of texts, all in memory.
+    """The content of a page, from a sample of texts and their dense embeddings, float (n, d), all in memory.
 
-    Args:
-        dictionary: The names.
-        texts: n texts.
-        embeddings: Their dense embeddings, float (n, d).
-
-    Returns:
-        Plain JSON values: ``texts`` their number, ``active`` the numbers of texts with 0, 1, 2... names, ``families`` of features with their names and
-        groups, ``groups`` their names, ``pairs`` matching texts, explained, ``strings`` the texts, which the others name by their places, and for each of the
-        ``features`` ``name``, ``aliases``, ``count`` of texts, ``strongest`` and ``random`` ones of them with strengths, features ``together``
-        with it and ``close`` to its name, with cosines, its ``family`` and its ``place`` on the map, in [0, 1].
-
-    Raises:
-        BSAError: If there is no text, or there are not as many embeddings.
+    Plain JSON values: ``texts`` their number, ``active`` the numbers of texts with 0, 1, 2... names, ``families`` of features with their names and
+    groups, ``groups`` their names, ``pairs`` matching texts, explained, ``strings`` the texts, which the others name by their places, and for each of the
+    ``features`` ``name``, ``aliases``, ``count`` of texts, ``strongest`` and ``random`` ones of them with strengths, features ``together``
+    with it and ``close`` to its name, with cosines, its ``family`` and its ``place`` on the map, in [0, 1].
     """
     if not len(texts) or len(texts) != len(embeddings):
         raise BSAError(f"there are {len(embeddings)} embeddings for {len(texts)} texts")

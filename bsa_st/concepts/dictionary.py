@@ -68,20 +68,12 @@ class Candidates(NamedTuple):
 
 
 def fit_dictionary(candidates: Candidates, texts: np.ndarray, hidden_dim: int | None = None, k: int = K) -> NamedDictionary:
-    """A dictionary of the first names that differ, with thresholds from the embeddings of texts.
+    """A dictionary of the first ``hidden_dim`` names that differ, or all, with thresholds from the embeddings of texts, float (n, d); later names that are
+    nearly the same as earlier ones become their aliases. Raises :class:`BSAError` if fewer than two names differ, or a size is out of range.
 
     All features share one threshold, chosen so that ``k`` are active in a text on average (2 % of the features, or 1, where that is fewer); it is
     raised for those that would fire on more than 4 % of the texts (twice the average, where there are few features) and lowered for those that would fire
     on fewer than 0.03 %.
-
-    Args:
-        candidates: Names with embeddings. Later names that are nearly the same as earlier ones become their aliases.
-        texts: Embeddings of a sample of the corpus, float (n, d), n at least 2.
-        hidden_dim: Most features; default all that differ.
-        k: Active features per text on average, and most that are told.
-
-    Raises:
-        BSAError: If fewer than two names differ, or a size is out of range.
     """
     if k < 1 or (hidden_dim is not None and hidden_dim < 2):
         raise BSAError(f"k must be at least 1 and hidden_dim at least 2, got {k} and {hidden_dim}")
@@ -157,7 +149,7 @@ def fit_thresholds(rows: np.ndarray, mean: np.ndarray, atoms: np.ndarray, k: int
 
 
 def unit(rows: np.ndarray, problem: str = "an embedding is zero, NaN or infinite", dtype: type = np.float32) -> np.ndarray:
-    """Rows of length 1, float32; raises :class:`BSAError` with the problem if a row has no direction."""
+    """Rows of length 1; raises :class:`BSAError` with the problem if a row has no direction."""
     rows = np.array(rows, dtype=dtype)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     if not (np.isfinite(lengths).all() and (lengths > 1e-9).all()):

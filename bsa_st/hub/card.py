@@ -21,15 +21,7 @@ TAGS = ["sentence-transformers", "sparse", "binary", "bsa", "feature-extraction"
 
 
 def model_card(encoder: SentenceTransformer, head: BinarySparsityAlignment) -> str:
-    """Markdown text of the card that a saved model gets, front matter included.
-
-    Args:
-        encoder: The dense encoder.
-        head: The trained head; figures come from its ``report``.
-
-    Raises:
-        BSAError: If the report is damaged.
-    """
+    """Markdown text of the card that a saved model gets, front matter and figures of the head's ``report`` included."""
     data = encoder.model_card_data
     front = ModelCardData(
         language=[data.language] if isinstance(data.language, str) else data.language or None,

@@ -8,13 +8,11 @@ Behind the encoder and its ``Normalize`` stands a ``Router``:
 - ``code``, the default: 0/1 codes of a linear layer, which are made to be compared with each other (:mod:`bsa_st.training.symmetric`).
 
 How a length is had from stock modules: a ``Dense`` gives ``[x_hat, sqrt(softening), epsilon h]``, ``Normalize`` divides by its length,
-which is the wanted one but for ``epsilon^2 k``, and a ``Dense`` keeps the last part divided by ``epsilon``. How bits come out exact: a ``Dense`` and ``Hardtanh`` with a large scale gives -1, 0 or 1,
-and one more with ``Hardsigmoid`` and the offset -3 makes 0, 0 and 1 of them; scales are split over two layers so that all weights fit float16.
-
-Last stands a second ``Router`` that changes nothing. ``SparseEncoder(folder)`` would otherwise put an untrained layer on top without a word; it asks the last module for its
-width, gets none and says so.
-
-Codes wider than :data:`~bsa_st.head.unrolled.MAX_DIM` have the linear encoder's 0/1 codes on both routes, undivided: the other matrices would grow with ``D^2``.
+which is the wanted one but for ``epsilon^2 k``, and a ``Dense`` keeps the last part divided by ``epsilon``. How bits come out exact: a ``Dense`` and
+``Hardtanh`` with a large scale gives -1, 0 or 1, and one more with ``Hardsigmoid`` and the offset -3 makes 0, 0 and 1 of them; scales are split over two
+layers so that all weights fit float16. Codes wider than :data:`~bsa_st.head.unrolled.MAX_DIM` have the linear encoder's 0/1 codes on both routes,
+undivided: the other matrices would grow with ``D^2``. Last stands a second ``Router`` that changes nothing: ``SparseEncoder(folder)``, which would
+otherwise put an untrained layer on top without a word, asks the last module for its width, gets none and says so.
 """
 
 from __future__ import annotations
@@ -37,13 +35,9 @@ DEFAULT_ROUTE = "code"
 
 @torch.no_grad()
 def stock_modules(head: BinarySparsityAlignment) -> tuple[Router, Router]:
-    """The two routers that end an exported model.
+    """The two routers that end the exported model of a calibrated head; without ``head.unrolled`` documents get the linear encoder's codes.
 
-    A topk head's linear code becomes a threshold on the logit, ``head.export_threshold``, chosen so that ``k`` features per text are active on
-    average.
-
-    Args:
-        head: The trained head, calibrated; without ``head.unrolled`` documents get the linear encoder's codes.
+    A topk head's linear code becomes a threshold on the logit, ``head.export_threshold``, chosen so that ``k`` features per text are active on average.
     """
     if head.unrolled is None:
         decoder, offset = head.decoder_weight.detach().cpu(), head.decoder_bias.detach().cpu()
