@@ -32,43 +32,28 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "BSALoss": "head.losses",
-    "BinaryCodes": "codes",
-    "BinarySparsityAlignment": "head.layer",
-    "CosineReconstructionLoss": "head.losses",
-    "DistillSettings": "head.settings",
-    "Explanation": "concepts.explain",
-    "Index": "search.index",
-    "ShardedCodes": "codes.shards",
-    "SoftTopKCosineLoss": "head.losses",
-    "attach": "shipped",
-    "distill": "training.distill",
-    "encode": "encoding.encode",
-    "encode_embeddings": "encoding.encode",
-    "encode_to_shards": "encoding.shards",
-    "explain": "concepts.explain",
-    "load": "hub",
-    "name_features": "concepts",
-    "push_to_hub": "hub.push",
-    "save": "hub",
-    "save_sparse_encoder": "hub",
+_MODULES = {
+    "codes": "BinaryCodes",
+    "codes.shards": "ShardedCodes",
+    "concepts": "name_features tags",
+    "concepts.explain": "Explanation explain",
+    "encoding.encode": "encode encode_embeddings",
+    "encoding.shards": "encode_to_shards",
+    "head.layer": "BinarySparsityAlignment",
+    "head.losses": "BSALoss CosineReconstructionLoss SoftTopKCosineLoss",
+    "head.settings": "DistillSettings",
+    "hub": "load save save_sparse_encoder",
+    "hub.push": "push_to_hub",
     "search": "search",
-    "tags": "concepts",
-    "truncate": "training.budgets",
+    "search.index": "Index",
+    "shipped": "attach",
+    "training.budgets": "truncate",
+    "training.distill": "distill",
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 __all__ = ["BSAError", "BSALoss", "BinaryCodes", "BinarySparsityAlignment", "CosineReconstructionLoss", "DistillSettings"]
-__all__ += [
-    "Explanation",
-    "Index",
-    "SoftTopKCosineLoss",
-    "distill",
-    "encode",
-    "encode_embeddings",
-    "explain",
-    "load",
-]
+__all__ += ["Explanation", "Index", "SoftTopKCosineLoss", "distill", "encode", "encode_embeddings", "explain", "load"]
 __all__ += ["ShardedCodes", "encode_to_shards"]
 __all__ += ["attach", "name_features", "push_to_hub", "save", "save_sparse_encoder", "search", "tags", "truncate"]
 

@@ -29,28 +29,19 @@ def check_output(path: Path, ours: bytes | None = None, overwrite: bool = False)
         raise BSAError(f"cannot write {path}: there is no folder {path.parent}")
     if not os.access(path.parent, os.W_OK):
         raise BSAError(f"cannot write {path}: the folder {path.parent} is read-only")
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise BSAError(f"cannot write {path}: it is {_kind(path)}")
+    _check_file(path)
     if overwrite or not path.exists():
         return
-    if ours is not None:
-        with path.open("rb") as file:
-            if file.read(len(ours)) == ours:
-                return
-    raise BSAError(
-        f"{path} exists and is {'not a file of this kind' if ours else 'there already'}; give --overwrite to replace it"
-    )
+    with path.open("rb") as file:
+        if ours is None or file.read(len(ours)) != ours:
+            known = "there already" if ours is None else "not a file of this kind"
+            raise BSAError(f"{path} exists and is {known}; give --overwrite to replace it")
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that becomes ``path`` when the block ends well; on any failure ``path`` stays as it was.
-
-    Raises:
-        BSAError: If the file cannot be written, e.g. on a full disk or in a missing folder, or the path is a folder, a link, a device or a pipe.
-    """
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise BSAError(f"cannot write {path}: it is {_kind(path)}")
+    """A binary file that becomes ``path`` when the block ends well; on any failure, which is a :class:`BSAError`, ``path`` stays as it was."""
+    _check_file(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         with aside.open("xb") as file:
@@ -64,14 +55,16 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         aside.unlink(missing_ok=True)
 
 
+def _check_file(path: Path) -> None:
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        kind = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "a device or a pipe"
+        raise BSAError(f"cannot write {path}: it is {kind}")
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write what JSON can hold, atomically; raises what :func:`atomic_file` raises."""
     with atomic_file(path) as file:
         file.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
-
-
-def _kind(path: Path) -> str:
-    return "a link" if path.is_symlink() else "a folder" if path.is_dir() else "a device or a pipe"
 
 
 def remove_leftovers(path: Path) -> None:

@@ -20,8 +20,9 @@ from bsa_st.demo.hpo import SynonymTask
 from bsa_st.demo.run import packaged_teacher
 from bsa_st.head.layer import head_of
 from bsa_st.shipped.attach import recognise
-from bsa_st.shipped.names import names_file, read_names, write_names
+from bsa_st.shipped.names import names_file, read_names
 from bsa_st.shipped.packed import FOLDER, HeadFacts, read_fingerprint, read_head, shipped_heads
+from evaluation.heads.train import write_names
 from tests.smallmodel import small_encoder
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"

@@ -50,7 +50,7 @@ def test_help_shows_every_option_with_its_default(command: str) -> None:
     for block in options:
         assert (
             "default:" in " ".join(block.split())
-            or block.startswith(("add-words", "json", "overwrite", "shards", "sparse", "train"))
+            or block.startswith(("json", "overwrite", "shards", "sparse", "train"))
             or "--no-" in block
         ), block
 

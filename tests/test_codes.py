@@ -48,7 +48,6 @@ def test_every_form_round_trips(codes: BinaryCodes) -> None:
     assert BinaryCodes.from_dense(codes.to_dense()) == codes
     assert BinaryCodes.from_packed(codes.to_packed(), codes.hidden_dim) == codes
     assert BinaryCodes.from_scipy(codes.to_scipy()) == codes
-    assert BinaryCodes.from_torch_sparse(codes.to_torch_sparse()) == codes
     assert BinaryCodes.from_dense(torch.from_numpy(codes.to_dense())) == codes
 
 
@@ -84,7 +83,6 @@ def test_files_span_several_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_file_size_stays_within_ten_percent_of_the_binomial_floor(hidden_dim: int, k: int, tmp_path: Path) -> None:
     codes = random_codes(3000, hidden_dim, k)
     floor = 3000 * (math.log2(math.comb(hidden_dim, k)) / 8)
-    assert codes.ideal_nbytes == pytest.approx(floor, rel=1e-9)
     codes.save(tmp_path / "x.codes")
     assert (tmp_path / "x.codes").stat().st_size < 1.1 * floor
 
@@ -95,29 +93,17 @@ def test_sizes_are_those_of_the_real_forms(tmp_path: Path) -> None:
     assert codes.nbytes == (tmp_path / "x.codes").stat().st_size
     assert codes.nbytes_as("packed") == codes.to_packed().nbytes == 500 * 512
     assert codes.nbytes_as("ids") == 500 * (64 * 2 + 4)
-    with pytest.raises(BSAError, match="form must be"):
-        codes.nbytes_as("zip")  # type: ignore[arg-type]
 
 
 def test_compact_codes_take_their_bits_in_memory_and_in_the_file(tmp_path: Path) -> None:
     dense = np.random.default_rng(0).random((20_000, 512)) < 0.5
     codes = BinaryCodes.from_dense(dense)
     assert codes.is_packed
-    assert codes.nbytes_as("memory") == 64 * len(codes)
+    assert codes.to_packed().nbytes == 64 * len(codes)
     codes.save(tmp_path / "x.codes")
     assert (tmp_path / "x.codes").stat().st_size / len(codes) < 64.02
     sparse_codes = BinaryCodes.from_dense(dense & (np.random.default_rng(1).random(dense.shape) < 0.05))
     assert not sparse_codes.is_packed
-
-
-def test_a_memory_map_leaves_packed_codes_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codefile, "BLOCK_TEXTS", 300)
-    codes = BinaryCodes.from_dense(np.random.default_rng(0).random((1000, 500)) < 0.5)
-    codes.save(tmp_path / "x.codes")
-    mapped = BinaryCodes.load(tmp_path / "x.codes", memory_map=True)
-    assert mapped == codes
-    assert not mapped.to_packed().flags.owndata
-    assert not mapped.to_packed().flags.writeable
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
@@ -16,15 +14,15 @@ import bsa_st
 from bsa_st import BSAError
 from bsa_st.concepts import NamedDictionary, name_features, stream_tags, tags
 from bsa_st.concepts.dictionary import HIGHEST_RATE, LOWEST_RATE, Candidates, K, fit_dictionary, merge
-from bsa_st.concepts.names import read_names
 from bsa_st.concepts.vocabulary import Vocabulary
-from bsa_st.encoding.encode import encode_embeddings, put_behind, split_model
-from bsa_st.head.layer import BinarySparsityAlignment, head_of
+from bsa_st.encoding.encode import split_model
+from bsa_st.head.layer import head_of
+from bsa_st.hub.folder import read_names
 
 
 def test_every_feature_fires_between_the_two_rates(dictionary: NamedDictionary, named_rows: np.ndarray) -> None:
     counts = np.zeros(len(dictionary))
-    for _, block in dictionary.blocks(named_rows):
+    for block in dictionary.blocks(named_rows):
         counts += (block > dictionary.thresholds).sum(axis=0)
     rates = counts / len(named_rows)
     assert rates.max() <= HIGHEST_RATE + 1e-3
@@ -37,7 +35,7 @@ def test_atoms_are_nearest_to_their_own_names(named_model: SentenceTransformer, 
     encoder, _ = split_model(named_model)
     few = np.arange(0, len(dictionary), 7)
     rows = np.asarray(encoder.encode([dictionary.names[number] for number in few]))
-    scores = np.concatenate([block for _, block in dictionary.blocks(rows)])
+    scores = np.concatenate(list(dictionary.blocks(rows)))
     assert (scores.argmax(axis=1) == few).mean() > 0.98
 
 
@@ -51,29 +49,14 @@ def test_tags_say_what_texts_are_about(named_model: SentenceTransformer) -> None
         assert len(found) <= K
 
 
-def test_tags_are_the_same_in_batches_from_embeddings_and_as_columns_of_a_layer(
-    named_model: SentenceTransformer, dictionary: NamedDictionary, named_texts: list[str], named_rows: np.ndarray
+def test_tags_are_the_same_in_batches_and_from_embeddings(
+    named_model: SentenceTransformer, named_texts: list[str], named_rows: np.ndarray
 ) -> None:
     given = tags(named_model, named_texts[:1100], embeddings=named_rows[:1100])
     own = list(stream_tags(named_model, iter(named_texts[:40])))
     assert [[name for name, _ in found] for found in own] == [[name for name, _ in found] for found in given[:40]]
-    codes = encode_embeddings(dictionary.head(), named_rows[:1100], refine=False)
-    for row, found in enumerate(given):
-        columns = {dictionary.names[number] for number in codes[row].ids}
-        assert {name for name, _ in found} <= columns
-        assert len(found) == min(K, len(columns))
-
-
-def test_plain_sentence_transformers_gives_the_names_as_columns(
-    named_model: SentenceTransformer, dictionary: NamedDictionary, named_texts: list[str], tmp_path: Path
-) -> None:
-    encoder, _ = split_model(named_model)
-    bsa_st.save(put_behind(encoder, dictionary.head()), tmp_path / "columns")
-    plain = SentenceTransformer(str(tmp_path / "columns"))
-    columns = np.asarray(plain.encode(named_texts[:50])) > 0
-    for row, found in zip(columns, tags(named_model, named_texts[:50]), strict=True):
-        assert {name for name, _ in found} <= {dictionary.names[number] for number in np.flatnonzero(row)}
-        assert len(found) == min(K, row.sum())
+    with pytest.raises(BSAError, match="there are 10 embeddings and more texts than that"):
+        tags(named_model, named_texts[:20], embeddings=named_rows[:10])
 
 
 def test_the_head_and_its_codes_stay_as_they_are(
@@ -110,16 +93,6 @@ def test_synonyms_move_a_name_towards_what_it_means(
     }
     name_features(nameless_model, named_texts, names, embeddings=named_rows, k=1)
     assert tags(nameless_model, ["Hearing impairment"])[0][0][0] == "HP:0000365"
-
-
-def test_words_of_a_corpus_are_added_to_given_names(
-    nameless_model: SentenceTransformer, named_texts: list[str], named_rows: np.ndarray
-) -> None:
-    found = name_features(
-        nameless_model, named_texts, ["renal failure", "seizure"], add_words=True, hidden_dim=40, embeddings=named_rows
-    )
-    assert found.names[:2] == ("renal failure", "seizure")
-    assert len(found) == 40
 
 
 def test_a_word_inside_one_phrase_is_no_name_of_its_own() -> None:
@@ -163,24 +136,6 @@ def test_a_model_without_names_says_how_to_make_them(nameless: SentenceTransform
             call()
 
 
-def test_a_hundred_thousand_names_say_their_memory_before(
-    nameless_model: SentenceTransformer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    random = np.random.default_rng(0)
-    said: list[int] = []
-
-    def encode(self: SentenceTransformer, rows: list[str], **options: object) -> np.ndarray:
-        said.append(len(caplog.records))
-        return random.normal(size=(len(rows), 384)).astype(np.float32)
-
-    monkeypatch.setattr(SentenceTransformer, "encode", encode)
-    with caplog.at_level(logging.WARNING, "bsa_st.concepts"):
-        found = name_features(nameless_model, ["a", "b", "c"], [f"name {number}" for number in range(100_000)], hidden_dim=50)
-    assert "100000 names of 384 dimensions take 154 MB" in caplog.text
-    assert said[0] == 1, "before anything is encoded"
-    assert len(found) == 50
-
-
 def test_a_dictionary_that_cannot_be_fitted_says_why() -> None:
     rows = np.eye(4, dtype=np.float32)
     with pytest.raises(BSAError, match="at least two texts"):
@@ -219,7 +174,5 @@ def test_a_dictionary_that_cannot_be_fitted_says_why() -> None:
 def test_damaged_names_are_named(named_folder: Path, tmp_path: Path, damage: object, message: str) -> None:
     shutil.copytree(named_folder / "bsa", tmp_path / "bsa")
     damage(tmp_path / "bsa")  # type: ignore[operator]
-    with torch.device("meta"):
-        head = BinarySparsityAlignment(384, 256, 24)
     with pytest.raises(BSAError, match=message):
-        read_names(tmp_path / "bsa", head)
+        read_names(tmp_path / "bsa", 384)

@@ -10,8 +10,7 @@ from sentence_transformers import SentenceTransformer
 
 import bsa_st
 from bsa_st import BSAError, Explanation
-from bsa_st.concepts.decompose import decompose
-from bsa_st.concepts.explain import describe, match_line
+from bsa_st.concepts.explain import decompose, describe, match_line
 from bsa_st.encoding.encode import split_model
 
 PAIRS = [("Short stature", "Height below average"), ("Hearing loss", "Kidney failure"), ("Seizure", "Seizure")]
@@ -50,13 +49,13 @@ def test_a_decomposition_finds_the_atoms_that_vectors_were_made_of() -> None:
     atoms = random.normal(size=(200, 64)).astype(np.float32)
     atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
     first, second = atoms[3] + 0.5 * atoms[17], 0.8 * atoms[3] + 0.4 * atoms[99]
-    found = decompose(atoms, first, second, 3)
-    assert set(found.ids.tolist()) == {3, 17, 99}
-    by_name = dict(zip(found.ids.tolist(), zip(found.a, found.b, strict=True), strict=True))
+    ids, shares, parts = decompose(atoms, first, second, 3)
+    assert set(ids) == {3, 17, 99}
+    by_name = dict(zip(ids, shares.tolist(), strict=True))
     assert by_name[3] == pytest.approx((1, 0.8), abs=1e-5)
     assert by_name[17] == pytest.approx((0.5, 0), abs=1e-5)
-    assert found.parts.sum() == pytest.approx(float(first @ second), abs=1e-5)
-    assert len(decompose(atoms, 0 * first, 0 * second, 5).ids) == 0
+    assert parts.sum() == pytest.approx(float(first @ second), abs=1e-5)
+    assert decompose(atoms, 0 * first, 0 * second, 5)[0] == []
 
 
 def test_the_words_always_show_everything_else_and_add_up(named_model: SentenceTransformer) -> None:

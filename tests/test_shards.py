@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ import bsa_st
 from bsa_st import BinaryCodes, BSAError, Index, ShardedCodes, encode_to_shards
 from bsa_st.cli.main import app
 from bsa_st.codes.shards import stream_codes
-from bsa_st.encoding.jobs import Recipe, Source
-from bsa_st.encoding.pool import choose_devices, encode_locally
+from bsa_st.encoding.encode import Recipe
+from bsa_st.encoding.pool import Job, choose_devices, encode_locally
 from tests.smallmodel import WORDS, small_model
 
 COUNT = 2 * 4096 + 700
@@ -167,18 +168,18 @@ def test_a_pool_whose_process_dies_says_so(model_folder: Path, lines: list[str])
     before = set(multiprocessing.active_children())
     killed = False
 
-    def endless() -> Iterator[str]:
+    def endless() -> Iterator[Job]:
         nonlocal killed
         while True:
-            yield from lines
+            yield Job(0, lines[:4096], "")
             children = set(multiprocessing.active_children()) - before
             if children and not killed:
                 os.kill(next(iter(children)).pid or 0, signal.SIGKILL)
                 killed = True
 
-    source = Source(endless(), shard_texts=4096)
+    recipe = Recipe(bsa_st.load(model_folder))
     with pytest.raises(BSAError, match=r"encoding stopped: .*died unexpectedly.* run it again to continue"):
-        for _ in encode_locally(bsa_st.load(model_folder), Recipe(), source, (), ["cpu", "cpu"], lambda _: None):
+        for _ in encode_locally(recipe, endless(), ["cpu", "cpu"]):
             pass
     assert killed
     assert set(multiprocessing.active_children()) <= before
@@ -255,16 +256,16 @@ def test_what_does_not_fit_is_refused_and_nothing_lost(
     ("damage", "message"),
     [
         ("no manifest", "holds no sharded codes: manifest.json is missing"),
-        ("not json", "manifest.json: cannot be read"),
+        ("not json", "manifest.json: not a manifest"),
         ("list", "manifest.json: not a manifest of sharded codes"),
         ("newer", "manifest.json: format 99 is newer than this bsa_st reads"),
-        ("field", "manifest.json: hidden_dim is missing or of the wrong kind"),
-        ("name", "manifest.json: the entry of shard 0 is impossible"),
-        ("unlisted", "the numbers of the shards do not count up from 0"),
-        ("sum", "the shards do not add up to 5 texts"),
+        ("field", "manifest.json: not a manifest of sharded codes, or damaged"),
+        ("entry", "manifest.json: not a manifest of sharded codes, or damaged \\('number'\\)"),
+        ("unlisted", "the shards do not count up from 0 to 8892 texts"),
+        ("sum", "the shards do not count up from 0 to 5 texts"),
         ("incomplete", "encoding has not finished \\(3 shards so far\\)"),
-        ("missing", "shard-000001.codes: this shard is missing"),
-        ("cut", "shard-000001.codes: .* bytes, but the manifest lists .*: cut short or replaced"),
+        ("missing", "shard-000001.codes: missing, cut short or replaced: 0 bytes"),
+        ("cut", "shard-000001.codes: missing, cut short or replaced: 100 bytes, the manifest lists"),
         ("flip", "shard-000001.codes: damaged: its bytes are not those that the manifest lists"),
         ("described", "shard-000000.codes: not the codes that the manifest describes"),
     ],
@@ -286,8 +287,8 @@ def test_damage_is_named_when_it_is_met(damage: str, message: str, one: Path, tm
     else:
         changed = {
             "newer": {"format": 99},
-            "field": {"hidden_dim": "64"},
-            "name": {"shards": [{**manifest["shards"][0], "file": "../secret"}]},
+            "field": {"hidden_dim": None},
+            "entry": {"shards": [{}]},
             "unlisted": {"shards": manifest["shards"][1:]},
             "sum": {"texts": 5},
             "incomplete": {"complete": False},
@@ -299,13 +300,16 @@ def test_damage_is_named_when_it_is_met(damage: str, message: str, one: Path, tm
         ShardedCodes.open(folder).load()
 
 
-def test_positions_across_shards_are_those_of_all_codes(one: Path) -> None:
+def test_positions_in_shards_are_those_of_an_array(one: Path) -> None:
     sharded, whole = ShardedCodes.open(one / "manifest.json"), ShardedCodes.open(one).load()
     rows = np.random.default_rng(0).permutation(COUNT)[:500]
-    assert sharded[rows] == whole[rows]
-    assert sharded[4000:4200] == whole[4000:4200]
-    assert sharded[-1] == whole[-1]
+    mask = np.arange(COUNT) % 1000 == 7
+    for key in (rows, mask, slice(4000, 4200), -1):
+        assert sharded[key] == whole[key]
     assert len(sharded[:0]) == 0
+    for wrong in (COUNT, [0, -COUNT - 1], mask[:-1]):
+        with pytest.raises(IndexError):
+            sharded[wrong]
 
 
 def test_the_command_line_reads_shards(model_folder: Path, one: Path, tmp_path: Path) -> None:
@@ -318,21 +322,16 @@ def test_the_command_line_reads_shards(model_folder: Path, one: Path, tmp_path: 
     assert len(Index.open(tmp_path / "out.index")) == COUNT
 
 
-def test_texts_are_read_as_a_stream(model: SentenceTransformer) -> None:
-    taken = 0
-
+def test_texts_are_read_as_a_stream(model: SentenceTransformer, tmp_path: Path) -> None:
     def endless() -> Iterator[str]:
-        nonlocal taken
-        while True:
-            taken += 1
+        for taken in count():
+            if taken > 3 * 4096:
+                assert (tmp_path / "codes" / "shard-000001.codes").is_file()
+                raise BSAError("stopped")
             yield WORDS[taken % len(WORDS)]
 
-    shards = encode_locally(model, Recipe(refine=False), Source(endless(), shard_texts=4096), (), ["cpu"], lambda _: None)
-    for number in range(2):
-        found = next(shards)
-        assert (found.number, found.size) == (number, 4096)
-        assert isinstance(found.codes, BinaryCodes)
-        assert taken <= (number + 1) * 4096 + 1
+    with pytest.raises(BSAError, match="stopped"):
+        encode_to_shards(model, endless(), tmp_path / "codes", shard_texts=4096, refine=False)
 
 
 def test_devices_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,13 +360,3 @@ def test_shards_go_into_an_engine(one: Path) -> None:
     assert (stream.texts, stream.hidden_dim) == (len(codes), codes.hidden_dim)
     assert {len(batch) for batch in batches[:-1]} == {1000}
     assert BinaryCodes.concatenate(batches) == codes.load()
-
-
-def test_positions_in_shards_are_those_of_an_array(one: Path) -> None:
-    codes, whole = ShardedCodes.open(one), ShardedCodes.open(one).load()
-    assert codes[-1] == whole[len(whole) - 1 : len(whole)]
-    mask = np.arange(len(whole)) % 1000 == 7
-    assert codes[mask] == whole[np.flatnonzero(mask)]
-    for wrong in (len(whole), [0, -len(whole) - 1], mask[:-1]):
-        with pytest.raises(IndexError):
-            codes[wrong]

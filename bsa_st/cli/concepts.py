@@ -23,23 +23,20 @@ def names(
     names: Annotated[Path | None, typer.Option(help="One a line, or .jsonl with name and others.  [default: words]")] = None,
     hidden_dim: Annotated[int | None, typer.Option(help="Most names.  [default: 4,096; all of --names]", min=2)] = None,
     k: Annotated[int, typer.Option(help="Names of a text on average, and at most.", min=1)] = 12,
-    add_words: Annotated[bool, typer.Option("--add-words", help="Fill up --names with words of the texts.")] = False,
     text_column: Column = "text",
     limit: Limit = None,
     cache_dir: CacheDir = None,
 ) -> None:
     """Give a model named features, from the words of texts or from a list, and keep them in its folder."""
     from bsa_st.concepts import name_features
-    from bsa_st.concepts.names import write_names
-    from bsa_st.hub import FOLDER, load
+    from bsa_st.hub import FOLDER, load, write_names
 
     folder = Path(model) / FOLDER
     if not folder.is_dir():
         raise BSAError(f"{model} is no folder of a BSA model on this disk")
     given, loaded = None if names is None else _read_names(names), load(model)
     sample, rows = _sample(loaded, texts, text_column, limit, cache_dir)
-    options: dict[str, Any] = {"hidden_dim": hidden_dim, "k": k, "add_words": add_words}
-    found = name_features(loaded, sample, given, embeddings=rows, show_progress_bar=True, **options)
+    found = name_features(loaded, sample, given, hidden_dim=hidden_dim, k=k, embeddings=rows, show_progress_bar=True)
     write_names(found, folder)
     merged = sum(map(len, found.aliases))
     typer.echo(f"{len(found):,} names ({merged:,} more are aliases) in {folder}, from {len(sample):,} texts")

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.special import gammaln
 
 from bsa_st.codes import file
 from bsa_st.errors import BSAError
-
-if TYPE_CHECKING:
-    import torch
-
-Form = Literal["compressed", "ids", "packed", "memory"]
 
 BLOCK_CELLS = 1 << 25
 """Bits that a conversion unpacks at a time: 32 MB."""
@@ -46,9 +39,8 @@ class BinaryCodes:
         self._ids: np.ndarray | None = np.ascontiguousarray(ids, dtype=id_dtype(hidden_dim))
         self._indptr: np.ndarray | None = np.ascontiguousarray(indptr, dtype=np.int64)
         self._packed: np.ndarray | None = None
-        self._made_packed = False
-
-    # -- from and to other forms ------------------------------------------------------------------------------------
+        self.is_packed = False
+        """Whether the codes were made as packed bits."""
 
     @classmethod
     def from_packed(cls, packed: npt.ArrayLike, hidden_dim: int | None = None) -> BinaryCodes:
@@ -57,17 +49,15 @@ class BinaryCodes:
         if array.ndim != 2 or array.dtype != np.uint8:
             raise BSAError(f"packed codes must be uint8 of shape (n, bytes), got {array.dtype} {array.shape}")
         hidden_dim = array.shape[1] * 8 if hidden_dim is None else int(hidden_dim)
-        if hidden_dim < 1:
-            raise BSAError(f"hidden_dim must be at least 1, got {hidden_dim}")
         spare = array.shape[1] * 8 - hidden_dim
-        if not 0 <= spare < 8:
+        if hidden_dim < 1 or not 0 <= spare < 8:
             raise BSAError(f"{array.shape[1]} bytes per text cannot hold exactly {hidden_dim} features")
         if spare and (array[:, -1] & ((1 << spare) - 1)).any():
             raise BSAError(f"packed codes have a bit set beyond feature {hidden_dim - 1}")
         codes = cls.__new__(cls)
         codes.hidden_dim = hidden_dim
         codes._packed, codes._ids, codes._indptr = np.ascontiguousarray(array), None, None
-        codes._made_packed = True
+        codes.is_packed = True
         return codes
 
     @classmethod
@@ -91,13 +81,6 @@ class BinaryCodes:
             raise BSAError("a sparse matrix of codes must hold only 0 and 1")
         return cls(csr.indices, csr.indptr, csr.shape[1])
 
-    @classmethod
-    def from_torch_sparse(cls, tensor: torch.Tensor) -> BinaryCodes:
-        """Codes of a torch sparse tensor (COO or CSR), shape (n, D)."""
-        coo = tensor.detach().cpu().to_sparse_coo().coalesce()
-        rows, columns = coo.indices().numpy()
-        return cls.from_scipy(sparse.coo_matrix((coo.values().float().numpy(), (rows, columns)), shape=tuple(coo.shape)))
-
     def to_scipy(self) -> sparse.csr_matrix:
         """scipy CSR matrix, float32 (n, D)."""
         values = np.ones(len(self.ids), dtype=np.float32)
@@ -116,19 +99,6 @@ class BinaryCodes:
         if self._packed is None:
             self._packed = _pack(self.ids, self.indptr, self.hidden_dim)
         return self._packed
-
-    def to_torch_sparse(self) -> torch.Tensor:
-        """torch sparse COO tensor, float32 (n, D)."""
-        import torch
-
-        rows = np.repeat(np.arange(len(self)), self.counts)
-        indices = torch.from_numpy(np.stack([rows, self.ids.astype(np.int64)]))
-        return torch.sparse_coo_tensor(indices, torch.ones(len(self.ids)), (len(self), self.hidden_dim)).coalesce()
-
-    @property
-    def is_packed(self) -> bool:
-        """Whether the codes were made as packed bits."""
-        return self._made_packed
 
     @property
     def ids(self) -> np.ndarray:
@@ -151,23 +121,14 @@ class BinaryCodes:
             return np.diff(self._indptr)
         return np.bitwise_count(self.to_packed()).sum(axis=1, dtype=np.int64)
 
-    # -- files ------------------------------------------------------------------------------------------------------
-
     def save(self, path: str | Path) -> None:
         """Write the compressed, checksummed file format of :mod:`bsa_st.codes.file`, atomically."""
         file.write(Path(path), self)
 
     @classmethod
-    def load(cls, path: str | Path, *, memory_map: bool = False) -> BinaryCodes:
-        """Read a file written by :meth:`save`; a damaged or foreign file raises :class:`BSAError`.
-
-        Args:
-            path: The file.
-            memory_map: Leave packed codes in the file, to be read when they are used; every checksum is verified now.
-        """
-        return file.read(cls, Path(path), memory_map)
-
-    # -- container --------------------------------------------------------------------------------------------------
+    def load(cls, path: str | Path) -> BinaryCodes:
+        """Read a file written by :meth:`save`; a damaged or foreign file raises :class:`BSAError`."""
+        return file.read(cls, Path(path))
 
     def __len__(self) -> int:
         if self._packed is not None:
@@ -178,11 +139,11 @@ class BinaryCodes:
         """Some of the texts, as codes again: an int, a slice, an array of positions or a boolean mask."""
         if isinstance(key, (int, np.integer)):
             key = [int(key)]
+        if not isinstance(key, slice):
+            key = np.atleast_1d(np.asarray(key, dtype=None if len(key) else np.int64))
         if self.is_packed:
-            return BinaryCodes.from_packed(
-                self.to_packed()[key if isinstance(key, slice) else _positions(key)], self.hidden_dim
-            )
-        rows = np.arange(len(self))[key if isinstance(key, slice) else _positions(key)]
+            return BinaryCodes.from_packed(self.to_packed()[key], self.hidden_dim)
+        rows = np.arange(len(self))[key]
         starts, counts = self.indptr[rows], self.counts[rows]
         indptr = _indptr(counts)
         if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
@@ -219,34 +180,16 @@ class BinaryCodes:
         mean = self.counts.sum() / max(1, len(self))
         return f"BinaryCodes({len(self)} texts, hidden_dim={self.hidden_dim}, {mean:.1f} active features per text)"
 
-    # -- sizes ------------------------------------------------------------------------------------------------------
-
     @property
     def nbytes(self) -> int:
         """Bytes of the compressed form: what :meth:`save` writes, measured by encoding."""
-        return self.nbytes_as("compressed")
+        return len(file.encode(self))
 
-    def nbytes_as(self, form: Form) -> int:
-        """Bytes of all texts in a form, everything a reader needs included.
-
-        Args:
-            form: ``"compressed"`` the file of :meth:`save`; ``"ids"`` plain ids and a 4-byte offset per text;
-                ``"packed"`` one bit per feature; ``"memory"`` the arrays of this object.
-        """
-        if form == "compressed":
-            return len(file.encode(self))
-        if form == "ids":
-            return int(self.counts.sum()) * np.dtype(id_dtype(self.hidden_dim)).itemsize + 4 * len(self)
+    def nbytes_as(self, form: Literal["ids", "packed"]) -> int:
+        """Bytes of all texts as plain ids and a 4-byte offset per text, or as one bit per feature."""
         if form == "packed":
             return len(self) * -(-self.hidden_dim // 8)
-        if form == "memory":
-            return sum(array.nbytes for array in (self._ids, self._indptr, self._packed) if array is not None)
-        raise BSAError(f"form must be compressed, ids, packed or memory, got {form!r}")
-
-    @property
-    def ideal_nbytes(self) -> float:
-        """``sum over texts of log2 C(D, active) / 8`` bytes: the floor for codes whose features are all equally likely."""
-        return float(log2_binomial(self.hidden_dim, self.counts).sum() / 8)
+        return int(self.counts.sum()) * np.dtype(id_dtype(self.hidden_dim)).itemsize + 4 * len(self)
 
     def _smaller(self) -> BinaryCodes:
         """The same codes, held in the form that takes less memory."""
@@ -258,17 +201,6 @@ class BinaryCodes:
 def id_dtype(hidden_dim: int) -> type[np.uint16] | type[np.uint32]:
     """Smallest unsigned type that holds every feature id."""
     return np.uint16 if hidden_dim <= 1 << 16 else np.uint32
-
-
-def log2_binomial(n: npt.ArrayLike, k: npt.ArrayLike) -> np.ndarray:
-    """``log2 C(n, k)``, elementwise, float64."""
-    n, k = np.asarray(n, dtype=np.float64), np.asarray(k, dtype=np.float64)
-    return (gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)) / math.log(2)
-
-
-def _positions(key: list[int] | np.ndarray) -> np.ndarray:
-    array = np.atleast_1d(np.asarray(key))
-    return array.astype(np.int64) if array.size == 0 and array.dtype != bool else array
 
 
 def _indptr(counts: np.ndarray) -> np.ndarray:
@@ -293,13 +225,11 @@ def _pack(ids: np.ndarray, indptr: np.ndarray, hidden_dim: int) -> np.ndarray:
 
 def _unpack(packed: np.ndarray, hidden_dim: int) -> np.ndarray:
     """Ids of packed bits, a block of texts at a time."""
-    width = 8 * packed.shape[1]
-    step = max(1, BLOCK_CELLS // width)
-    parts = [
-        (np.flatnonzero(np.unpackbits(packed[start : start + step]).view(bool)) % width).astype(id_dtype(hidden_dim))
-        for start in range(0, len(packed), step)
-    ]
-    return np.concatenate(parts) if parts else np.zeros(0, id_dtype(hidden_dim))
+    width, dtype = 8 * packed.shape[1], id_dtype(hidden_dim)
+    parts = [np.zeros(0, dtype)]
+    for block in np.array_split(packed, range(max(1, BLOCK_CELLS // width), len(packed), max(1, BLOCK_CELLS // width))):
+        parts.append((np.flatnonzero(np.unpackbits(block).view(bool)) % width).astype(dtype))
+    return np.concatenate(parts)
 
 
 def _check(ids: np.ndarray, indptr: np.ndarray, hidden_dim: int) -> None:

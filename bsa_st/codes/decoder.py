@@ -10,13 +10,7 @@ from bsa_st.errors import BSAError
 
 
 class Decoder(NamedTuple):
-    """``x_hat = V^T h + c``, and how float queries are scored with it.
-
-    Attributes:
-        weight: V, float32 (D, d).
-        offset: c, float32 (d,).
-        softening: Added to ``|x_hat|^2`` where scores are divided by its root (:func:`bsa_st.codes.scoring.asymmetric_scores`).
-    """
+    """``x_hat = V^T h + c``: V float32 (D, d), c float32 (d,), and what is added to ``|x_hat|^2`` where scores are divided by its root."""
 
     weight: np.ndarray
     offset: np.ndarray
@@ -24,11 +18,8 @@ class Decoder(NamedTuple):
 
 
 def as_decoder(source: Any, hidden_dim: int) -> Decoder | None:
-    """The decoder of a model, of a head, or of arrays (V, c), with or without the softening; None for None.
-
-    Raises:
-        BSAError: If it does not fit ``hidden_dim``, or holds NaN or infinite values.
-    """
+    """The decoder of a model, of a head, or of arrays (V, c), with or without the softening; None for None. Raises :class:`BSAError` if it does
+    not fit ``hidden_dim``, or holds NaN or infinite values."""
     if source is None:
         return None
     if isinstance(source, (tuple, list)):
@@ -42,10 +33,10 @@ def as_decoder(source: Any, hidden_dim: int) -> Decoder | None:
         softening = float(source.length_softening)
     weight, offset = (np.ascontiguousarray(part, dtype=np.float32) for part in (weight, offset))
     decoder = Decoder(weight, offset, float(softening))
-    if decoder.weight.ndim != 2 or decoder.offset.shape != decoder.weight.shape[1:]:
-        raise BSAError(f"a decoder has shapes (D, d) and (d,), got {decoder.weight.shape} and {decoder.offset.shape}")
-    if len(decoder.weight) != hidden_dim:
-        raise BSAError(f"the codes have {hidden_dim} features, the decoder {len(decoder.weight)}")
+    if weight.ndim != 2 or offset.shape != weight.shape[1:]:
+        raise BSAError(f"a decoder has shapes (D, d) and (d,), got {weight.shape} and {offset.shape}")
+    if len(weight) != hidden_dim:
+        raise BSAError(f"the codes have {hidden_dim} features, the decoder {len(weight)}")
     if not all(np.isfinite(part).all() for part in decoder):
         raise BSAError("the decoder holds NaN or infinite values")
     return decoder

@@ -16,16 +16,9 @@ KINDS = (".npz", ".npy", ".jsonl", ".faiss", ".usearch")
 
 
 def export_codes(codes: BinaryCodes, target: Path) -> None:
-    """Write codes in the form that the file's ending names.
-
-    Args:
-        codes: The codes.
-        target: ``.npz`` scipy CSR matrix; ``.npy`` packed bits, uint8 (n, ceil(D / 8)); ``.jsonl`` a list of feature ids a line; ``.faiss`` an
-            ``IndexBinaryFlat``; ``.usearch`` a graph over bits by Hamming distance, whose keys count from 0.
-
-    Raises:
-        BSAError: If the ending is another, the codes do not fit it, or the file cannot be written.
-    """
+    """Write codes in the form that the file's ending names: ``.npz`` scipy CSR matrix; ``.npy`` packed bits, uint8 (n, ceil(D / 8)); ``.jsonl`` a list of
+    feature ids a line; ``.faiss`` an ``IndexBinaryFlat``; ``.usearch`` a graph over bits by Hamming distance, whose keys count from 0. Raises
+    :class:`BSAError` if the ending is another, the codes do not fit it, or the file cannot be written."""
     if target.suffix not in KINDS:
         raise BSAError(f"{target}: unknown kind of export; use one of {', '.join(KINDS)}")
     if target.suffix in (".faiss", ".usearch") and codes.hidden_dim % 8:
@@ -36,27 +29,23 @@ def export_codes(codes: BinaryCodes, target: Path) -> None:
         elif target.suffix == ".npy":
             np.save(file, codes.to_packed())
         elif target.suffix == ".faiss":
-            file.write(_faiss_index(codes))
+            import faiss
+
+            flat = faiss.IndexBinaryFlat(codes.hidden_dim)
+            flat.add(codes.to_packed())
+            file.write(bytes(faiss.serialize_index_binary(flat)))
         elif target.suffix == ".usearch":
-            file.write(_usearch_index(codes))
+            file.write(_usearch_graph(codes))
         else:
             for start, stop in zip(codes.indptr[:-1], codes.indptr[1:], strict=True):
                 file.write(json.dumps(codes.ids[start:stop].tolist()).encode() + b"\n")
 
 
-def _faiss_index(codes: BinaryCodes) -> bytes:
-    import faiss
-
-    index = faiss.IndexBinaryFlat(codes.hidden_dim)
-    index.add(codes.to_packed())
-    return bytes(faiss.serialize_index_binary(index))
-
-
-def _usearch_index(codes: BinaryCodes) -> bytes:
+def _usearch_graph(codes: BinaryCodes) -> bytes:
     try:
         from usearch.index import Index
     except ImportError as error:
         raise BSAError("this export needs usearch: pip install bsa-st[usearch]") from error
-    index = Index(ndim=codes.hidden_dim, metric="hamming", dtype="b1")
-    index.add(np.arange(len(codes), dtype=np.uint64), codes.to_packed(), threads=1)
-    return bytes(index.save() or b"")
+    graph = Index(ndim=codes.hidden_dim, metric="hamming", dtype="b1")
+    graph.add(np.arange(len(codes), dtype=np.uint64), codes.to_packed(), threads=1)
+    return bytes(graph.save() or b"")

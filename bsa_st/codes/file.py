@@ -46,45 +46,34 @@ MAX_HIDDEN_DIM = 1 << 31
 DENSE = 0.4
 """Share of active features from which a block is packed without trying gaps."""
 
-PACKED_FIELDS = ("texts", "bytes", "crc32")
-GAP_FIELDS = ("texts", "ids", "least", "count_bits", "rice", "counts_bytes", "remainder_bytes", "bytes", "crc32")
+PACKED_FIELDS = {"texts", "bytes", "crc32"}
+GAP_FIELDS = {*PACKED_FIELDS, "ids", "least", "count_bits", "rice", "counts_bytes", "remainder_bytes"}
 
 
 def write(path: Path, codes: BinaryCodes) -> None:
     """Write :func:`encode`'s bytes, atomically."""
-    header, bodies = encode_parts(codes)
     with atomic_file(path) as file:
-        file.write(header)
-        for body in bodies:
-            file.write(body)
+        file.writelines(_encoded(codes))
 
 
-def read(kind: type[BinaryCodes], path: Path, memory_map: bool = False) -> BinaryCodes:
-    """Codes of a file.
-
-    Args:
-        kind: :class:`~bsa_st.codes.BinaryCodes`, which reads its files through this module and so hands itself over.
-        path: The file.
-        memory_map: Leave packed blocks in the file.
-
-    Raises:
-        BSAError: If the file is missing, is no code file, is of another version or is damaged (the block is named).
-    """
+def read(kind: type[BinaryCodes], path: Path) -> BinaryCodes:
+    """Codes of a file; ``kind`` is ``BinaryCodes``, which builds on this module. Raises :class:`BSAError` if the file is missing, no code file, of another
+    version or damaged (the block is named)."""
     with _named(path):
-        return decode(kind, np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray) if memory_map else path.read_bytes())
+        return decode(kind, path.read_bytes())
 
 
-def stream(kind: type[BinaryCodes], path: Path) -> tuple[dict[str, Any], Iterator[BinaryCodes]]:
-    """The header of a file and its codes block by block, each read when it is reached; arguments and errors as of :func:`read`."""
+def stream(kind: type[BinaryCodes], path: Path) -> tuple[int, int, Iterator[BinaryCodes]]:
+    """Features and texts of a file, and its codes block by block, each read when it is reached; arguments and errors as of :func:`read`."""
     with _named(path):
         data = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
-        header, offset = read_header(data)
+        header, offset = _read_header(data)
 
     def blocks() -> Iterator[BinaryCodes]:
         with _named(path):
-            yield from decode_blocks(kind, header, data, offset)
+            yield from _decoded(kind, header, data, offset)
 
-    return header, blocks()
+    return header["hidden_dim"], header["texts"], blocks()
 
 
 @contextmanager
@@ -96,91 +85,95 @@ def _named(path: Path) -> Iterator[None]:
         raise BSAError(f"codes file {path}: {error}") from error
     except OSError as error:
         raise BSAError(f"cannot read codes file {path}: {error.strerror}") from error
-    except ValueError as error:
+    except ValueError as error:  # an empty file cannot be mapped
         raise BSAError(f"codes file {path}: not a codes file ({error})") from error
 
 
 def encode(codes: BinaryCodes) -> bytes:
     """The bytes of a code file, in memory."""
-    header, bodies = encode_parts(codes)
-    return b"".join([header, *bodies])
+    return b"".join(_encoded(codes))
 
 
-def encode_parts(codes: BinaryCodes) -> tuple[bytes, list[Any]]:
-    """A code file's header and blocks: bytes, or views of packed codes."""
-    blocks = [encode_block(codes[start : start + BLOCK_TEXTS]) for start in range(0, len(codes), BLOCK_TEXTS)]
-    header = {"hidden_dim": codes.hidden_dim, "texts": len(codes), "blocks": [entry for entry, _ in blocks]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    head = MAGIC + struct.pack("<II", VERSION, len(text)) + text
-    return head + struct.pack("<I", zlib.crc32(head)), [body for _, body in blocks]
-
-
-def decode(kind: type[BinaryCodes], data: Any) -> BinaryCodes:
-    """Inverse of :func:`encode`; raises :class:`BSAError` on anything that is not a whole, undamaged file.
-
-    Packed codes stay where ``data`` is: they are not copied.
-    """
-    header, begin = read_header(data)
-    parts = list(decode_blocks(kind, header, data, begin))
+def decode(kind: type[BinaryCodes], data: bytes) -> BinaryCodes:
+    """Inverse of :func:`encode`; raises :class:`BSAError` on anything that is not a whole, undamaged file. Packed codes are not copied."""
+    header, begin = _read_header(data)
+    parts = list(_decoded(kind, header, data, begin))
     if not parts:
         return kind(np.zeros(0, np.uint16), [0], header["hidden_dim"])
     if all(part.is_packed for part in parts):
-        whole = np.frombuffer(data, np.uint8)[begin:].reshape(header["texts"], -1)
-        return kind.from_packed(whole, header["hidden_dim"])
+        return kind.from_packed(np.frombuffer(data, np.uint8)[begin:].reshape(header["texts"], -1), header["hidden_dim"])
     return kind.concatenate(parts)
 
 
-def decode_blocks(kind: type[BinaryCodes], header: dict[str, Any], data: Any, offset: int) -> Iterator[BinaryCodes]:
-    """The codes of one block after the other; errors as of :func:`decode`."""
-    texts = 0
-    for number, entry in enumerate(header["blocks"]):
-        yield decode_block(kind, header, number, data[offset : offset + entry["bytes"]])
+def _encoded(codes: BinaryCodes) -> list[Any]:
+    """A code file's header and blocks: bytes, or views of packed codes."""
+    blocks = [_encode_block(codes[start : start + BLOCK_TEXTS]) for start in range(0, len(codes), BLOCK_TEXTS)]
+    header = {"hidden_dim": codes.hidden_dim, "texts": len(codes), "blocks": [entry for entry, _ in blocks]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    head = MAGIC + struct.pack("<II", VERSION, len(text)) + text
+    return [head, struct.pack("<I", zlib.crc32(head)), *(body for _, body in blocks)]
+
+
+def _decoded(kind: type[BinaryCodes], header: dict[str, Any], data: Any, offset: int) -> Iterator[BinaryCodes]:
+    """The codes of one block after the other."""
+    hidden_dim, entries = header["hidden_dim"], header["blocks"]
+    for number, entry in enumerate(entries):
+        body = data[offset : offset + entry["bytes"]]
+        if len(body) != entry["bytes"] or zlib.crc32(body) != entry["crc32"]:
+            raise BSAError(f"block {number} of {len(entries)} is damaged or cut short")
+        raw = np.frombuffer(body, dtype=np.uint8)
+        if "rice" in entry:
+            ids, counts = _decode_gaps(entry, raw)
+            yield kind(ids, np.concatenate([[0], np.cumsum(counts)]), hidden_dim)
+        else:
+            yield kind.from_packed(raw.reshape(entry["texts"], -1), hidden_dim)
         offset += entry["bytes"]
-        texts += entry["texts"]
     if offset != len(data):
         raise BSAError(f"{len(data) - offset} bytes too many at the end")
-    if texts != header["texts"]:
-        raise BSAError(f"header promises {header['texts']} texts, blocks hold {texts}")
 
 
-def encode_block(codes: BinaryCodes) -> tuple[dict[str, int], Any]:
+def _encode_block(codes: BinaryCodes) -> tuple[dict[str, int], Any]:
     """The header entry and the bytes of at most 65,536 texts, in the smaller form."""
     size = codes.nbytes_as("packed")
     if codes.counts.sum() < DENSE * len(codes) * codes.hidden_dim:
-        entry, body = encode_gaps(codes.ids, codes.counts)
+        entry, body = _encode_gaps(codes.ids, codes.counts)
         if len(body) < size:
             return {**entry, "bytes": len(body), "crc32": zlib.crc32(body)}, body
     packed = codes.to_packed().reshape(-1)
     return {"texts": len(codes), "bytes": size, "crc32": zlib.crc32(packed.data)}, packed.data
 
 
-def decode_block(kind: type[BinaryCodes], header: dict[str, Any], number: int, body: Any) -> BinaryCodes:
-    """The codes of a block's bytes; ``number`` says which entry of the header is theirs."""
-    entry, dimensions = header["blocks"][number], header["hidden_dim"]
-    if len(body) != entry["bytes"] or zlib.crc32(body) != entry["crc32"]:
-        raise BSAError(f"block {number} of {len(header['blocks'])} is damaged or cut short")
-    raw = np.frombuffer(body, dtype=np.uint8)
-    if "rice" not in entry:
-        if entry["bytes"] != entry["texts"] * -(-dimensions // 8):
-            raise BSAError(f"block {number} has a header entry with impossible sizes")
-        return kind.from_packed(raw.reshape(entry["texts"], -1), dimensions)
-    ids, counts = decode_gaps(entry, raw)
-    indptr = np.concatenate([[0], np.cumsum(counts)])
-    if len(ids) and (ids.min() < 0 or ids.max() >= dimensions):
-        raise BSAError(f"block {number} holds features beyond hidden_dim = {dimensions}")
-    return kind(ids, indptr, dimensions)
-
-
-def read_header(data: Any) -> tuple[dict[str, Any], int]:
-    """The checked header of a code file's first bytes, and where its blocks start."""
+def _read_header(data: Any) -> tuple[dict[str, Any], int]:
+    """The header of a code file's first bytes, checked before anything is allocated by it, and where its blocks start."""
     if bytes(data[:8]) != MAGIC:
         raise BSAError("not a codes file (it does not start with BSACODES)")
     header, end = read_json_header(data, VERSION)
     kinds = {"hidden_dim": int, "texts": int, "blocks": list}
     if header.keys() != kinds.keys() or any(type(header[name]) is not kind for name, kind in kinds.items()):
         raise BSAError("the header lacks a field or has one of the wrong kind")
-    check_blocks(header["blocks"], header["hidden_dim"])
+    hidden_dim, entries = header["hidden_dim"], header["blocks"]
+    if not 1 <= hidden_dim <= MAX_HIDDEN_DIM:
+        raise BSAError(f"hidden_dim must lie between 1 and {MAX_HIDDEN_DIM}, got {hidden_dim}")
+    for number, entry in enumerate(entries):
+        if not _is_possible(entry, -(-hidden_dim // 8)):
+            raise BSAError(f"block {number} has a malformed header entry")
+    if sum(entry["texts"] for entry in entries) != header["texts"]:
+        raise BSAError(f"the header promises {header['texts']} texts, its blocks hold others")
     return header, end
+
+
+def _is_possible(entry: Any, width: int) -> bool:
+    """Whether a block's own bytes can hold what its header entry says."""
+    if not isinstance(entry, dict) or not all(type(value) is int and value >= 0 for value in entry.values()):
+        return False
+    if entry.keys() == PACKED_FIELDS:
+        return 1 <= entry["texts"] <= BLOCK_TEXTS and entry["bytes"] == entry["texts"] * width
+    return (
+        entry.keys() == GAP_FIELDS
+        and 1 <= entry["texts"] <= BLOCK_TEXTS
+        and entry["least"] <= entry["ids"] <= 8 * entry["bytes"]
+        and max(entry["count_bits"], entry["rice"]) <= 31
+    )
 
 
 def read_json_header(
@@ -191,10 +184,9 @@ def read_json_header(
     if len(data) < 16:
         raise BSAError("cut short in the header")
     found, length = struct.unpack("<II", bytes(data[8:16]))
-    if found > version:
-        raise BSAError(f"format version {found} is newer than this bsa_st reads ({version}); update bsa_st")
-    if found < version:
-        raise BSAError(f"format version {found} is of an earlier bsa_st; {again}")
+    if found != version:
+        newer = f"newer than this bsa_st reads ({version}); update bsa_st"
+        raise BSAError(f"format version {found} is {newer if found > version else f'of an earlier bsa_st; {again}'}")
     end = 16 + length
     if len(data) < end + 4 or struct.unpack("<I", bytes(data[end : end + 4]))[0] != zlib.crc32(data[:end]):
         raise BSAError("the header is damaged or cut short")
@@ -207,53 +199,22 @@ def read_json_header(
     return header, end + 4
 
 
-def check_blocks(entries: list[Any], hidden_dim: int) -> None:
-    """Refuse sizes that a block's own bytes cannot hold, before anything is allocated for them."""
-    if not 1 <= hidden_dim <= MAX_HIDDEN_DIM:
-        raise BSAError(f"hidden_dim must lie between 1 and {MAX_HIDDEN_DIM}, got {hidden_dim}")
-    for number, entry in enumerate(entries):
-        known = isinstance(entry, dict) and entry.keys() in ({*PACKED_FIELDS}, {*GAP_FIELDS})
-        if not known or not all(type(value) is int and value >= 0 for value in entry.values()):
-            raise BSAError(f"block {number} has a malformed header entry")
-        sane = 1 <= entry["texts"] <= BLOCK_TEXTS
-        if "rice" in entry:
-            sane = (
-                sane
-                and entry["ids"] <= 8 * entry["bytes"]
-                and entry["count_bits"] <= 31
-                and entry["rice"] <= 31
-                and entry["least"] <= entry["ids"]
-                and entry["counts_bytes"] <= entry["bytes"]
-                and entry["remainder_bytes"] <= entry["bytes"]
-            )
-        if not sane:
-            raise BSAError(f"block {number} has a header entry with impossible sizes")
-
-
-def encode_gaps(ids: np.ndarray, counts: np.ndarray) -> tuple[dict[str, int], bytes]:
+def _encode_gaps(ids: np.ndarray, counts: np.ndarray) -> tuple[dict[str, int], bytes]:
     gaps = _to_gaps(ids.astype(np.int32), counts)
     rice = _best_rice(gaps)
-    least = int(counts.min()) if len(counts) else 0
-    width = int(counts.max() - least).bit_length() if len(counts) else 0
-    sections = [pack_bits(counts - least, width), pack_bits(gaps, rice), _pack_unary(gaps >> rice)]
-    entry = {
-        "texts": len(counts),
-        "ids": len(ids),
-        "least": least,
-        "count_bits": width,
-        "rice": rice,
-        "counts_bytes": len(sections[0]),
-        "remainder_bytes": len(sections[1]),
-    }
-    return entry, b"".join(sections)
+    least = int(counts.min())
+    width = int(counts.max() - least).bit_length()
+    sections = [_pack_bits(counts - least, width), _pack_bits(gaps, rice), _pack_unary(gaps >> rice)]
+    entry = {"texts": len(counts), "ids": len(ids), "least": least, "count_bits": width, "rice": rice}
+    return {**entry, "counts_bytes": len(sections[0]), "remainder_bytes": len(sections[1])}, b"".join(sections)
 
 
-def decode_gaps(entry: dict[str, int], raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _decode_gaps(entry: dict[str, int], raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     first, second = entry["counts_bytes"], entry["counts_bytes"] + entry["remainder_bytes"]
-    counts = unpack_bits(raw[:first], entry["count_bits"], entry["texts"]).astype(np.int64) + entry["least"]
+    counts = _unpack_bits(raw[:first], entry["count_bits"], entry["texts"]).astype(np.int64) + entry["least"]
     if counts.sum() != entry["ids"]:
         raise BSAError("a block's counts do not add up to its ids")
-    remainders = unpack_bits(raw[first:second], entry["rice"], entry["ids"])
+    remainders = _unpack_bits(raw[first:second], entry["rice"], entry["ids"])
     quotients = _unpack_unary(raw[second:], entry["ids"])
     return _from_gaps((quotients << entry["rice"]) + remainders, counts), counts
 
@@ -286,14 +247,14 @@ def _best_rice(gaps: np.ndarray) -> int:
     return min(candidates, key=lambda rice: rice * len(gaps) + int((gaps >> rice).sum()))
 
 
-def pack_bits(values: np.ndarray, width: int) -> bytes:
+def _pack_bits(values: np.ndarray, width: int) -> bytes:
     """The low ``width`` bits (0 to 32) of each value as bit planes: bit 0 of all values, then bit 1, and so on."""
     planes = [np.packbits(((values >> bit) & 1).astype(np.uint8), bitorder="little") for bit in range(width)]
     return b"".join(plane.tobytes() for plane in planes)
 
 
-def unpack_bits(packed: np.ndarray, width: int, count: int) -> np.ndarray:
-    """Inverse of :func:`pack_bits`: int32 (count,)."""
+def _unpack_bits(packed: np.ndarray, width: int, count: int) -> np.ndarray:
+    """Inverse of :func:`_pack_bits`: int32 (count,)."""
     values = np.zeros(count, dtype=np.int32)
     size = -(-count // 8)
     if len(packed) != width * size:

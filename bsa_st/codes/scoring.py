@@ -1,13 +1,9 @@
-"""Scores between codes, and between float queries and codes. Pure numpy and scipy, blocked; no torch.
-
-Symmetric scores compare two codes; asymmetric scores compare a float query with a binary document and are more exact, since
-only one side has been rounded. All matrices come back float32 of shape (queries, documents).
-"""
+"""Scores between codes, and between float queries and codes, which are more exact, since only one side has been rounded. No torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -17,8 +13,6 @@ from bsa_st.errors import BSAError
 Scoring = Literal["asymmetric", "decoded", "overlap", "cosine"]
 """How a query scores stored codes: a float query against the code; the query's code, decoded, against it; features that both codes have; their number divided by
 ``sqrt(k1 k2)``. The same words everywhere: exhaustive search, index, engines, commands."""
-
-Measure = Literal["overlap", "cosine", "jaccard", "tversky", "hamming"]
 
 BLOCK_CELLS = 1 << 25
 """Cells of the largest temporary matrix: 128 MB as float32."""
@@ -31,72 +25,41 @@ class Hits(NamedTuple):
     scores: np.ndarray
 
 
-def scores(
-    queries: BinaryCodes,
-    documents: BinaryCodes,
-    measure: Measure = "overlap",
-    weights: np.ndarray | None = None,
-    *,
-    alpha: float = 1.0,
-    beta: float = 1.0,
-) -> np.ndarray:
+def scores(queries: BinaryCodes, documents: BinaryCodes, measure: Literal["overlap", "cosine"] = "overlap") -> np.ndarray:
     """All symmetric scores of two sets of codes.
 
     Args:
         queries: n codes.
         documents: m codes with the same ``hidden_dim``.
-        measure: ``overlap`` shared features; ``cosine``; ``jaccard``; ``tversky``
-            ``shared / (shared + alpha only_query + beta only_document)``; ``hamming`` minus the number of differing bits,
-            so that larger is always nearer.
-        weights: Optional weight per feature, (D,), used for every count, e.g. inverse document frequencies.
-        alpha: Weight of what only the query has (Tversky).
-        beta: Weight of what only the document has (Tversky).
+        measure: ``overlap`` shared features; ``cosine`` their number divided by the root of the product of both numbers of features.
 
     Returns:
-        float32 (n, m). Two empty codes score 0 in every measure but Hamming, which has nothing to divide.
+        float32 (n, m). An empty code scores 0.
 
     Raises:
         BSAError: If the codes differ in ``hidden_dim`` or the measure is unknown.
-
-    Source: A. Tversky, "Features of similarity" (1977); Jaccard is alpha = beta = 1, Dice alpha = beta = 1/2.
     """
-    weights = _check_pair(queries, documents, measure, weights)
-    sizes = products(documents, weights)
+    if queries.hidden_dim != documents.hidden_dim:
+        raise BSAError(f"codes of {queries.hidden_dim} and of {documents.hidden_dim} features cannot be compared")
+    if measure not in ("overlap", "cosine"):
+        raise BSAError(f"measure must be overlap or cosine, got {measure!r}")
     out = np.empty((len(queries), len(documents)), dtype=np.float32)
     for rows in _blocks(len(queries), max(len(documents), queries.hidden_dim)):
-        shared = products(documents, (queries[rows].to_dense() * weights).T).T
-        own = products(queries[rows], weights)[:, None]
-        out[rows] = _measured(measure, shared, own, sizes[None, :], alpha, beta)
+        out[rows] = products(documents, queries[rows].to_dense().T).T
+    if measure == "cosine":
+        sizes = np.sqrt(queries.counts[:, None].astype(np.float32) * documents.counts.astype(np.float32))
+        np.divide(out, sizes, out=out, where=sizes > 0)
     return out
-
-
-def pairwise_scores(
-    left: BinaryCodes,
-    right: BinaryCodes,
-    measure: Measure = "overlap",
-    weights: np.ndarray | None = None,
-    *,
-    alpha: float = 1.0,
-    beta: float = 1.0,
-) -> np.ndarray:
-    """Score of each code on the left with the one at the same place on the right: float32 (n,). See :func:`scores`."""
-    weights = _check_pair(left, right, measure, weights)
-    if len(left) != len(right):
-        raise BSAError(f"pairwise scores need as many codes left as right, got {len(left)} and {len(right)}")
-    both = BinaryCodes.from_packed(left.to_packed() & right.to_packed(), left.hidden_dim)
-    values = _measured(measure, products(both, weights), products(left, weights), products(right, weights), alpha, beta)
-    return values.astype(np.float32)
 
 
 def asymmetric_scores(
     queries: np.ndarray, documents: BinaryCodes, decoder: np.ndarray, offset: np.ndarray, softening: float = 0.0
 ) -> np.ndarray:
-    """Scores of float queries against binary documents: ``q . x_hat(h) / sqrt(|x_hat(h)|^2 + softening)``.
+    """Scores of float queries against binary documents: ``q . x_hat(h) / sqrt(|x_hat(h)|^2 + softening)`` with ``x_hat = h V + c``.
 
-    ``x_hat = h V + c``, so the score is a sum of ``(V q)_i`` over the active features, divided by the length of ``x_hat``: without softening the
-    cosine of the query with what the document decodes to. Nothing but the bits and the decoder is needed for the length. A decoded text is
-    the shorter, the less its code tells about it; dividing by its whole length then ranks it as if its direction were certain. How much to
-    soften is measured after training (``head.length_softening``).
+    Without softening it is the cosine of the query with what the document decodes to. A decoded text is the shorter, the less its code tells about it;
+    dividing by its whole length then ranks it as if its direction were certain. How much to soften is measured after training
+    (``head.length_softening``).
 
     Args:
         queries: float (n, d), unit norm where scores shall be cosines.
@@ -125,15 +88,9 @@ def asymmetric_scores(
 
 
 def decode(codes: BinaryCodes, decoder: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Dense reconstructions ``x_hat = h V + c``: float32 (n, d).
+    """Dense reconstructions ``x_hat = h V + c``: float32 (n, d), for V (D, d) and c (d,).
 
-    A decoded query scored by :func:`asymmetric_scores` compares code with code: over an inverted index it is a query of weights
-    ``V V^T h``. It is much closer to the dense cosine than overlap, which only counts.
-
-    Args:
-        codes: n codes.
-        decoder: V, float (D, d).
-        offset: c, float (d,).
+    A decoded query scored by :func:`asymmetric_scores` compares code with code, much closer to the dense cosine than overlap, which only counts.
     """
     return np.asarray(products(codes, decoder) + offset, dtype=np.float32)
 
@@ -157,49 +114,12 @@ def inverse_norms(codes: BinaryCodes, decoder: np.ndarray, offset: np.ndarray, s
 
 
 def top_k(matrix: np.ndarray, k: int) -> Hits:
-    """Best ``k`` columns of each row of a score matrix, by score, then by column number.
-
-    Args:
-        matrix: float (n, m).
-        k: At most m are returned.
-    """
+    """Best ``k`` columns, or all m, of each row of a score matrix, float (n, m), by score, then by column number."""
     k = min(k, matrix.shape[1])
     order = np.argsort(-matrix, axis=1, kind="stable")[:, :k]
     return Hits(order.astype(np.int64), np.take_along_axis(matrix, order, axis=1).astype(np.float32))
 
 
-def _measured(
-    measure: Measure, shared: np.ndarray, left: np.ndarray, right: np.ndarray, alpha: float, beta: float
-) -> np.ndarray:
-    """The measure of pairs from what both sides have, and what each side has."""
-    if measure == "overlap":
-        return shared
-    if measure == "hamming":
-        return 2 * shared - left - right
-    if measure == "cosine":
-        return _divide(shared, np.sqrt(left * right))
-    if measure == "jaccard":
-        alpha = beta = 1.0
-    return _divide(shared, shared + alpha * (left - shared) + beta * (right - shared))
-
-
-def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
-
-
 def _blocks(rows: int, width: int) -> Iterator[slice]:
     step = max(1, BLOCK_CELLS // max(1, width))
     return (slice(start, min(rows, start + step)) for start in range(0, rows, step))
-
-
-def _check_pair(left: BinaryCodes, right: BinaryCodes, measure: str, weights: np.ndarray | None) -> np.ndarray:
-    if left.hidden_dim != right.hidden_dim:
-        raise BSAError(f"codes of {left.hidden_dim} and of {right.hidden_dim} features cannot be compared")
-    if measure not in get_args(Measure):
-        raise BSAError(f"measure must be one of {', '.join(get_args(Measure))}, got {measure!r}")
-    if weights is None:
-        return np.ones(left.hidden_dim, dtype=np.float32)
-    weights = np.asarray(weights, dtype=np.float32)
-    if weights.shape != (left.hidden_dim,):
-        raise BSAError(f"weights must have shape ({left.hidden_dim},), got {weights.shape}")
-    return weights

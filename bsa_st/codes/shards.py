@@ -1,55 +1,128 @@
-"""Reading a folder of shards as one sequence of codes, and files and folders in batches."""
+"""A folder of code files with a manifest, read as one sequence of codes; and files and folders in batches.
+
+``manifest.json`` holds ``format``; ``model_sha256`` of the model's weights and settings; ``hidden_dim`` of the codes; ``settings`` that decide
+the codes; ``texts``, their number once all are encoded (``complete``); ``shards``, one entry per finished file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from bsa_st.atomic import write_json
 from bsa_st.codes import BinaryCodes
 from bsa_st.codes import file as codefile
-from bsa_st.codes.manifest import FILE, Manifest, check_size, read_manifest, read_shard
 from bsa_st.errors import BSAError
+
+FILE = "manifest.json"
+FORMAT = 2
+
+
+class Shard(NamedTuple):
+    """A finished file: its place among the shards, its texts, bytes, SHA-256, and the SHA-256 of the texts in it."""
+
+    number: int
+    texts: int
+    bytes: int
+    sha256: str
+    texts_sha256: str
+
+    @property
+    def file(self) -> str:
+        return f"shard-{self.number:06d}.codes"
+
+    def read(self, folder: Path) -> bytes:
+        """The file's bytes; raises :class:`BSAError` if it is missing or has other bytes than when it was written."""
+        path = folder / self.file
+        try:
+            raw = path.read_bytes()
+        except OSError as error:
+            raise BSAError(f"{path}: cannot be read: {error.strerror or error}") from error
+        if hashlib.sha256(raw).hexdigest() != self.sha256:
+            raise BSAError(f"{path}: damaged: its bytes are not those that the manifest lists")
+        return raw
+
+
+@dataclass
+class Manifest:
+    """What the file says; ``shards`` by number."""
+
+    model_sha256: str
+    hidden_dim: int
+    settings: dict[str, Any]
+    texts: int = 0
+    complete: bool = False
+    shards: dict[int, Shard] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Write the file, atomically."""
+        shards = [self.shards[number]._asdict() for number in sorted(self.shards)]
+        write_json(folder / FILE, {"format": FORMAT, **vars(self), "shards": shards})
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """The manifest of a folder; raises :class:`BSAError` if it is missing, damaged or of another version."""
+        path = folder / FILE
+        try:
+            content = json.loads(path.read_bytes())
+            if content["format"] == FORMAT:
+                shards = {
+                    int(entry["number"]): Shard(
+                        *(int(entry[name]) for name in ("number", "texts", "bytes")), entry["sha256"], entry["texts_sha256"]
+                    )
+                    for entry in content["shards"]
+                }
+                sizes = int(content["hidden_dim"]), dict(content["settings"]), int(content["texts"])
+                return cls(content["model_sha256"], *sizes, bool(content["complete"]), shards)
+            newer = content["format"] > FORMAT
+        except FileNotFoundError as error:
+            raise BSAError(f"{folder} holds no sharded codes: {FILE} is missing") from error
+        except OSError as error:
+            raise BSAError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            raise BSAError(f"{path}: not a manifest of sharded codes, or damaged ({error})") from error
+        todo = "newer than this bsa_st reads; update bsa_st" if newer else "of an earlier bsa_st; encode the texts again"
+        raise BSAError(f"{path}: format {content['format']} is {todo}")
 
 
 class ShardedCodes:
     """The codes in a folder of shards, in the order of the texts. A shard is read, and its checksum verified, when it is needed.
 
     Args:
-        folder: Where the files are.
-        manifest: What is in it.
+        folder: A folder that :func:`bsa_st.encode_to_shards` or ``bsa-st encode --shards`` wrote (or its ``manifest.json``).
+
+    Raises:
+        BSAError: If the manifest is missing, damaged or of a run that has not finished, or a shard is missing or cut short.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
-        self.folder = folder
-        self.manifest = manifest
-        self._shards = [manifest.shards[number] for number in sorted(manifest.shards)]
+    def __init__(self, folder: str | Path) -> None:
+        folder = Path(folder)
+        self.folder = folder.parent if folder.name == FILE else folder
+        self.manifest = Manifest.read(self.folder)
+        shards = self.manifest.shards
+        if not self.manifest.complete:
+            raise BSAError(f"{self.folder}: encoding has not finished ({len(shards)} shards so far); run it again to continue")
+        self._shards = [shards[number] for number in sorted(shards)]
         self._starts = np.cumsum([0, *(shard.texts for shard in self._shards)])
+        if sorted(shards) != list(range(len(shards))) or self._starts[-1] != len(self):
+            raise BSAError(f"{self.folder / FILE}: the shards do not count up from 0 to {len(self)} texts")
+        for shard in self._shards:
+            path = self.folder / shard.file
+            size = path.stat().st_size if path.is_file() else 0
+            if size != shard.bytes:
+                raise BSAError(f"{path}: missing, cut short or replaced: {size} bytes, the manifest lists {shard.bytes}")
         self._latest: tuple[int, BinaryCodes] | None = None
 
     @classmethod
     def open(cls, folder: str | Path) -> ShardedCodes:
-        """Open a folder that :func:`bsa_st.encode_to_shards` or ``bsa-st encode --shards`` wrote (or its ``manifest.json``).
-
-        Raises:
-            BSAError: If the manifest is missing, damaged or of a run that has not finished, or a shard is missing or cut short.
-        """
-        folder = Path(folder)
-        folder = folder.parent if folder.name == FILE else folder
-        manifest = read_manifest(folder)
-        if not manifest.complete:
-            raise BSAError(
-                f"{folder}: encoding has not finished ({len(manifest.shards)} shards so far); run it again to continue"
-            )
-        if sorted(manifest.shards) != list(range(len(manifest.shards))):
-            raise BSAError(f"{folder / FILE}: the numbers of the shards do not count up from 0")
-        if sum(shard.texts for shard in manifest.shards.values()) != manifest.texts:
-            raise BSAError(f"{folder / FILE}: the shards do not add up to {manifest.texts} texts")
-        for shard in manifest.shards.values():
-            check_size(folder, shard)
-        return cls(folder, manifest)
+        """The codes in a folder; arguments and errors as of the class."""
+        return cls(folder)
 
     @property
     def hidden_dim(self) -> int:
@@ -69,45 +142,23 @@ class ShardedCodes:
         return (self.shard(number) for number in range(len(self._shards)))
 
     def shard(self, number: int) -> BinaryCodes:
-        """The codes of a shard.
-
-        Raises:
-            BSAError: If its file is missing, damaged, or does not hold what the manifest says.
-        """
+        """The codes of a shard; raises :class:`BSAError` if its file is missing, damaged, or does not hold what the manifest says."""
         if self._latest is None or self._latest[0] != number:
             shard = self._shards[number]
-            try:
-                codes = codefile.decode(BinaryCodes, read_shard(self.folder, shard))
-            except BSAError as error:
-                prefix = "" if str(self.folder) in str(error) else f"{self.folder / shard.file}: "
-                raise BSAError(f"{prefix}{error}") from error
-            found = (len(codes), codes.hidden_dim)
-            if found != (shard.texts, self.hidden_dim):
+            codes = codefile.decode(BinaryCodes, shard.read(self.folder))
+            if (len(codes), codes.hidden_dim) != (shard.texts, self.hidden_dim):
                 raise BSAError(f"{self.folder / shard.file}: not the codes that the manifest describes")
             self._latest = number, codes
         return self._latest[1]
 
     def __getitem__(self, key: int | slice | list[int] | np.ndarray) -> BinaryCodes:
-        """Some of the texts, as codes: an int, a slice, or positions in any order; reads only the shards they are in."""
-        rows = self._rows(key)
+        """Some of the texts, as codes: an int, a slice, positions in any order or a mask; reads only the shards they are in."""
+        rows = np.atleast_1d(np.arange(len(self))[key])
         owners = np.searchsorted(self._starts, rows, side="right") - 1
         if len(rows) == 0:
             return self.shard(0)[:0]
         parts = [self.shard(int(number))[rows[owners == number] - self._starts[number]] for number in np.unique(owners)]
-        order = np.argsort(owners, kind="stable")
-        return BinaryCodes.concatenate(parts)[np.argsort(order, kind="stable")]
-
-    def _rows(self, key: int | slice | list[int] | np.ndarray) -> np.ndarray:
-        if isinstance(key, slice):
-            return np.arange(*key.indices(len(self)))
-        rows = np.atleast_1d(np.asarray(key))
-        if rows.dtype == bool:
-            if rows.shape != (len(self),):
-                raise IndexError(f"a mask must have one entry for each of {len(self)} texts, got shape {rows.shape}")
-            return np.flatnonzero(rows)
-        if len(rows) and not -len(self) <= rows.min() <= rows.max() < len(self):
-            raise IndexError(f"there are {len(self)} texts, got positions from {rows.min()} to {rows.max()}")
-        return np.where(rows < 0, rows + len(self), rows).astype(np.int64)
+        return BinaryCodes.concatenate(parts)[np.argsort(np.argsort(owners, kind="stable"), kind="stable")]
 
     def load(self) -> BinaryCodes:
         """All codes in memory; raises what :meth:`shard` raises."""
@@ -120,7 +171,7 @@ class ShardedCodes:
 def load_codes(path: str | Path) -> BinaryCodes:
     """Codes of a file or of a folder of shards, in memory."""
     path = Path(path)
-    return ShardedCodes.open(path).load() if path.is_dir() or path.name == FILE else BinaryCodes.load(path)
+    return ShardedCodes(path).load() if path.is_dir() or path.name == FILE else BinaryCodes.load(path)
 
 
 class CodeStream(NamedTuple):
@@ -132,24 +183,17 @@ class CodeStream(NamedTuple):
 
 
 def stream_codes(path: str | Path, batch_size: int = 1000) -> CodeStream:
-    """Open a code file or a folder of shards; a block of at most 65,536 texts, or a shard, is in memory at a time.
-
-    Args:
-        path: A file written by :meth:`bsa_st.BinaryCodes.save`, or a folder written by :func:`bsa_st.encode_to_shards`.
-        batch_size: Texts per batch; only the last batch has fewer.
-
-    Raises:
-        BSAError: If the file is missing, foreign, of a newer version or damaged; for a block when it is reached.
-    """
+    """Open a code file or a folder of shards; a block of at most 65,536 texts, or a shard, is in memory at a time, and only the last batch has fewer than
+    ``batch_size`` texts. Raises :class:`BSAError` if the file is missing, foreign, of a newer version or damaged; for a block when it is reached."""
     path = Path(path)
     if path.is_dir():
-        codes = ShardedCodes.open(path)
-        return CodeStream(codes.hidden_dim, len(codes), _batches(iter(codes), batch_size))
-    header, blocks = codefile.stream(BinaryCodes, path)
-    return CodeStream(header["hidden_dim"], header["texts"], _batches(blocks, batch_size))
+        codes = ShardedCodes(path)
+        return CodeStream(codes.hidden_dim, len(codes), _batches(codes, batch_size))
+    hidden_dim, texts, blocks = codefile.stream(BinaryCodes, path)
+    return CodeStream(hidden_dim, texts, _batches(blocks, batch_size))
 
 
-def _batches(blocks: Iterator[BinaryCodes], size: int) -> Iterator[BinaryCodes]:
+def _batches(blocks: Iterable[BinaryCodes], size: int) -> Iterator[BinaryCodes]:
     rest: BinaryCodes | None = None
     for block in blocks:
         codes = block if rest is None else BinaryCodes.concatenate([rest, block])

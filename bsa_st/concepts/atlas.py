@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -27,112 +26,13 @@ MAX_MAPPED = 8_192
 SEED = 0
 
 
-class Related(NamedTuple):
-    """Another feature and how alike it is: cosine of the columns of the codes, or of the atoms."""
+def build_atlas(dictionary: NamedDictionary, texts: Sequence[str], embeddings: np.ndarray) -> dict[str, Any]:
+    """The content of a page, from a sample of texts and their dense embeddings, float (n, d), all in memory.
 
-    feature: int
-    cosine: float
-
-
-@dataclass(frozen=True)
-class Feature:
-    """One named feature.
-
-    Attributes:
-        name: Its name; likewise
-        aliases: names that are taken for the same.
-        count: Texts that have it.
-        strongest: Texts that have it most, with the strength; likewise
-        random: texts drawn from all that have it.
-        together: Features that the same texts have.
-        close: Features whose names mean nearly the same to the encoder: what it may be confused with.
-        family: Number of its family.
-        place: Where it stands on the map, both in [0, 1].
-    """
-
-    name: str
-    aliases: Sequence[str]
-    count: int
-    strongest: Sequence[tuple[str, float]]
-    random: Sequence[tuple[str, float]]
-    together: Sequence[Related]
-    close: Sequence[Related]
-    family: int
-    place: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Atlas:
-    """The content of a page.
-
-    Attributes:
-        texts: Number of texts that were read.
-        active: Number of texts with 0, 1, 2... names.
-        features: All D features.
-        families: Name and group of each family.
-        groups: Names of the groups.
-        pairs: Matching texts, explained.
-    """
-
-    texts: int
-    active: Sequence[int]
-    features: Sequence[Feature]
-    families: Sequence[tuple[str, int]]
-    groups: Sequence[str]
-    pairs: Sequence[Explanation]
-
-    def to_json(self, characters: int) -> dict[str, Any]:
-        """Plain JSON values, every text once and cut to so many characters."""
-        strings: dict[str, int] = {}
-        numbers = {feature.name: place for place, feature in enumerate(self.features)}
-
-        def place(text: str) -> int:
-            return strings.setdefault(clip(text, characters), len(strings))
-
-        return {
-            "texts": self.texts,
-            "active": list(self.active),
-            "groups": list(self.groups),
-            "families": [list(family) for family in self.families],
-            "features": [
-                {
-                    "name": feature.name,
-                    "aliases": list(feature.aliases),
-                    "count": feature.count,
-                    "strongest": [[place(text), value] for text, value in feature.strongest],
-                    "random": [[place(text), value] for text, value in feature.random],
-                    "together": [list(related) for related in feature.together],
-                    "close": [list(related) for related in feature.close],
-                    "family": feature.family,
-                    "place": list(feature.place),
-                }
-                for feature in self.features
-            ],
-            "pairs": [
-                {
-                    "a": place(pair.a),
-                    "b": place(pair.b),
-                    "score": round(pair.score, 5),
-                    "parts": [
-                        [numbers[part.name], round(part.value, 5), round(part.a, 3), round(part.b, 3)] for part in pair.parts
-                    ],
-                }
-                for pair in self.pairs
-            ],
-            "strings": list(strings),
-        }
-
-
-def build_atlas(dictionary: NamedDictionary, texts: Sequence[str], embeddings: np.ndarray) -> Atlas:
-    """The atlas of a dictionary from a sample of texts, all in memory.
-
-    Args:
-        dictionary: The names.
-        texts: n texts.
-        embeddings: Their dense embeddings, float (n, d).
-
-    Raises:
-        BSAError: If there is no text, or there are not as many embeddings.
+    Plain JSON values: ``texts`` their number, ``active`` the numbers of texts with 0, 1, 2... names, ``families`` of features with their names and
+    groups, ``groups`` their names, ``pairs`` matching texts, explained, ``strings`` the texts, which the others name by their places, and for each of the
+    ``features`` ``name``, ``aliases``, ``count`` of texts, ``strongest`` and ``random`` ones of them with strengths, features ``together``
+    with it and ``close`` to its name, with cosines, its ``family`` and its ``place`` on the map, in [0, 1].
     """
     if not len(texts) or len(texts) != len(embeddings):
         raise BSAError(f"there are {len(embeddings)} embeddings for {len(texts)} texts")
@@ -141,39 +41,55 @@ def build_atlas(dictionary: NamedDictionary, texts: Sequence[str], embeddings: n
     ids = np.concatenate([ids for ids, _ in found])
     strengths = np.concatenate([values for _, values in found]).astype(np.float32)
     columns = sparse.csr_matrix((strengths, ids, starts), shape=(len(texts), len(dictionary))).tocsc()
-    counts = np.diff(columns.indptr)
-    together, close = _together(columns, counts), _close(dictionary.atoms)
+    together, close = _together(columns), _close(dictionary.atoms)
     family, families, groups = _families(dictionary)
     places = _places(dictionary.atoms)
     random = np.random.default_rng(SEED)
+    strings: dict[str, int] = {}
+    numbers = {name: number for number, name in enumerate(dictionary.names)}
 
-    def feature(number: int) -> Feature:
+    def place(text: str) -> int:
+        return strings.setdefault(text, len(strings))
+
+    def feature(number: int) -> dict[str, Any]:
         part = slice(columns.indptr[number], columns.indptr[number + 1])
         rows, values = columns.indices[part], columns.data[part]
 
-        def quoted(order: np.ndarray) -> list[tuple[str, float]]:
-            distinct: dict[str, tuple[str, float]] = {}
+        def quoted(order: np.ndarray) -> list[tuple[int, float]]:
+            distinct: dict[str, tuple[int, float]] = {}
             for at in order.tolist():
-                distinct.setdefault(texts[rows[at]].casefold(), (texts[rows[at]], round(float(values[at]), 3)))
+                text = texts[rows[at]]
+                if text.casefold() not in distinct:
+                    distinct[text.casefold()] = (place(text), round(float(values[at]), 3))
                 if len(distinct) == SHOWN:
                     break
             return list(distinct.values())
 
-        return Feature(
-            dictionary.names[number],
-            dictionary.aliases[number],
-            len(rows),
-            quoted(np.argsort(-values, kind="stable")),
-            quoted(random.permutation(len(rows))),
-            together[number],
-            close[number],
-            int(family[number]),
-            (round(float(places[number, 0]), 4), round(float(places[number, 1]), 4)),
-        )
+        return {
+            "name": dictionary.names[number],
+            "aliases": dictionary.aliases[number],
+            "count": len(rows),
+            "strongest": quoted(np.argsort(-values, kind="stable")),
+            "random": quoted(random.permutation(len(rows))),
+            "together": together[number],
+            "close": close[number],
+            "family": int(family[number]),
+            "place": [round(float(side), 4) for side in places[number]],
+        }
 
-    features = [feature(number) for number in range(len(dictionary))]
-    active = np.bincount(np.diff(starts)).tolist()
-    return Atlas(len(texts), active, features, families, groups, _pairs(dictionary, texts, embeddings))
+    def explained(pair: Explanation) -> dict[str, Any]:
+        parts = [[numbers[part.name], round(part.value, 5), round(part.a, 3), round(part.b, 3)] for part in pair.parts]
+        return {"a": place(pair.a), "b": place(pair.b), "score": round(pair.score, 5), "parts": parts}
+
+    return {
+        "texts": len(texts),
+        "active": np.bincount(np.diff(starts)).tolist(),
+        "groups": groups,
+        "families": families,
+        "features": [feature(number) for number in range(len(dictionary))],
+        "pairs": [explained(pair) for pair in _pairs(dictionary, texts, embeddings)],
+        "strings": list(strings),
+    }
 
 
 def clip(text: str, characters: int) -> str:
@@ -182,7 +98,9 @@ def clip(text: str, characters: int) -> str:
     return line if len(line) <= characters else line[: characters - 1].rstrip() + "…"
 
 
-def _together(columns: sparse.csc_matrix, counts: np.ndarray) -> list[list[Related]]:
+def _together(columns: sparse.csc_matrix) -> list[list[tuple[int, float]]]:
+    """Features that the same texts have, with the cosines of their columns."""
+    counts = np.diff(columns.indptr)
     fires = columns.astype(bool).astype(np.float32)
     shared = sparse.csr_matrix(fires.T @ fires)
     found = []
@@ -192,19 +110,20 @@ def _together(columns: sparse.csc_matrix, counts: np.ndarray) -> list[list[Relat
         keep = (ids != number) & (times >= LEAST_TOGETHER)
         ids, cosine = ids[keep], times[keep] / np.sqrt(counts[number] * counts[ids[keep]])
         order = np.argsort(-cosine, kind="stable")[:RELATIVES]
-        found.append([Related(int(ids[at]), round(float(cosine[at]), 3)) for at in order])
+        found.append([(int(ids[at]), round(float(cosine[at]), 3)) for at in order])
     return found
 
 
-def _close(atoms: np.ndarray) -> list[list[Related]]:
-    found: list[list[Related]] = []
+def _close(atoms: np.ndarray) -> list[list[tuple[int, float]]]:
+    """Features whose names mean nearly the same to the encoder, with the cosines of their atoms."""
+    found = []
     most = min(RELATIVES, len(atoms) - 1)
     for start in range(0, len(atoms), 1024):
         alike = atoms[start : start + 1024] @ atoms.T
         alike[np.arange(len(alike)), start + np.arange(len(alike))] = -np.inf
         for row in alike:
             best = np.argpartition(-row, most - 1)[:most]
-            found.append([Related(int(at), round(float(row[at]), 3)) for at in best[np.argsort(-row[best], kind="stable")]])
+            found.append([(int(at), round(float(row[at]), 3)) for at in best[np.argsort(-row[best], kind="stable")]])
     return found
 
 

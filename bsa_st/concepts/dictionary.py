@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from bsa_st.errors import BSAError
-from bsa_st.head.layer import BinarySparsityAlignment
 
 K = 12
 MERGE_COSINE = 0.9
@@ -30,64 +28,36 @@ ROUNDING = 2e-6
 
 @dataclass(frozen=True)
 class NamedDictionary:
-    """Named features of an encoder.
+    """Named features of an encoder: a text ``x`` has one where ``atoms @ (x - mean)`` is above its threshold."""
 
-    Attributes:
-        names: D distinct names.
-        aliases: For each name, other names that the encoder takes for the same.
-        atoms: float32 (D, d), unit norm: directions from the mean of all names to each.
-        mean: float32 (d,), the mean embedding of texts.
-        thresholds: float32 (D,): a text ``x`` has a feature where ``atoms @ (x - mean)`` is above.
-        rates: float32 (D,): share of the corpus that has it.
-        k: Most names that a text is told to have.
-    """
-
-    names: tuple[str, ...]
-    aliases: tuple[tuple[str, ...], ...]
-    atoms: np.ndarray
-    mean: np.ndarray
-    thresholds: np.ndarray
-    rates: np.ndarray
-    k: int = K
+    names: tuple[str, ...]  # D, distinct
+    aliases: tuple[tuple[str, ...], ...]  # for each name, others that the encoder takes for the same
+    atoms: np.ndarray  # float32 (D, d), unit norm: directions from the mean of all names to each
+    mean: np.ndarray  # float32 (d,), the mean embedding of texts
+    thresholds: np.ndarray  # float32 (D,)
+    rates: np.ndarray  # float32 (D,): share of the corpus that has it
+    k: int = K  # most names that a text is told to have
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def blocks(self, embeddings: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """``(x - mean) @ atoms.T`` of unit rows, float32 (m, D), with the number of the first row: at most 64 MB at a time.
-
-        Args:
-            embeddings: float (n, d); only directions count.
-
-        Raises:
-            BSAError: If the width is another, or a row is zero, NaN or infinite.
-        """
+    def blocks(self, embeddings: np.ndarray) -> Iterator[np.ndarray]:
+        """``(x - mean) @ atoms.T`` of the directions of float (n, d), float32 (m, D), at most 64 MB at a time; raises :class:`BSAError` if the width is
+        another, or a row is zero, NaN or infinite."""
         embeddings = np.asarray(embeddings)
         if embeddings.ndim != 2 or embeddings.shape[1] != len(self.mean):
             raise BSAError(f"embeddings must have shape (n, {len(self.mean)}), got {embeddings.shape}")
-        yield from projections(embeddings, self.mean, self.atoms)
+        step = max(1, BLOCK_CELLS // len(self))
+        for start in range(0, len(embeddings), step):
+            yield (unit(embeddings[start : start + step]) - self.mean) @ self.atoms.T
 
     def fires(self, embeddings: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """For each row the features that it has, int, and their strengths (the projections), at most ``k``, strongest first."""
-        for _, block in self.blocks(embeddings):
-            above = block > self.thresholds
-            for row, mask in zip(block, above, strict=True):
+        for block in self.blocks(embeddings):
+            for row, mask in zip(block, block > self.thresholds, strict=True):
                 ids = np.flatnonzero(mask)
                 order = ids[np.argsort(-row[ids], kind="stable")[: self.k]]
                 yield order, row[order]
-
-    def head(self) -> BinarySparsityAlignment:
-        """The same as a BSA layer: its plain codes are the features that a text has, all of them. In an exported model they are columns of stock modules."""
-        layer = BinarySparsityAlignment(len(self.mean), len(self), min(self.k, len(self)))
-        with torch.no_grad():
-            layer.mean.copy_(torch.from_numpy(self.mean))
-            layer.weight.copy_(torch.from_numpy(self.atoms))
-            layer.bias.copy_(torch.from_numpy(-self.thresholds))
-            layer.decoder_weight.copy_(layer.weight)
-            layer.decoder_bias.copy_(layer.mean)
-            layer.firing_rate.copy_(torch.from_numpy(self.rates))
-            layer.input_bound.fill_(2.0)
-        return layer.eval()
 
 
 class Candidates(NamedTuple):
@@ -98,20 +68,12 @@ class Candidates(NamedTuple):
 
 
 def fit_dictionary(candidates: Candidates, texts: np.ndarray, hidden_dim: int | None = None, k: int = K) -> NamedDictionary:
-    """A dictionary of the first names that differ, with thresholds from the embeddings of texts.
+    """A dictionary of the first ``hidden_dim`` names that differ, or all, with thresholds from the embeddings of texts, float (n, d); later names that are
+    nearly the same as earlier ones become their aliases. Raises :class:`BSAError` if fewer than two names differ, or a size is out of range.
 
     All features share one threshold, chosen so that ``k`` are active in a text on average (2 % of the features, or 1, where that is fewer); it is
     raised for those that would fire on more than 4 % of the texts (twice the average, where there are few features) and lowered for those that would fire
     on fewer than 0.03 %.
-
-    Args:
-        candidates: Names with embeddings. Later names that are nearly the same as earlier ones become their aliases.
-        texts: Embeddings of a sample of the corpus, float (n, d), n at least 2.
-        hidden_dim: Most features; default all that differ.
-        k: Active features per text on average, and most that are told.
-
-    Raises:
-        BSAError: If fewer than two names differ, or a size is out of range.
     """
     if k < 1 or (hidden_dim is not None and hidden_dim < 2):
         raise BSAError(f"k must be at least 1 and hidden_dim at least 2, got {k} and {hidden_dim}")
@@ -134,14 +96,8 @@ def fit_dictionary(candidates: Candidates, texts: np.ndarray, hidden_dim: int | 
     return NamedDictionary(names, aliases, atoms, mean, thresholds, rates, k)
 
 
-def merge(atoms: np.ndarray, wanted: int, cosine: float = MERGE_COSINE) -> tuple[list[int], list[list[int]]]:
-    """The first ``wanted`` rows none of which is nearly the same as an earlier one, and for each the later rows that are.
-
-    Args:
-        atoms: Unit rows, float32 (m, d).
-        wanted: Most rows to keep.
-        cosine: Rows at least so alike are the same.
-    """
+def merge(atoms: np.ndarray, wanted: int) -> tuple[list[int], list[list[int]]]:
+    """The first ``wanted`` unit rows, of float32 (m, d), none of which is nearly the same as an earlier one, and for each the later rows that are."""
     kept: list[int] = []
     owner: dict[int, list[int]] = {}
     chosen = np.zeros((min(wanted, len(atoms)), atoms.shape[1]), dtype=np.float32)
@@ -155,9 +111,9 @@ def merge(atoms: np.ndarray, wanted: int, cosine: float = MERGE_COSINE) -> tuple
         for at in range(len(block)):
             best = int(alike[at].argmax()) if known else -1
             nearest = here[int(inside[at, here].argmax())] if here else -1
-            if known and alike[at, best] >= cosine:
+            if known and alike[at, best] >= MERGE_COSINE:
                 owner[kept[best]].append(start + at)
-            elif nearest >= 0 and inside[at, nearest] >= cosine:
+            elif nearest >= 0 and inside[at, nearest] >= MERGE_COSINE:
                 owner[start + nearest].append(start + at)
             elif len(kept) < wanted:
                 chosen[len(kept)] = block[at]
@@ -192,16 +148,9 @@ def fit_thresholds(rows: np.ndarray, mean: np.ndarray, atoms: np.ndarray, k: int
     return thresholds.astype(np.float32), ((tops > thresholds[:, None]).sum(axis=1) / n).astype(np.float32)
 
 
-def projections(embeddings: np.ndarray, mean: np.ndarray, atoms: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """See :meth:`NamedDictionary.blocks`."""
-    step = max(1, BLOCK_CELLS // len(atoms))
-    for start in range(0, len(embeddings), step):
-        yield start, (unit(embeddings[start : start + step]) - mean) @ atoms.T
-
-
-def unit(rows: np.ndarray, problem: str = "an embedding is zero, NaN or infinite") -> np.ndarray:
-    """Rows of length 1, float32; raises :class:`BSAError` with the problem if a row has no direction."""
-    rows = np.array(rows, dtype=np.float32)
+def unit(rows: np.ndarray, problem: str = "an embedding is zero, NaN or infinite", dtype: type = np.float32) -> np.ndarray:
+    """Rows of length 1; raises :class:`BSAError` with the problem if a row has no direction."""
+    rows = np.array(rows, dtype=dtype)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     if not (np.isfinite(lengths).all() and (lengths > 1e-9).all()):
         raise BSAError(problem)

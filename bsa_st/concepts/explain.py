@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+from scipy.optimize import nnls
 
-from bsa_st.codes import BinaryCodes, scoring
-from bsa_st.concepts.decompose import decompose
-from bsa_st.concepts.dictionary import NamedDictionary
+from bsa_st.codes import BinaryCodes
+from bsa_st.codes.decoder import as_decoder
+from bsa_st.codes.scoring import decode, inverse_norms
+from bsa_st.concepts.dictionary import NamedDictionary, unit
 from bsa_st.concepts.names import names_of
 from bsa_st.encoding.encode import encode_embeddings, split_model
 from bsa_st.errors import BSAError
@@ -21,7 +23,6 @@ from bsa_st.inputs.texts import read_texts
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from bsa_st.head.layer import BinarySparsityAlignment
 
 Scored = Literal["float", "asymmetric", "decoded"]
 MOST = 16
@@ -30,40 +31,24 @@ QUOTED = 100
 
 @dataclass(frozen=True)
 class Part:
-    """What one name adds to a score.
-
-    Attributes:
-        name: The name.
-        value: What it adds; products of two different names are divided evenly between both.
-        a: How much of the first text's embedding points along the name, not negative; likewise
-        b: of the second's.
-    """
+    """What one name adds to a score."""
 
     name: str
-    value: float
-    a: float
-    b: float
+    value: float  # products of two different names are divided evenly between both
+    a: float  # how much of the first text's embedding points along the name, not negative
+    b: float  # likewise of the second's
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why two texts match; ``str()`` says it in words. The score is ``sum(part.value for part in parts) + rest``.
+    """Why two texts match; ``str()`` says it in words. The score is ``sum(part.value for part in parts) + rest``."""
 
-    Attributes:
-        a: The first text, the query.
-        b: The second, the document.
-        scoring: What the score is, see :func:`explain`.
-        score: The score.
-        parts: Named features, largest contribution first.
-        rest: Everything else: what no name explains, what all texts have in common, and rounding.
-    """
-
-    a: str
-    b: str
-    scoring: str
+    a: str  # the query
+    b: str  # the document
+    scoring: str  # see :func:`explain`
     score: float
-    parts: tuple[Part, ...] = field(repr=False)
-    rest: float
+    parts: tuple[Part, ...] = field(repr=False)  # largest first
+    rest: float  # everything else: what no name explains, what all texts have in common, and rounding
 
     @property
     def named_share(self) -> float:
@@ -104,27 +89,30 @@ def explain(
         BSAError: If the model has no names, a text is empty, the scoring is unknown or the stored code does not fit.
     """
     if scoring not in get_args(Scored):
-        raise BSAError(
-            f"scoring must be one of {', '.join(get_args(Scored))}, got {scoring!r}: names explain scores of embeddings"
-        )
+        raise BSAError(f"scoring must be one of {', '.join(get_args(Scored))}, got {scoring!r}: names explain embeddings")
     if most < 1:
         raise BSAError(f"most must be at least 1, got {most}")
     dictionary = names_of(model)
     encoder, head = split_model(model)
     read_texts([a, b] if document is None else [a])
-    query = encoder.encode([a], prompt_name=query_prompt(encoder, prompt_name), show_progress_bar=False)
-    first = _unit(np.asarray(query, dtype=np.float64)[0])
     if document is not None and (len(document) != 1 or document.hidden_dim != head.hidden_dim):
         raise BSAError(f"document must be one code of {head.hidden_dim} features, got {document!r}")
-    dense = None
+
+    def embed(text: str, prompt: str | None) -> np.ndarray:
+        return np.asarray(encoder.encode([text], prompt_name=prompt, show_progress_bar=False), dtype=np.float64)
+
+    query = embed(a, query_prompt(encoder, prompt_name))
+    first = unit(query, dtype=np.float64)[0]
     if document is None or scoring == "float":
-        dense = np.asarray(encoder.encode([b], prompt_name=document_prompt(encoder), show_progress_bar=False))
+        dense = embed(b, document_prompt(encoder))
     if scoring == "float":
-        second = _unit(np.asarray(dense, dtype=np.float64)[0])
-    else:
-        second = _decoded(head, document if document is not None else encode_embeddings(head, np.asarray(dense), refine=True))
-        if scoring == "decoded":
-            first = _decoded(head, encode_embeddings(head, np.asarray(query), refine=True), divided=False)
+        return explain_vectors(dictionary, first, unit(dense, dtype=np.float64)[0], a=a, b=b, scoring=scoring, most=most)
+    decoder = as_decoder(head, head.hidden_dim)
+    assert decoder is not None
+    code = encode_embeddings(head, dense) if document is None else document
+    second = decode(code, decoder.weight, decoder.offset)[0].astype(np.float64) * float(inverse_norms(code, *decoder)[0])
+    if scoring == "decoded":
+        first = decode(encode_embeddings(head, query), decoder.weight, decoder.offset)[0].astype(np.float64)
     return explain_vectors(dictionary, first, second, a=a, b=b, scoring=scoring, most=most)
 
 
@@ -141,26 +129,47 @@ def explain_vectors(
     """The dot product of two vectors, float (d,), as a sum over names."""
     score = float(first @ second)
     size = float(np.linalg.norm(second)) or 1.0  # a decoded document may have any length; the mean belongs to length 1
-    found = decompose(dictionary.atoms, first - dictionary.mean, second / size - dictionary.mean, most)
-    parts = sorted(
-        (
-            Part(dictionary.names[number], float(value) * size, float(left), float(right))
-            for number, value, left, right in zip(found.ids.tolist(), found.parts, found.a, found.b, strict=True)
-        ),
-        key=lambda part: -part.value,
-    )
+    ids, shares, values = decompose(dictionary.atoms, first - dictionary.mean, second / size - dictionary.mean, most)
+    parts = [
+        Part(dictionary.names[number], float(value) * size, float(left), float(right))
+        for number, value, (left, right) in zip(ids, values, shares, strict=True)
+    ]
+    parts.sort(key=lambda part: -part.value)
     return Explanation(a, b, scoring, score, tuple(parts), score - sum(part.value for part in parts))
+
+
+def decompose(atoms: np.ndarray, first: np.ndarray, second: np.ndarray, most: int) -> tuple[list[int], np.ndarray, np.ndarray]:
+    """Two vectors, float (d,), as sums of the same few atoms, unit rows (D, d), each chosen for what the earlier ones leave of both.
+
+    Returns the m atoms in the order in which they were chosen; how much of each is in both vectors, float64 (m, 2), not negative; what each adds to the
+    dot product of both sums, float64 (m,), the products of two different atoms divided evenly between them.
+
+    Source: simultaneous orthogonal matching pursuit, J. Tropp, A. Gilbert and M. Strauss, "Algorithms for simultaneous sparse approximation, part I" (2006),
+    with coefficients that are not negative (A. Bruckstein, M. Elad and M. Zibulevsky, "On the uniqueness of nonnegative sparse solutions", 2008).
+    """
+    pair = np.stack([first, second], axis=1).astype(np.float64)
+    left, found, ids = pair, np.zeros((0, 2)), []
+    for _ in range(min(most, len(atoms))):
+        gains = np.square(np.maximum(atoms @ left.astype(np.float32), 0)).sum(axis=1)
+        gains[ids] = 0
+        best = int(gains.argmax())
+        if gains[best] <= 1e-9:
+            break
+        ids.append(best)
+        chosen = atoms[ids].astype(np.float64).T
+        found = np.stack([nnls(chosen, pair[:, side])[0] for side in (0, 1)], axis=1)
+        left = pair - chosen @ found
+    chosen = atoms[ids].astype(np.float64)
+    sums = found.T @ chosen
+    return ids, found, (found[:, 0] * (chosen @ sums[1]) + found[:, 1] * (chosen @ sums[0])) / 2
 
 
 def describe(explanation: Explanation, top: int = 10) -> str:
     """The explanation as lines of text: each name with what it adds and whose it is, then everything else, then the sum."""
     shown, others = explanation.parts[:top], explanation.parts[top:]
     width = max([len(part.name) for part in shown] + [16])
-    lines = [
-        f"{_quote(explanation.a)} and {_quote(explanation.b)}",
-        f"score {explanation.score:.4f} ({explanation.scoring})",
-        "",
-    ]
+    a, b = (_printable(textwrap.shorten(text, QUOTED, placeholder="…")) for text in (explanation.a, explanation.b))
+    lines = [f"'{a}' and '{b}'", f"score {explanation.score:.4f} ({explanation.scoring})", ""]
     lines += [f"{part.value:+8.4f}  {_printable(part.name):<{width}}  {_whose(part)}".rstrip() for part in shown]
     if others:
         lines.append(f"{sum(part.value for part in others):+8.4f}  {len(others)} more names")
@@ -179,27 +188,11 @@ def match_line(explanation: Explanation, top: int = 4, width: int = 140) -> str:
     return "; ".join([textwrap.shorten(piece, width, placeholder="…") for piece in pieces] + [rest])
 
 
-def _decoded(head: BinarySparsityAlignment, code: BinaryCodes, divided: bool = True) -> np.ndarray:
-    """``x_hat`` of a code, float64 (d,), divided by its softened length as scores are."""
-    decoder = head.decoder_weight.detach().cpu().numpy()
-    offset = head.decoder_bias.detach().cpu().numpy()
-    vector = scoring.decode(code, decoder, offset)[0].astype(np.float64)
-    return vector * float(scoring.inverse_norms(code, decoder, offset, float(head.length_softening))[0]) if divided else vector
-
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12))
-
-
 def _whose(part: Part) -> str:
     low, high = sorted((part.a, part.b))
     if high > 0 and low < 0.25 * high:
         return "first text" if part.a > part.b else "second text"
     return "both"
-
-
-def _quote(text: str) -> str:
-    return f"'{_printable(textwrap.shorten(text, QUOTED, placeholder='…'))}'"
 
 
 def _printable(text: str) -> str:

@@ -1,43 +1,33 @@
-"""Giving a model named features, and keeping them in its folder: ``bsa/names.json`` and ``bsa/names.safetensors``."""
+"""Giving a model named features, and texts as short lists of them."""
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
 
-from bsa_st.atomic import atomic_file
-from bsa_st.concepts.dictionary import HIGHEST_RATE, Candidates, NamedDictionary, fit_dictionary, unit
+from bsa_st.concepts.dictionary import Candidates, NamedDictionary, fit_dictionary, unit
 from bsa_st.concepts.dictionary import K as DEFAULT_K
 from bsa_st.concepts.vocabulary import LEAST_AUC, Vocabulary
 from bsa_st.encoding.encode import split_model
 from bsa_st.errors import BSAError
 from bsa_st.inputs.prompts import document_prompt
-from bsa_st.inputs.texts import Texts, read_texts
+from bsa_st.inputs.texts import Texts, read_texts, stream_texts
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from bsa_st.head.layer import BinarySparsityAlignment
-
-logger = logging.getLogger("bsa_st.concepts")
-
-FILE, WEIGHTS = "names.json", "names.safetensors"
-FORMAT_VERSION = 1
+CHUNK_TEXTS = 1024
 HIDDEN_DIM = 4096
 MOST_TEXTS = 20_000
 """Texts that thresholds and words are learnt from; more are sampled down to so many."""
 SPARE = 1.5
 """Candidates that are embedded for each feature wanted: some are merged, some badly embedded."""
-LARGE = 20_000
-"""Names from which on the memory that they take is said before."""
 
 Names = Iterable[str] | Mapping[str, Iterable[str]]
+TagList = list[tuple[str, float]]
 
 
 def name_features(
@@ -47,10 +37,8 @@ def name_features(
     *,
     hidden_dim: int | None = None,
     k: int = DEFAULT_K,
-    add_words: bool = False,
     embeddings: np.ndarray | None = None,
     batch_size: int = 32,
-    seed: int = 0,
     show_progress_bar: bool = False,
 ) -> NamedDictionary:
     """Give a BSA model named features: what :func:`bsa_st.tags` and :func:`bsa_st.explain` read. :func:`bsa_st.save` keeps them.
@@ -64,10 +52,8 @@ def name_features(
             whose embeddings are averaged. Default: the words and pairs of words of the corpus.
         hidden_dim: Most features; default 4,096, and with given names all of them.
         k: Names that a text is told to have at most, and has on average; fewer on average where there are few names.
-        add_words: Fill up given names with words of the corpus.
         embeddings: Dense embeddings of the texts, float (n, d); default: computed.
         batch_size: Texts per forward pass.
-        seed: Seed of the sample.
         show_progress_bar: Show progress of encoding.
 
     Raises:
@@ -84,42 +70,27 @@ def name_features(
     given = _read_names(names)
     if embeddings is not None and len(embeddings) != len(corpus):
         raise BSAError(f"there are {len(embeddings)} embeddings for {len(corpus)} texts")
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(corpus))[:MOST_TEXTS])
+    chosen = np.sort(np.random.default_rng(0).permutation(len(corpus))[:MOST_TEXTS])
     corpus = [corpus[place] for place in chosen]
-    wanted = hidden_dim or (HIDDEN_DIM if names is None or add_words else len(given))
-    if len(given) >= LARGE:
-        size = 4e-6 * len(given)
-        logger.warning(
-            "%d names of %d dimensions take %.0f MB in memory and on disk, and about %.0f MB while they are made",
-            *(len(given), head.input_dim, size * head.input_dim, size * (3 * head.input_dim + HIGHEST_RATE * MOST_TEXTS)),
-        )
-    found: list[str] = []
-    parts: list[np.ndarray] = []
     if given:
-        flat = [text for group in given.values() for text in group]
-        rows = unit(embed(flat))
+        rows = unit(embed([text for group in given.values() for text in group]))
         starts = np.concatenate([[0], np.cumsum([len(group) for group in given.values()])[:-1]])
-        found, parts = list(given), [np.add.reduceat(rows, starts, axis=0)]
+        candidates, wanted = Candidates(list(given), np.add.reduceat(rows, starts, axis=0)), hidden_dim or len(given)
     dense = embed(corpus) if embeddings is None else np.array(embeddings[chosen], dtype=np.float32)
     if given and len(given) > wanted:
-        used = most_used(Candidates(found, parts[0]), dense)
-        found, parts = list(used.names), [used.embeddings]
-    if names is None or add_words:
+        candidates = most_used(candidates, dense)
+    if not given:
+        wanted = hidden_dim or HIDDEN_DIM
         words = Vocabulary(corpus, round(SPARE * wanted))
         embedded = embed(words.names)
         good = np.flatnonzero(words.auc(embedded, dense) >= LEAST_AUC)
-        found, parts = [*found, *(words.names[place] for place in good)], [*parts, embedded[good]]
-    dictionary = fit_dictionary(Candidates(found, np.concatenate(parts)), dense, max(2, wanted), k)
-    head.names = dictionary
-    return dictionary
+        candidates = Candidates([words.names[place] for place in good], embedded[good])
+    head.names = fit_dictionary(candidates, dense, max(2, wanted), k)
+    return head.names
 
 
 def names_of(model: SentenceTransformer) -> NamedDictionary:
-    """The named features of a model.
-
-    Raises:
-        BSAError: If the model has no BSA head, or its features have no names yet.
-    """
+    """The named features of a model; raises :class:`BSAError` if it has no BSA head, or no names yet."""
     _, head = split_model(model)
     if head.names is None:
         raise BSAError(
@@ -128,65 +99,47 @@ def names_of(model: SentenceTransformer) -> NamedDictionary:
     return head.names
 
 
-def write_names(dictionary: NamedDictionary, folder: Path) -> None:
-    """Write both files into a ``bsa`` folder, each atomically.
+def tags(model: SentenceTransformer, texts: Texts, **options: Any) -> list[TagList]:
+    """The named features of each text, strongest first, at most ``k`` of the dictionary; none where no name fits.
+
+    Args:
+        model: A model with names, from :func:`bsa_st.name_features` or its folder.
+        texts: n texts, in any form that :func:`bsa_st.inputs.texts.read_texts` takes.
+        **options: ``embeddings``, the texts' dense embeddings, float (n, d), by default computed; ``batch_size`` 32, texts per forward pass;
+            ``prompt_name``, one of the model's prompts, by default the one for documents.
+
+    Returns:
+        For each text pairs (name, strength). The strength is the projection of the text's embedding, less the mean, on the name's direction, at most about 1.
 
     Raises:
-        BSAError: If the folder is none of a BSA model, or the disk fails.
+        BSAError: If the model has no names, a text is empty, or there are not as many embeddings as texts.
     """
-    if not (folder / "config.json").is_file():
-        raise BSAError(f"{folder}: no folder of a BSA head; save the model first")
-    (folder / FILE).unlink(missing_ok=True)  # so that names never stand beside weights of others
-    aside = folder / f".{WEIGHTS}.new"
-    try:
-        arrays = {name: np.ascontiguousarray(getattr(dictionary, name)) for name in _shapes(0, 0)}
-        save_file(arrays, aside)
-        aside.replace(folder / WEIGHTS)
-    except OSError as error:
-        raise BSAError(f"cannot write {folder / WEIGHTS}: {error.strerror or error}") from error
-    finally:
-        aside.unlink(missing_ok=True)
-    content = {"format_version": FORMAT_VERSION, "k": dictionary.k, "names": dictionary.names, "aliases": dictionary.aliases}
-    with atomic_file(folder / FILE) as file:
-        file.write((json.dumps(content, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+    return list(stream_tags(model, texts, **options))
 
 
-def read_names(folder: Path, head: BinarySparsityAlignment) -> NamedDictionary | None:
-    """What :func:`write_names` has written for a head; None where a folder has no names.
-
-    Raises:
-        BSAError: If a file is missing, damaged, of a newer version or of another width; the message names it.
-    """
-    from bsa_st.hub.checks import check_header, read_json  # hub builds on this module
-
-    path = folder / FILE
-    if not path.is_file():
-        return None
-    content = read_json(path, dict)
-    version = content.get("format_version")
-    if type(version) is not int or version > FORMAT_VERSION:
-        raise BSAError(
-            f"{path}: format version {version!r} is not one that this bsa_st reads ({FORMAT_VERSION}); update bsa_st"
-        )
-    names, aliases, k = (content.get(key) for key in ("names", "aliases", "k"))
-    if not (_strings(names) and isinstance(aliases, list) and len(aliases) == len(names) and all(map(_strings, aliases))):
-        raise BSAError(f"{path}: damaged (names and aliases must be lists of texts, of one length)")
-    if type(k) is not int or k < 1 or len(names) < 2 or len(set(names)) < len(names):
-        raise BSAError(f"{path}: damaged (k must be at least 1, and names at least two that differ)")
-    check_header(folder / WEIGHTS, _shapes(len(names), head.input_dim))
-    arrays = load_file(folder / WEIGHTS)
-    if not all(np.isfinite(values).all() for values in arrays.values()):
-        raise BSAError(f"{folder / WEIGHTS}: holds NaN or infinite values")
-    weights = {name: arrays[name] for name in _shapes(0, 0)}
-    return NamedDictionary(names=tuple(names), aliases=tuple(map(tuple, aliases)), k=k, **weights)
-
-
-def _shapes(count: int, width: int) -> dict[str, tuple[int, ...]]:
-    return {"atoms": (count, width), "mean": (width,), "thresholds": (count,), "rates": (count,)}
-
-
-def _strings(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+def stream_tags(
+    model: SentenceTransformer,
+    texts: Texts,
+    *,
+    embeddings: np.ndarray | None = None,
+    batch_size: int = 32,
+    prompt_name: str | None = None,
+) -> Iterator[TagList]:
+    """:func:`tags` one after the other: at most 1,024 texts are held at a time."""
+    encoder, _ = split_model(model)
+    dictionary = names_of(model)
+    prompt = document_prompt(encoder, prompt_name)
+    stream, done = stream_texts(texts), 0
+    while chunk := list(islice(stream, CHUNK_TEXTS)):
+        if embeddings is None:
+            rows = encoder.encode(chunk, batch_size=batch_size, prompt_name=prompt, show_progress_bar=False)
+        elif len(rows := embeddings[done : done + len(chunk)]) < len(chunk):
+            raise BSAError(f"there are {len(embeddings)} embeddings and more texts than that")
+        done += len(chunk)
+        for ids, strengths in dictionary.fires(np.asarray(rows)):
+            yield [(dictionary.names[name], float(value)) for name, value in zip(ids, strengths, strict=True)]
+    if embeddings is not None and done != len(embeddings):
+        raise BSAError(f"there are {len(embeddings)} embeddings for {done} texts")
 
 
 def _read_names(names: Names | None) -> dict[str, list[str]]:

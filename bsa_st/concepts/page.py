@@ -14,9 +14,10 @@ import json
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from bsa_st.atomic import atomic_file
-from bsa_st.concepts.atlas import Atlas
+from bsa_st.concepts.atlas import clip
 
 SCRIPTS = ("dom.js", "data.js", "charts.js", "features.js", "pairs.js", "main.js")
 MAX_BYTES = 3_000_000
@@ -26,49 +27,33 @@ CHARACTERS = (200, 160, 110, 80, 50)
 """Lengths that texts are cut to, the longest first whose page stays under the limit."""
 
 
-def write_page(atlas: Atlas, path: Path, title: str = "Named features") -> int:
-    """Write the page, atomically, and return its size in bytes.
-
-    Args:
-        atlas: From :func:`bsa_st.concepts.atlas.build_atlas`.
-        path: The HTML file; its folder is created.
-        title: Title of the page, e.g. the model's name.
-
-    Raises:
-        BSAError: If the file cannot be written.
-    """
+def write_page(atlas: dict[str, Any], path: Path, title: str = "Named features") -> int:
+    """Write the page of an atlas to an HTML file, atomically, and return its size in bytes."""
     content = render_page(atlas, title).encode()
     with atomic_file(path) as file:
         file.write(content)
     return len(content)
 
 
-def render_page(atlas: Atlas, title: str, limit: int = MAX_BYTES) -> str:
+def render_page(atlas: dict[str, Any], title: str, limit: int = MAX_BYTES) -> str:
     """The page as text; texts are cut shorter until it stays under ``limit`` bytes, or is as short as it gets."""
-    page = ""
-    for characters in CHARACTERS:
-        page = _render(atlas, characters, title)
-        if len(page.encode()) <= limit:
-            break
-    return page
-
-
-def _render(atlas: Atlas, characters: int, title: str) -> str:
     folder = files("bsa_st.concepts") / "template"
     style = (folder / "page.css").read_text(encoding="utf-8")
     script = "\n".join(['"use strict";', *((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)])
-    raw = json.dumps(atlas.to_json(characters), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; base-uri 'none'; form-action 'none'; "
         "img-src data:"
     )
-    return Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
-        policy=policy,
-        title=html.escape(title),
-        style=style,
-        script=script,
-        data=base64.b64encode(gzip.compress(raw, 9, mtime=0)).decode(),
-    )
+    template = Template((folder / "page.html").read_text(encoding="utf-8"))
+    page = ""
+    for characters in CHARACTERS:
+        shown = {**atlas, "strings": [clip(text, characters) for text in atlas["strings"]]}
+        raw = json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        data = base64.b64encode(gzip.compress(raw, 9, mtime=0)).decode()
+        page = template.substitute(policy=policy, title=html.escape(title), style=style, script=script, data=data)
+        if len(page.encode()) <= limit:
+            break
+    return page
 
 
 def _hash(content: str) -> str:

@@ -23,18 +23,8 @@ BLOCK = 256
 
 
 class Vocabulary:
-    """Words and pairs of words of texts, with the texts that hold them.
-
-    Args:
-        texts: n texts.
-        most: Names at most.
-
-    Attributes:
-        names: m names, in the most texts first.
-
-    Raises:
-        BSAError: If no word is in at least five texts (or in two, where there are fewer than 50).
-    """
+    """Words and pairs of words of texts, at most so many ``names``, those in the most texts first, with the texts that hold them; raises
+    :class:`BSAError` if no word is in at least five texts (or in two, where there are fewer than 50)."""
 
     def __init__(self, texts: Sequence[str], most: int) -> None:
         least = min(LEAST_TEXTS, max(2, len(texts) // 10))
@@ -56,30 +46,17 @@ class Vocabulary:
         names = vectorizer.get_feature_names_out()
         counts = np.diff(present.indptr)
         within = dict(zip(names.tolist(), counts.tolist(), strict=True))
-        covered = {
-            word
-            for name, count in within.items()
-            if " " in name
-            for word in name.split()
-            if count >= INSIDE * within.get(word, np.inf)
-        }
-        order = [
-            place
-            for place in np.argsort(-counts, kind="stable").tolist()
-            if names[place] not in covered
-            and "'" not in names[place]  # "don't", "company's"
-            and len(set(names[place].split())) == len(names[place].split())
-        ][:most]
+        pairs = [(name.split(), count) for name, count in within.items() if " " in name]
+        left_out = {word for pair, count in pairs for word in pair if count >= INSIDE * within.get(word, np.inf)}
+        left_out |= {f"{one} {other}" for (one, other), _ in pairs if one == other}
+        left_out |= {name for name in within if "'" in name}  # "don't", "company's"
+        order = [place for place in np.argsort(-counts, kind="stable").tolist() if names[place] not in left_out][:most]
         self.names: list[str] = names[order].tolist()
         self._present = present[:, order]
 
     def auc(self, embeddings: np.ndarray, texts: np.ndarray) -> np.ndarray:
-        """How well each name's embedding tells the texts that hold it from all texts (area under the ROC curve), float (m,).
-
-        Args:
-            embeddings: Of the names, float (m, d).
-            texts: Of the texts, float (n, d); the first 10,000 are ranked.
-        """
+        """How well each name's embedding, of float (m, d), tells the texts that hold it from all texts (area under the ROC curve), float (m,); the first
+        10,000 of the texts' embeddings, float (n, d), are ranked."""
         rows = unit(texts[:RANKED_TEXTS])
         rows = rows - rows.mean(axis=0)
         present = self._present[: len(rows)].tocsc()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
@@ -91,20 +94,54 @@ def encode(
     Raises:
         BSAError: If the model has no BSA head or was not trained for the budget, or there is no text, or a text is empty.
     """
-    encoder, head = split_model(model)
-    head = truncate_head(head, hidden_dim, max_active_dims)
-    prompt_name = document_prompt(encoder, prompt_name)
+    refinement: dict[str, Any] = {"refine": refine, "relaxed_steps": relaxed_steps, "equal_lengths": equal_lengths}
+    recipe = Recipe(model, batch_size, prompt_name, hidden_dim, max_active_dims, **refinement)
     texts = read_texts(texts)
-    parts = []
     with tqdm(total=len(texts), desc="Encoding", unit="text", disable=not show_progress_bar) as bar:
-        for start in range(0, len(texts), CHUNK_TEXTS):
-            chunk = texts[start : start + CHUNK_TEXTS]
-            dense = encoder.encode(chunk, batch_size=batch_size, prompt_name=prompt_name, show_progress_bar=False)
-            parts.append(
-                encode_embeddings(head, dense, refine=refine, relaxed_steps=relaxed_steps, equal_lengths=equal_lengths)
-            )
-            bar.update(len(chunk))
+        parts = []
+        for part in recipe.encode(texts):
+            parts.append(part)
+            bar.update(len(part))
     return BinaryCodes.concatenate(parts)
+
+
+class Recipe:
+    """A model and everything else that decides the codes of a text. It encodes in chunks of 4,096 texts, so that codes do not depend on how texts are cut
+    into shards; arguments as of :func:`encode`, ``refinement`` as of :func:`encode_embeddings`."""
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        batch_size: int = 32,
+        prompt_name: str | None = None,
+        hidden_dim: int | None = None,
+        max_active_dims: int | None = None,
+        **refinement: Any,
+    ) -> None:
+        if batch_size < 1:
+            raise BSAError(f"batch_size must be at least 1, got {batch_size}")
+        self.encoder, head = split_model(model)
+        self.head = truncate_head(head, hidden_dim, max_active_dims)
+        self.options: dict[str, Any] = {"batch_size": batch_size, "prompt_name": document_prompt(self.encoder, prompt_name)}
+        self.refinement: dict[str, Any] = {"refine": True, **refinement}
+        self.settings = {**self.options, "hidden_dim": hidden_dim, "max_active_dims": max_active_dims, **self.refinement}
+
+    def dense(self, texts: list[str], **pool: Any) -> np.ndarray:
+        """Dense embeddings, float32 (n, d)."""
+        return np.asarray(self.encoder.encode(texts, show_progress_bar=False, **self.options, **pool))
+
+    def codes(self, dense: np.ndarray) -> BinaryCodes:
+        """Codes of dense embeddings."""
+        return BinaryCodes.concatenate(encode_embeddings(self.head, rows, **self.refinement) for rows in chunks(dense))
+
+    def encode(self, texts: list[str]) -> Iterator[BinaryCodes]:
+        """Codes of texts, chunk after chunk."""
+        return (self.codes(self.dense(part)) for part in chunks(texts))
+
+
+def chunks(rows: Any) -> Iterator[Any]:
+    """Parts of 4,096 rows."""
+    return (rows[start : start + CHUNK_TEXTS] for start in range(0, len(rows), CHUNK_TEXTS))
 
 
 @torch.no_grad()

@@ -9,13 +9,15 @@ Source: Ray's actor pools, https://docs.ray.io/en/latest/ray-core/actors/actor-u
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-from bsa_st.encoding.jobs import Encoded, Job, Recipe, Source
+from bsa_st.codes import BinaryCodes
+from bsa_st.encoding.encode import Recipe
+from bsa_st.encoding.pool import Job
 from bsa_st.errors import BSAError
 
 TRIES = 3
@@ -23,19 +25,10 @@ TRIES = 3
 
 
 def encode_on_ray(
-    model: SentenceTransformer,
-    recipe: Recipe,
-    source: Source,
-    finished: Collection[int],
-    actors: int,
-    device: str | None,
-    advance: Callable[[int], object],
-) -> Iterator[Encoded]:
-    """Every shard of the source, in the order in which actors finish.
-
-    Raises:
-        BSAError: If ray is not installed, the cluster is too small or fails, or a text cannot be read.
-    """
+    model: SentenceTransformer, settings: dict[str, Any], jobs: Iterable[Job], actors: int, device: str | None
+) -> Iterator[tuple[Job, BinaryCodes]]:
+    """Every job, without its texts, and its codes, in the order in which actors finish; raises :class:`BSAError` if ray is not installed, or the cluster
+    is too small or fails."""
     try:
         import ray
         from ray.exceptions import RayError
@@ -49,10 +42,13 @@ def encode_on_ray(
         kind: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=TRIES, max_task_retries=TRIES)(ShardEncoder)
         shared = ray.put(model.to("cpu"))
         try:
-            pool = ActorPool([kind.remote([shared], recipe) for _ in range(actors)])
-            for done in _run(pool, source.jobs(finished)):
-                advance(done.size)
-                yield done
+            pool = ActorPool([kind.remote([shared], settings) for _ in range(actors)])
+            for job in jobs:  # one more than there are actors is read ahead
+                if not pool.has_free():
+                    yield pool.get_next_unordered()
+                pool.submit(lambda actor, job: actor.encode.remote(job), job)
+            while pool.has_next():
+                yield pool.get_next_unordered()
         except RayError as error:
             cause = getattr(error, "cause", None)
             if isinstance(cause, BSAError):
@@ -60,36 +56,22 @@ def encode_on_ray(
             raise BSAError(f"Ray failed: {_last_line(error)}; run it again to continue") from error
 
 
-def _run(pool: Any, jobs: Iterator[Job]) -> Iterator[Encoded]:
-    """Shards as actors finish them; one more than there are actors is read ahead."""
-    for job in jobs:
-        if not job.texts:
-            yield Encoded(*job.stamp)
-            continue
-        if not pool.has_free():
-            yield pool.get_next_unordered()
-        pool.submit(lambda actor, job: actor.encode.remote(job), job)
-    while pool.has_next():
-        yield pool.get_next_unordered()
-
-
 @contextmanager
 def _cluster(ray: Any) -> Iterator[None]:
     """The cluster this process is connected to, that of ``RAY_ADDRESS``, or a Ray on this machine for the time of the run."""
-    connected = ray.is_initialized()
-    if not connected:
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        try:
-            ray.init(
-                include_dashboard=None if os.environ.get("RAY_ADDRESS") else False, log_to_driver=False, logging_level="ERROR"
-            )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise BSAError(f"cannot connect to Ray: {_last_line(error)}") from error
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    dashboard = None if os.environ.get("RAY_ADDRESS") else False
+    try:
+        ray.init(include_dashboard=dashboard, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise BSAError(f"cannot connect to Ray: {_last_line(error)}") from error
     try:
         yield
     finally:
-        if not connected:
-            ray.shutdown()
+        ray.shutdown()
 
 
 def _gpus_per_actor(ray: Any, device: str | None, actors: int) -> int:
@@ -104,26 +86,19 @@ def _gpus_per_actor(ray: Any, device: str | None, actors: int) -> int:
 
 
 class ShardEncoder:
-    """An actor: holds the model, turns shards of texts into codes.
+    """An actor: holds the model, given as a list with its reference in the object store, and turns shards of texts into codes."""
 
-    Args:
-        model: A list with the reference of the model in the object store.
-        recipe: How to encode.
-    """
-
-    def __init__(self, model: list[Any], recipe: Recipe) -> None:
+    def __init__(self, model: list[Any], settings: dict[str, Any]) -> None:
         import ray
         import torch
 
         loaded: SentenceTransformer = ray.get(model[0])
         if ray.get_gpu_ids() and torch.cuda.is_available():
             loaded = loaded.to("cuda")
-        self.recipe = recipe
-        self.encoder, self.head = recipe.split(loaded)
+        self.recipe = Recipe(loaded, **settings)
 
-    def encode(self, job: Job) -> Encoded:
-        """The codes of a shard's texts."""
-        return self.recipe.encoded(job, self.head, self.recipe.dense(self.encoder, job.texts))
+    def encode(self, job: Job) -> tuple[Job, BinaryCodes]:
+        return job._replace(texts=[]), BinaryCodes.concatenate(self.recipe.encode(job.texts))
 
 
 def _last_line(error: BaseException) -> str:

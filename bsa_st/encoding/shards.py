@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from sentence_transformers import SentenceTransformer
 from tqdm.auto import tqdm
 
 from bsa_st.atomic import atomic_file, remove_leftovers
-from bsa_st.codes import BinaryCodes
 from bsa_st.codes import file as codefile
-from bsa_st.codes.manifest import FILE, Manifest, Shard, read_manifest, read_shard, shard_name
-from bsa_st.codes.shards import ShardedCodes
-from bsa_st.encoding.jobs import SHARD_TEXTS, Encoded, Recipe, Source
-from bsa_st.encoding.pool import choose_devices, encode_locally
+from bsa_st.codes.shards import FILE, Manifest, Shard, ShardedCodes
+from bsa_st.encoding.encode import CHUNK_TEXTS, Recipe
+from bsa_st.encoding.pool import Job, choose_devices, encode_locally
 from bsa_st.errors import BSAError
-from bsa_st.inputs.embeddings import encoder_fingerprint
-from bsa_st.inputs.texts import Texts
+from bsa_st.inputs.embeddings import encoder_fingerprint, texts_fingerprint
+from bsa_st.inputs.texts import Texts, stream_texts
 
-Engine = Literal["local", "ray"]
+SHARD_TEXTS = 1 << 16
 
 
 def encode_to_shards(
@@ -31,7 +31,7 @@ def encode_to_shards(
     *,
     text_column: str = "text",
     shard_texts: int = SHARD_TEXTS,
-    engine: Engine = "local",
+    engine: Literal["local", "ray"] = "local",
     processes: int | None = None,
     device: str | None = None,
     show_progress_bar: bool = False,
@@ -52,8 +52,7 @@ def encode_to_shards(
         processes: Processes, or Ray actors.
         device: Torch devices, comma-separated, e.g. ``"cuda:0,cuda:1"``; for ``"ray"`` ``"cpu"`` or ``"cuda"``, one GPU per actor.
         show_progress_bar: Show a bar over the texts.
-        **settings: ``batch_size``, ``prompt_name`` (by default the prompt for documents), ``refine`` (here true by default),
-            ``hidden_dim`` and ``max_active_dims`` of :func:`bsa_st.encode`.
+        **settings: Further arguments of :func:`bsa_st.encode`.
 
     Returns:
         The codes, opened.
@@ -62,37 +61,54 @@ def encode_to_shards(
         BSAError: If the folder holds something else or codes of another model, other settings or other texts; if a text cannot be used, a
             process died or the disk fails. Finished shards are kept.
     """
-    if engine not in get_args(Engine):
-        raise BSAError(f"engine must be one of {', '.join(get_args(Engine))}, got {engine!r}")
-    recipe, source, folder = Recipe(**settings).for_model(model), Source(texts, text_column, shard_texts), Path(folder)
-    head = recipe.split(model)[1]
-    manifest = _begin(folder, Manifest(encoder_fingerprint(model), head.hidden_dim, recipe.settings(source)))
-    finished = {number for number, shard in manifest.shards.items() if _is_whole(folder, shard)}
-    known_total = len(texts) if isinstance(texts, list) else None
-    with tqdm(total=known_total, desc="Encoding", unit="text", disable=not show_progress_bar) as bar:
+    if engine not in ("local", "ray"):
+        raise BSAError(f"engine must be one of local, ray, got {engine!r}")
+    if shard_texts < 1 or shard_texts % CHUNK_TEXTS:
+        raise BSAError(f"shard_texts must be a multiple of {CHUNK_TEXTS}, got {shard_texts}")
+    recipe, folder = Recipe(model, **settings), Path(folder)
+    devices = choose_devices(device, processes) if engine == "local" else []
+    decided = {**recipe.settings, "shard_texts": shard_texts, "chunk_texts": CHUNK_TEXTS}
+    manifest = _begin(folder, Manifest(encoder_fingerprint(model), recipe.head.hidden_dim, decided))
+    total = 0
+    with tqdm(
+        total=len(texts) if isinstance(texts, list) else None, desc="Encoding", unit="text", disable=not show_progress_bar
+    ) as bar:
+
+        def jobs() -> Iterator[Job]:
+            """Shards that are not finished, in order; a finished one must be of the same texts."""
+            nonlocal total
+            stream = stream_texts(texts, text_column)
+            for number in count():
+                part = list(islice(stream, shard_texts))
+                if not part:
+                    return
+                total += len(part)
+                job, known = Job(number, part, texts_fingerprint(part)), manifest.shards.get(number)
+                if known is not None and known.texts_sha256 != job.sha256:
+                    raise BSAError(f"{folder} was begun with other texts: shard {number} differs; choose another folder")
+                if known is not None and _is_whole(folder, known):
+                    bar.update(len(part))
+                else:
+                    yield job
+
         if engine == "ray":
             from bsa_st.encoding.ray_engine import encode_on_ray
 
-            actors = 1 if processes is None else processes
-            encoded = encode_on_ray(model, recipe, source, finished, actors, device, bar.update)
+            encoded = encode_on_ray(model, recipe.settings, jobs(), 1 if processes is None else processes, device)
         else:
-            encoded = encode_locally(model, recipe, source, finished, choose_devices(device, processes), bar.update)
-        total = sum(_keep(folder, manifest, done) for done in encoded)
+            encoded = encode_locally(recipe, jobs(), devices)
+        for job, codes in encoded:
+            raw = codefile.encode(codes)
+            shard = Shard(job.number, len(codes), len(raw), hashlib.sha256(raw).hexdigest(), job.sha256)
+            with atomic_file(folder / shard.file) as file:
+                file.write(raw)
+            manifest.shards[job.number] = shard
+            manifest.write(folder)
+            bar.update(len(codes))
     if total != sum(shard.texts for shard in manifest.shards.values()):
         raise BSAError(f"{folder} was begun with more texts than the {total} given now; choose another folder")
     replace(manifest, texts=total, complete=True).write(folder)
-    return ShardedCodes.open(folder)
-
-
-def _keep(folder: Path, manifest: Manifest, done: Encoded) -> int:
-    """Write a shard's codes, if it has new ones, and enter it in the manifest; its number of texts."""
-    known = manifest.shards.get(done.number)
-    if known is not None and (known.texts, known.texts_sha256) != (done.size, done.sha256):
-        raise BSAError(f"{folder} was begun with other texts: shard {done.number} differs; choose another folder")
-    if done.codes is not None:
-        manifest.shards[done.number] = _write_shard(folder, done, done.codes)
-        manifest.write(folder)
-    return done.size
+    return ShardedCodes(folder)
 
 
 def _begin(folder: Path, fresh: Manifest) -> Manifest:
@@ -107,37 +123,24 @@ def _begin(folder: Path, fresh: Manifest) -> Manifest:
             raise BSAError(f"{folder} holds something else than sharded codes; choose another folder")
         fresh.write(folder)
         return fresh
-    manifest = read_manifest(folder)
-    _check_same(folder, manifest, fresh)
+    manifest = Manifest.read(folder)
+    for name in {**manifest.settings, **fresh.settings}:
+        old, new = manifest.settings.get(name), fresh.settings.get(name)
+        if old != new:
+            raise BSAError(
+                f"{folder} was begun with {name} = {old}, not {new}; give the same settings or choose another folder"
+            )
+    if (manifest.model_sha256, manifest.hidden_dim) != (fresh.model_sha256, fresh.hidden_dim):
+        raise BSAError(f"{folder} holds codes of another model; choose another folder")
     for name in names:
         if name.startswith(".") and name.count(".") > 3:
             remove_leftovers(folder / name[1:].rsplit(".", 2)[0])
     return replace(manifest, complete=False, texts=0)
 
 
-def _check_same(folder: Path, old: Manifest, new: Manifest) -> None:
-    for name, value in new.settings.items():
-        if old.settings.get(name) != value:
-            raise BSAError(
-                f"{folder} was begun with {name} = {old.settings.get(name)}, not {value}; give the same settings or choose another folder"
-            )
-    if old.model_sha256 != new.model_sha256:
-        raise BSAError(f"{folder} holds codes of another model; choose another folder")
-    if old.hidden_dim != new.hidden_dim:
-        raise BSAError(f"{folder / FILE}: hidden_dim is not that of the model; choose another folder")
-
-
 def _is_whole(folder: Path, shard: Shard) -> bool:
     try:
-        read_shard(folder, shard)
+        shard.read(folder)
     except BSAError:
         return False
     return True
-
-
-def _write_shard(folder: Path, done: Encoded, codes: BinaryCodes) -> Shard:
-    raw = codefile.encode(codes)
-    name = shard_name(done.number)
-    with atomic_file(folder / name) as file:
-        file.write(raw)
-    return Shard(done.number, name, done.size, len(raw), hashlib.sha256(raw).hexdigest(), done.sha256)

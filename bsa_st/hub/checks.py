@@ -7,11 +7,12 @@ that memory is only ever allocated for data that is really there; no path may le
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path, PureWindowsPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,12 +25,12 @@ from bsa_st.head.settings import MAX_DIM
 
 FOLDER = "bsa"
 """Where a model folder holds what plain sentence-transformers does not need."""
+WEIGHTS = "model.safetensors"
 FORMAT_VERSION = 2
 PICKLES = ("pytorch_model*.bin", "adapter_model*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.joblib", "*.dill")
 """Names of files that can run code when they are read."""
 
 MAX_JSON_BYTES = 1 << 26
-STORED_TYPES = ("F16", "F32")
 EXCESS = 4
 """A config may describe so many times the parameters of its weights file: an unused decoder or pooler, nothing more."""
 
@@ -37,27 +38,9 @@ LAYER_KEYS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder
 NO_SIZE = re.compile(r"theta|_id$|_ids$|seed|version")
 
 
-class Entry(NamedTuple):
-    """A tensor as the header of a safetensors file describes it."""
-
-    shape: tuple[int, ...]
-    dtype: str
-
-
 def check_encoder(folder: Path, stock_modules: int) -> list[str]:
-    """Refuse a model folder that plain loading would not be safe or possible with.
-
-    Args:
-        folder: The model folder.
-        stock_modules: Number of routers that end the model.
-
-    Returns:
-        Folders of the routers.
-
-    Raises:
-        BSAError: If a file is a pickle, ``modules.json`` names a class outside sentence-transformers or a path outside the
-            folder, or a config claims other sizes than its weights file has; the message names the file.
-    """
+    """Refuse a model folder that plain loading would not be safe or possible with: pickles, classes outside sentence-transformers, paths that lead out,
+    configs that claim other sizes than their weights have. Returns the folders of the ``stock_modules`` routers that end the model."""
     for path in folder.rglob("*"):
         if any(fnmatch(path.name, pattern) for pattern in PICKLES):
             raise BSAError(f"{path}: pickled files can run code and are not read; save the model as safetensors")
@@ -76,10 +59,9 @@ def read_modules(folder: Path) -> list[tuple[str, str]]:
     path = folder / "modules.json"
     modules = []
     for entry in read_json(path, list):
-        found: list[Any] = [entry.get(key) for key in ("name", "type", "path")] if isinstance(entry, dict) else [None] * 3
-        _, kind, place = found
-        if not all(isinstance(value, str) for value in found):
-            raise BSAError(f"{path}: damaged (an entry without name, type and path)")
+        kind, place = (entry.get("type"), entry.get("path")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(kind, str) or not isinstance(place, str):
+            raise BSAError(f"{path}: damaged (an entry without type and path)")
         if not re.fullmatch(r"sentence_transformers(\.\w+)+", kind):
             raise BSAError(f"{path}: {kind!r} is not of sentence-transformers; code from elsewhere is not run")
         if PureWindowsPath(place).anchor or ".." in PureWindowsPath(place).parts or "\0" in place:
@@ -89,11 +71,7 @@ def read_modules(folder: Path) -> list[tuple[str, str]]:
 
 
 def read_json(path: Path, kind: type) -> Any:
-    """Content of a JSON file that holds an object of this kind.
-
-    Raises:
-        BSAError: If the file is missing, larger than 64 MB or damaged.
-    """
+    """Content of a JSON file that holds a ``dict`` or ``list``; raises :class:`BSAError` if it is missing, larger than 64 MB or damaged."""
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise BSAError(f"{path}: larger than {MAX_JSON_BYTES} bytes")
@@ -109,61 +87,43 @@ def read_json(path: Path, kind: type) -> Any:
     return content
 
 
-def read_header(path: Path) -> dict[str, Entry]:
-    """Name, shape and type of every tensor in a safetensors file, without reading one.
-
-    Raises:
-        BSAError: If the file is missing or damaged.
-    """
+def read_header(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and type of every tensor in a safetensors file, without reading one; raises :class:`BSAError` if it is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-            return {name: Entry(tuple(part.get_shape()), part.get_dtype()) for name, part in parts.items()}
+            return {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in parts.items()}
     except FileNotFoundError as error:
         raise BSAError(f"{path}: file not found") from error
     except (SafetensorError, OSError) as error:
         raise BSAError(f"{path}: damaged ({error})") from error
 
 
-def check_header(path: Path, expected: dict[str, tuple[int, ...]], types: tuple[str, ...] = ("F32",)) -> None:
-    """Raise :class:`BSAError` unless a safetensors file holds these tensors, each in one of the types."""
+def read_tensors(path: Path, shapes: dict[str, tuple[int, ...]], types: tuple[str, ...] = ("F32",)) -> dict[str, Tensor]:
+    """These tensors of a safetensors file; raises :class:`BSAError` if one is missing, has another shape or type, or holds values that are not finite."""
     found = read_header(path)
-    if missing := expected.keys() - found.keys():
+    if missing := shapes.keys() - found.keys():
         raise BSAError(f"{path}: lacks {', '.join(sorted(missing))}")
-    for name, shape in expected.items():
-        if found[name].shape != shape or found[name].dtype not in types:
-            wanted = " or ".join(types)
-            raise BSAError(
-                f"{path}: {name} has shape {found[name].shape} and type {found[name].dtype}, expected {shape} {wanted}"
-            )
-
-
-def check_dense(folder: Path, expected: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> None:
-    """Raise :class:`BSAError` unless a folder holds a ``Dense`` of this configuration with weights of these shapes."""
-    config = read_json(folder / "config.json", dict)
-    if config.get("use_residual") or any(config.get(key) != value for key, value in expected.items()):
-        raise BSAError(f"{folder / 'config.json'}: expected a Dense with {expected}, found {config}")
-    check_header(folder / "model.safetensors", shapes, STORED_TYPES)
-
-
-def read_layer(path: Path, width: int, height: int, bias: bool = True) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a ``Dense``, float32 (height, width) and (height,); zeros where it shall have none.
-
-    Raises:
-        BSAError: If the file is missing or damaged, has other shapes, or holds values that are not finite.
-    """
-    check_header(path, {"linear.weight": (height, width), **({"linear.bias": (height,)} if bias else {})}, STORED_TYPES)
-    tensors = load_file(path)
+    for name, shape in shapes.items():
+        if found[name][0] != shape or found[name][1] not in types:
+            kinds = " or ".join(types)
+            raise BSAError(f"{path}: {name} has shape {found[name][0]} and type {found[name][1]}, expected {shape} {kinds}")
+    tensors = {name: tensor for name, tensor in load_file(path).items() if name in shapes}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise BSAError(f"{path}: {name} holds NaN or infinite values")
-    return tensors["linear.weight"].float(), tensors["linear.bias"].float() if bias else torch.zeros(height)
+    return tensors
+
+
+def read_layer(folder: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Weight and bias of a ``Dense``, float32; raises as :func:`read_tensors`."""
+    return {name: tensor.float() for name, tensor in read_tensors(folder / WEIGHTS, shapes, ("F16", "F32")).items()}
 
 
 def _check_module(kind: str, folder: Path) -> None:
     """Compare the sizes in a module's config with what its weights files hold."""
     entries = [entry for path in sorted(folder.glob("*.safetensors")) for entry in read_header(path).values()]
-    elements = sum(_numel(entry.shape) for entry in entries)
+    elements = sum(math.prod(shape) for shape, _ in entries)
     path = folder / "config.json"
     if not path.is_file():
         return
@@ -201,38 +161,25 @@ def _whole_numbers(config: Any, key: str = "") -> Iterator[tuple[str, int]]:
         yield key, config
 
 
-def _numel(shape: tuple[int, ...]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product
-
-
-def load_head_config(folder: Path) -> BinarySparsityAlignment:
-    """The head that ``config.json`` in a ``bsa`` folder describes, on the meta device: sizes, but no weights."""
+def load_head_config(folder: Path) -> tuple[BinarySparsityAlignment, dict[str, Any]]:
+    """The head that ``config.json`` in a ``bsa`` folder describes, on the meta device: sizes, but no weights; and what else it says."""
     path = folder / "config.json"
     config = read_json(path, dict)
     version = config.get("format_version")
     if type(version) is not int:
         raise BSAError(f"{path}: no format_version")
-    if version < FORMAT_VERSION:
-        raise BSAError(
-            f"{path}: format version {version} is of an earlier bsa_st, without routes for queries and documents; load the model with bsa_st 0.1 "
-            "or distill it again, then save it"
-        )
-    if version > FORMAT_VERSION:
-        raise BSAError(f"{path}: format version {version} is newer than this bsa_st reads ({FORMAT_VERSION}); update bsa_st")
+    if version != FORMAT_VERSION:
+        earlier = "of an earlier bsa_st, without routes for queries and documents; distill the model again, then save it"
+        newer = f"newer than this bsa_st reads ({FORMAT_VERSION}); update bsa_st"
+        raise BSAError(f"{path}: format version {version} is {earlier if version < FORMAT_VERSION else newer}")
     settings: dict[str, Any] = {key: config.get(key) for key in BinarySparsityAlignment.config_keys}
-    settings["nested"] = [] if settings["nested"] is None else settings["nested"]
     if any(type(settings[key]) is not int for key in ("input_dim", "hidden_dim", "k")):
         raise BSAError(f"{path}: input_dim, hidden_dim and k must be whole numbers, got {settings}")
-    if type(config.get("symmetric")) is not bool:
-        raise BSAError(f"{path}: symmetric must be true or false, got {config.get('symmetric')!r}")
     try:
         with torch.device("meta"):
-            head = BinarySparsityAlignment(**settings)
-            if config["symmetric"]:
+            head = BinarySparsityAlignment(**{**settings, "nested": settings["nested"] or []})
+            if config.get("symmetric"):
                 head.symmetric = torch.empty(head.hidden_dim, 1 + head.input_dim)
-            return head
     except BSAError as error:
         raise BSAError(f"{path}: {error}") from error
+    return head, config

@@ -8,13 +8,11 @@ Behind the encoder and its ``Normalize`` stands a ``Router``:
 - ``code``, the default: 0/1 codes of a linear layer, which are made to be compared with each other (:mod:`bsa_st.training.symmetric`).
 
 How a length is had from stock modules: a ``Dense`` gives ``[x_hat, sqrt(softening), epsilon h]``, ``Normalize`` divides by its length,
-which is the wanted one but for ``epsilon^2 k``, and a ``Dense`` keeps the last part divided by ``epsilon``. How bits come out exact: a ``Dense`` and ``Hardtanh`` with a large scale gives -1, 0 or 1,
-and one more with ``Hardsigmoid`` and the offset -3 makes 0, 0 and 1 of them; scales are split over two layers so that all weights fit float16.
-
-Last stands a second ``Router`` that changes nothing. ``SparseEncoder(folder)`` would otherwise put an untrained layer on top without a word; it asks the last module for its
-width, gets none and says so.
-
-Codes wider than :data:`~bsa_st.head.unrolled.MAX_DIM` have the linear encoder's 0/1 codes on both routes, undivided: the other matrices would grow with ``D^2``.
+which is the wanted one but for ``epsilon^2 k``, and a ``Dense`` keeps the last part divided by ``epsilon``. How bits come out exact: a ``Dense`` and
+``Hardtanh`` with a large scale gives -1, 0 or 1, and one more with ``Hardsigmoid`` and the offset -3 makes 0, 0 and 1 of them; scales are split over two
+layers so that all weights fit float16. Codes wider than :data:`~bsa_st.head.unrolled.MAX_DIM` have the linear encoder's 0/1 codes on both routes,
+undivided: the other matrices would grow with ``D^2``. Last stands a second ``Router`` that changes nothing: ``SparseEncoder(folder)``, which would
+otherwise put an untrained layer on top without a word, asks the last module for its width, gets none and says so.
 """
 
 from __future__ import annotations
@@ -37,20 +35,14 @@ DEFAULT_ROUTE = "code"
 
 @torch.no_grad()
 def stock_modules(head: BinarySparsityAlignment) -> tuple[Router, Router]:
-    """The two routers that end an exported model.
+    """The two routers that end the exported model of a calibrated head; without ``head.unrolled`` documents get the linear encoder's codes.
 
-    A topk head's linear code becomes a threshold on the logit, ``head.export_threshold``, chosen so that ``k`` features per text are active on
-    average.
-
-    Args:
-        head: The trained head, calibrated; without ``head.unrolled`` documents get the linear encoder's codes.
+    A topk head's linear code becomes a threshold on the logit, ``head.export_threshold``, chosen so that ``k`` features per text are active on average.
     """
-    decoder, offset, softening = (
-        head.decoder_weight.detach().cpu(),
-        head.decoder_bias.detach().cpu(),
-        float(head.length_softening),
-    )
-    if head.unrolled is not None:
+    if head.unrolled is None:
+        decoder, offset = head.decoder_weight.detach().cpu(), head.decoder_bias.detach().cpu()
+        softening = float(head.length_softening)
+    else:
         decoder, offset, softening = head.unrolled.decoder, torch.zeros(head.input_dim), head.unrolled.softening
     query = Dense(head.input_dim, head.hidden_dim, bias=False, activation_function=nn.Identity(), init_weight=decoder.clone())
     if head.hidden_dim > MAX_DIM:
@@ -61,11 +53,7 @@ def stock_modules(head: BinarySparsityAlignment) -> tuple[Router, Router]:
         plain = _linear(head, nn.Hardtanh())
         code = [*(plain if head.symmetric is None else _affine(head, head.symmetric.cpu(), nn.Hardtanh())), exact]
         unrolled = [] if head.unrolled is None else [_dense(*layer, nn.Hardtanh()) for layer in head.unrolled.layers]
-        document = [
-            *(unrolled or plain),
-            exact,
-            *_divided_by_length(decoder, offset, softening),
-        ]
+        document = [*(unrolled or plain), exact, *_divided_by_length(decoder, offset, softening)]
     routes: dict[str, list[Module]] = {"query": [query], "document": document, DEFAULT_ROUTE: code}
     nothing = Dropout(0.0)
     return (
@@ -78,25 +66,25 @@ def router_config(router: Router) -> dict[str, Any]:
     """``router_config.json`` of a router, with names and parameters that earlier releases of sentence-transformers know."""
     names: dict[int, str] = {}
     structure: dict[str, list[str]] = {}
-    types: dict[str, str] = {}
     for route, modules in router.sub_modules.items():
-        structure[route] = []
-        for place, module in enumerate(modules.children()):
-            name = names.setdefault(id(module), f"{route}_{place}_{type(module).__name__}")
-            types[name] = common_name(f"{type(module).__module__}.{type(module).__name__}")
-            structure[route].append(name)
+        places = enumerate(modules.children())
+        structure[route] = [names.setdefault(id(one), f"{route}_{place}_{type(one).__name__}") for place, one in places]
+    types = {
+        name: common_name(f"{type(module).__module__}.{type(module).__name__}")
+        for name, module in _by_name(router, structure).items()
+    }
     parameters = {"default_route": router.default_route, "allow_empty_key": router.allow_empty_key}
     return {"types": types, "structure": structure, "parameters": parameters}
 
 
 def named_modules(router: Router) -> dict[str, nn.Module]:
     """The modules of a router by the names of their folders."""
-    structure = router_config(router)["structure"]
-    return {
-        name: module
-        for route, modules in router.sub_modules.items()
-        for name, module in zip(structure[route], modules.children(), strict=True)
-    }
+    return _by_name(router, router_config(router)["structure"])
+
+
+def _by_name(router: Router, structure: dict[str, list[str]]) -> dict[str, nn.Module]:
+    routes = router.sub_modules.items()
+    return {name: one for route, modules in routes for name, one in zip(structure[route], modules.children(), strict=True)}
 
 
 def common_name(kind: str) -> str:

@@ -11,15 +11,19 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from safetensors.torch import save as tensor_bytes
 from sentence_transformers import SentenceTransformer, SparseEncoder
-from sentence_transformers.base.modules import Dense
+from sentence_transformers.base.modules import Dense, Router
 
-from bsa_st.concepts.names import read_names, write_names
+from bsa_st.atomic import atomic_file, write_json
+from bsa_st.concepts import NamedDictionary
 from bsa_st.encoding.encode import CARD_KEYS, rebuild, split_model
 from bsa_st.errors import BSAError
 from bsa_st.head.layer import BinarySparsityAlignment
@@ -28,18 +32,18 @@ from bsa_st.hub.card import model_card
 from bsa_st.hub.checks import (
     FOLDER,
     FORMAT_VERSION,
-    check_dense,
+    WEIGHTS,
     check_encoder,
-    check_header,
     load_head_config,
     read_json,
     read_layer,
+    read_tensors,
 )
 from bsa_st.hub.export import STOCK_MODULES, common_name, named_modules, router_config, stock_modules
-from bsa_st.hub.remote import download
+from bsa_st.hub.remote import download, reason
 
 ROUTER_CONFIG = "router_config.json"
-WEIGHTS = "model.safetensors"
+NAMES, NAME_WEIGHTS, NAMES_VERSION = "names.json", "names.safetensors", 1
 
 
 def save(model: SentenceTransformer, folder: str | Path) -> None:
@@ -70,11 +74,7 @@ def save(model: SentenceTransformer, folder: str | Path) -> None:
 
 
 def check_target(folder: Path) -> None:
-    """Whether a model can be written to a folder, before anything long is done for it.
-
-    Raises:
-        BSAError: If the folder holds something else, or cannot be made or written to.
-    """
+    """Raise :class:`BSAError` if a folder holds something else than a BSA model or cannot be written to, before anything long is done for it."""
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / FOLDER).is_dir())):
         raise BSAError(f"{folder} exists and is no BSA model; choose another folder")
     try:
@@ -119,8 +119,7 @@ def load(
         folder = download(
             str(name_or_folder), revision=revision, cache_folder=cache_folder, local_files_only=local_files_only, token=token
         )
-    head = check_folder(folder)
-    config = read_json(folder / FOLDER / "config.json", dict)
+    head, config = check_folder(folder)
     try:
         options = {"local_files_only": not kwargs.get("trust_remote_code"), "token": token, **kwargs}
         stock = SentenceTransformer(str(folder), device=device, **options)
@@ -128,70 +127,90 @@ def load(
             setattr(stock.model_card_data, name, config.get(name))
         return rebuild(stock, [*list(stock)[:-STOCK_MODULES], head.to(stock.device)])
     except Exception as error:  # a damaged or hostile encoder can fail in any way
-        raise BSAError(f"{folder}: sentence-transformers cannot load the encoder ({_first_line(error)})") from error
+        raise BSAError(f"{folder}: sentence-transformers cannot load the encoder ({reason(error)})") from error
 
 
-def check_folder(folder: Path) -> BinarySparsityAlignment:
-    """Check a model folder, its encoder's files included, before sentence-transformers loads it.
-
-    Returns:
-        The head, with the unrolled encoder of the ``document`` route.
-
-    Raises:
-        BSAError: What :func:`load` raises for a folder.
-    """
-    head = load_head(folder / FOLDER)
-    config = read_json(folder / FOLDER / "config.json", dict)
+def check_folder(folder: Path) -> tuple[BinarySparsityAlignment, dict[str, Any]]:
+    """Check a model folder, its encoder's files included, before sentence-transformers loads it; raises what :func:`load` raises for a folder. Returns
+    the head, with the unrolled encoder of the ``document`` route, and the content of its ``config.json``."""
+    beside = folder / FOLDER
+    head, config = load_head_config(beside)
+    shapes = {name: tuple(tensor.shape) for name, tensor in head.state_dict().items()}
+    head.load_state_dict(read_tensors(beside / WEIGHTS, shapes), assign=True)
+    head.requires_grad_(True).eval()
+    if (beside / "training.json").is_file():
+        head.report = read_json(beside / "training.json", dict)
+    head.names = read_names(beside, head.input_dim)
     steps, softening = config.get("unrolled_steps"), config.get("unrolled_softening")
     if type(steps) is not int or not 0 <= steps <= steps_that_fit(head.input_dim, head.hidden_dim):
-        raise BSAError(
-            f"{folder / FOLDER / 'config.json'}: unrolled_steps must be a whole number that fits the head, got {steps!r}"
-        )
+        raise BSAError(f"{beside / 'config.json'}: unrolled_steps must be a whole number that fits the head, got {steps!r}")
     if type(softening) is not float or not 0 <= softening < math.inf:
-        raise BSAError(f"{folder / FOLDER / 'config.json'}: unrolled_softening must be a number, at least 0, got {softening!r}")
+        raise BSAError(f"{beside / 'config.json'}: unrolled_softening must be a number, at least 0, got {softening!r}")
     places = check_encoder(folder, STOCK_MODULES)
     if steps:
-        shapes = layer_shapes(head.input_dim, head.hidden_dim, steps)
-        layers = [
-            read_layer(folder / places[0] / f"document_{number}_Dense" / WEIGHTS, *shape) for number, shape in enumerate(shapes)
-        ]
-        decoder, _ = read_layer(folder / places[0] / "query_0_Dense" / WEIGHTS, head.input_dim, head.hidden_dim, bias=False)
-        head.unrolled = UnrolledEncoder(tuple(layers), decoder, softening)
+        layers = []
+        for number, (width, height) in enumerate(layer_shapes(head.input_dim, head.hidden_dim, steps)):
+            shape = {"linear.weight": (height, width), "linear.bias": (height,)}
+            layer = read_layer(folder / places[0] / f"document_{number}_Dense", shape)
+            layers.append((layer["linear.weight"], layer["linear.bias"]))
+        query = read_layer(folder / places[0] / "query_0_Dense", {"linear.weight": (head.hidden_dim, head.input_dim)})
+        head.unrolled = UnrolledEncoder(tuple(layers), query["linear.weight"], softening)
     for router, place in zip(stock_modules(head), places, strict=True):
         path = folder / place / ROUTER_CONFIG
         if read_json(path, dict) != router_config(router):
             raise BSAError(f"{path}: not the routes that a BSA model of this head has; save it again")
         for name, module in named_modules(router).items():
-            inside = folder / place / name
             if isinstance(module, Dense):
-                check_dense(
-                    inside, module.get_config_dict(), {key: tuple(value.shape) for key, value in module.state_dict().items()}
-                )
-                found = load_file(inside / WEIGHTS)
-                if not all(torch.isfinite(tensor).all() for tensor in found.values()):
-                    raise BSAError(f"{inside / WEIGHTS}: holds NaN or infinite values")
-                if not all(torch.equal(tensor, found[key].float()) for key, tensor in module.state_dict().items()):
-                    raise BSAError(f"{folder}: {place}/{name} and {FOLDER}/{WEIGHTS} are not of the same model; save it again")
-    return head
+                _check_dense(folder / place / name, module)
+    return head, config
 
 
-def load_head(folder: Path) -> BinarySparsityAlignment:
-    """The head in a ``bsa`` folder, every size checked before memory is allocated for it."""
-    head = load_head_config(folder)
-    head.load_state_dict(_read_weights(folder / WEIGHTS, head), assign=True)
-    for parameter in head.parameters():
-        parameter.requires_grad_(True)
-    if (folder / "training.json").is_file():
-        head.report = read_json(folder / "training.json", dict)
-    head.names = read_names(folder, head)
-    return head.eval()
+def _check_dense(folder: Path, module: Dense) -> None:
+    """Raise :class:`BSAError` unless a folder holds this ``Dense``."""
+    expected, config = module.get_config_dict(), read_json(folder / "config.json", dict)
+    if config.get("use_residual") or any(config.get(key) != value for key, value in expected.items()):
+        raise BSAError(f"{folder / 'config.json'}: expected a Dense with {expected}, found {config}")
+    weights = module.state_dict()
+    found = read_layer(folder, {name: tuple(tensor.shape) for name, tensor in weights.items()})
+    if not all(torch.equal(tensor, found[name]) for name, tensor in weights.items()):
+        raise BSAError(f"{folder}: not of the same model as {FOLDER}/{WEIGHTS}; save it again")
 
 
-def export(encoder: SentenceTransformer, head: BinarySparsityAlignment) -> SentenceTransformer:
-    """The encoder with a head as stock modules, scored by dot products; see :mod:`bsa_st.hub.export`."""
-    exported = rebuild(encoder, [*encoder, *stock_modules(head)])
-    exported.similarity_fn_name = "dot"
-    return exported
+def write_names(dictionary: NamedDictionary, folder: Path) -> None:
+    """Write ``names.json`` and ``names.safetensors`` into a ``bsa`` folder, each atomically."""
+    (folder / NAMES).unlink(missing_ok=True)  # so that names never stand beside weights of others
+    with atomic_file(folder / NAME_WEIGHTS) as file:
+        file.write(tensor_bytes({name: torch.from_numpy(np.array(getattr(dictionary, name))) for name in _name_shapes(0, 0)}))
+    content = {"format_version": NAMES_VERSION, "k": dictionary.k, "names": dictionary.names, "aliases": dictionary.aliases}
+    write_json(folder / NAMES, content)
+
+
+def read_names(folder: Path, width: int) -> NamedDictionary | None:
+    """What :func:`write_names` has written for a head of an input width; None where a folder has no names."""
+    path = folder / NAMES
+    if not path.is_file():
+        return None
+    content = read_json(path, dict)
+    version = content.get("format_version")
+    if type(version) is not int or version > NAMES_VERSION:
+        raise BSAError(f"{path}: format version {version!r} is not one that this bsa_st reads ({NAMES_VERSION}); update bsa_st")
+    names, aliases, k = (content.get(key) for key in ("names", "aliases", "k"))
+    whole = _strings(names) and isinstance(aliases, list) and len(aliases) == len(names) and all(map(_strings, aliases))
+    if not whole or type(k) is not int or k < 1 or len(names) < 2 or len(set(names)) < len(names):
+        raise BSAError(
+            f"{path}: damaged (k must be at least 1, names at least two that differ, aliases a list of texts for each)"
+        )
+    weights = read_tensors(folder / NAME_WEIGHTS, _name_shapes(len(names), width))
+    arrays = {name: tensor.numpy() for name, tensor in weights.items()}
+    return NamedDictionary(names=tuple(names), aliases=tuple(map(tuple, aliases)), k=k, **arrays)
+
+
+def _name_shapes(count: int, width: int) -> dict[str, tuple[int, ...]]:
+    return {"atoms": (count, width), "mean": (width,), "thresholds": (count,), "rates": (count,)}
+
+
+def _strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def save_sparse_encoder(model: SentenceTransformer, folder: str | Path) -> None:
@@ -208,28 +227,22 @@ def save_sparse_encoder(model: SentenceTransformer, folder: str | Path) -> None:
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BSAError(f"{target} exists and is not empty; choose another folder")
-    exported = export(encoder, head)
-    sparse = SparseEncoder(
-        modules=list(exported)[:-1],
-        prompts={name: text for name, text in exported.prompts.items() if text is not None},
-        similarity_fn_name="dot",
-        device="cpu",
-    )
+    router, _ = stock_modules(head)
+    prompts = {name: text for name, text in encoder.prompts.items() if text is not None}
+    sparse = SparseEncoder(modules=[*encoder, router], prompts=prompts, similarity_fn_name="dot", device="cpu")
     try:
         sparse.save_pretrained(str(target), create_model_card=False)
-        _finish_files(target, list(exported)[-STOCK_MODULES:-1])
+        _finish_files(target, [router])
     except OSError as error:
         raise BSAError(f"cannot write the model to {target}: {error.strerror or error}") from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def _write(encoder: SentenceTransformer, head: BinarySparsityAlignment, folder: Path) -> None:
-    exported = export(encoder, head)
+    routers = stock_modules(head)
+    exported = rebuild(encoder, [*encoder, *routers])
+    exported.similarity_fn_name = "dot"
     exported.save_pretrained(str(folder), create_model_card=False)
-    _finish_files(folder, list(exported)[-STOCK_MODULES:])
+    _finish_files(folder, routers)
     beside = folder / FOLDER
     beside.mkdir()
     config = {
@@ -249,7 +262,7 @@ def _write(encoder: SentenceTransformer, head: BinarySparsityAlignment, folder: 
     (folder / "README.md").write_text(model_card(encoder, head), encoding="utf-8")
 
 
-def _finish_files(folder: Path, routers: list[Any]) -> None:
+def _finish_files(folder: Path, routers: Sequence[Router]) -> None:
     """Name classes as every release of sentence-transformers knows them, and store in half precision the layers that it holds exactly."""
     path = folder / "modules.json"
     modules = json.loads(path.read_text())
@@ -264,13 +277,3 @@ def _finish_files(folder: Path, routers: list[Any]) -> None:
             halved = {name: tensor.half() for name, tensor in exact.items()}
             if all(torch.equal(halved[name].float(), tensor) for name, tensor in exact.items()):
                 save_file(halved, file)
-
-
-def _read_weights(path: Path, head: BinarySparsityAlignment) -> dict[str, torch.Tensor]:
-    expected = {name: tuple(tensor.shape) for name, tensor in head.state_dict().items()}
-    check_header(path, expected)
-    weights = {name: tensor for name, tensor in load_file(path).items() if name in expected}
-    for name, tensor in weights.items():
-        if not torch.isfinite(tensor).all():
-            raise BSAError(f"{path}: {name} holds NaN or infinite values")
-    return weights

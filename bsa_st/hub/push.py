@@ -8,13 +8,15 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not re-exported explicitly
 from sentence_transformers import SentenceTransformer
 
 from bsa_st.errors import BSAError
 from bsa_st.hub.card import PLACEHOLDER
 from bsa_st.hub.checks import PICKLES
 from bsa_st.hub.folder import check_folder, save
-from bsa_st.hub.remote import check_name, login_hint, reason
+from bsa_st.hub.remote import reason
 
 REPLACED = ["bsa/*", "[0-9]*_*/*", "model*.safetensors", "model.safetensors.index.json", *PICKLES]
 """Files of an earlier push that go when the new model does not have them; others in the repository stay."""
@@ -52,7 +54,12 @@ def push_to_hub(
     Raises:
         BSAError: If the model has no BSA head, the folder holds none, the name is malformed, the Hub refuses or cannot be reached.
     """
-    check_name(repo_id)
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise BSAError(f"{repo_id!r} is no name on the Hub: {str(error).splitlines()[0]}") from error
+    if "/" not in repo_id:
+        raise BSAError(f"the name on the Hub must read organization/name, got {repo_id!r}")
     with contextlib.ExitStack() as stack:
         if isinstance(model, SentenceTransformer):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model"
@@ -66,8 +73,8 @@ def push_to_hub(
             text = Path(card or folder / "README.md").read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise BSAError(f"cannot read the model card {card or folder / 'README.md'}: {error}") from error
-        files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-        files = {name: path for name, path in files.items() if not any(part.startswith(".") for part in Path(name).parts)}
+        found = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        files = {name.as_posix(): path for name, path in found.items() if not any(part.startswith(".") for part in name.parts)}
         additions = [
             CommitOperationAdd(name, str(path) if name != "README.md" else text.replace(PLACEHOLDER, repo_id).encode())
             for name, path in files.items()
@@ -90,5 +97,7 @@ def push_to_hub(
                 create_pr=create_pr,
             )
         except Exception as error:  # of huggingface_hub, or of the HTTP library that its version uses
-            raise BSAError(f"cannot push to {repo_id!r}: {reason(error)}{login_hint(error)}") from error
+            refused = getattr(getattr(error, "response", None), "status_code", None) in (401, 403)
+            hint = "; log in with `hf auth login` or set HF_TOKEN to a token with write access" if refused else ""
+            raise BSAError(f"cannot push to {repo_id!r}: {reason(error)}{hint}") from error
         return str(done.pr_url or done.commit_url)

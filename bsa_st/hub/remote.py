@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
@@ -20,38 +21,26 @@ NOT_NEEDED = ["onnx/*", "openvino/*", "checkpoint*/*", "runs/*", "README*", *PIC
 def download(
     name: str, *, revision: str | None, cache_folder: str | Path | None, local_files_only: bool, token: bool | str | None
 ) -> Path:
-    """Folder with the files of a BSA model on the Hub, from the cache where they are there already.
+    """Folder with the files of a BSA model on the Hub, from the cache where they are there already; raises :class:`BSAError` if that fails.
 
     The head's config comes first and is checked: a repository without a BSA model, or of a newer format, costs no more than that. The
     rest then comes from the same commit.
-
-    Raises:
-        BSAError: If there is no such model or revision, access is denied, the download fails after retries, or the repository
-            holds no BSA model.
     """
 
+    options: dict[str, Any] = {"cache_dir": cache_folder, "local_files_only": local_files_only, "token": token}
+
     def fetch(commit: str | None, wanted: list[str], unwanted: list[str]) -> Path:
-        return Path(
-            snapshot_download(
-                name,
-                revision=commit,
-                cache_dir=cache_folder,
-                local_files_only=local_files_only,
-                token=token,
-                allow_patterns=wanted,
-                ignore_patterns=unwanted,
-                library_name="bsa-st",
-            )
-        )
+        selected = {"revision": commit, "allow_patterns": wanted, "ignore_patterns": unwanted}
+        return Path(RETRYING(snapshot_download, name, library_name="bsa-st", **selected, **options))
 
     try:
         validate_repo_id(name)
-        first = RETRYING(fetch, revision, FIRST, [])
+        first = fetch(revision, FIRST, [])
         if not (first / FOLDER / "config.json").is_file():
             raise BSAError(f"the model {name!r} on the Hub is no BSA model: it has no {FOLDER}/config.json")
         load_head_config(first / FOLDER)
         read_modules(first)
-        return RETRYING(fetch, first.name, NEEDED, NOT_NEEDED)
+        return fetch(first.name, NEEDED, NOT_NEEDED)
     except BSAError:
         raise
     except HFValidationError as error:
@@ -67,18 +56,10 @@ def download(
         raise BSAError(f"cannot download the model {name!r}: {reason(error)}") from error
 
 
-def check_name(repo_id: str) -> None:
-    """Raise :class:`BSAError` unless a name reads ``organization/name``."""
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise BSAError(f"{repo_id!r} is no name on the Hub: {str(error).splitlines()[0]}") from error
-    if "/" not in repo_id:
-        raise BSAError(f"the name on the Hub must read organization/name, got {repo_id!r}")
-
-
-def _is_fault_of_the_hub(error: BaseException) -> bool:
-    return any(isinstance(cause, HfHubHTTPError) and cause.response.status_code >= 500 for cause in _causes(error))
+def _is_fault_of_the_hub(error: BaseException | None) -> bool:
+    if isinstance(error, HfHubHTTPError) and error.response.status_code >= 500:
+        return True
+    return error is not None and _is_fault_of_the_hub(error.__cause__)
 
 
 RETRYING = Retrying(
@@ -86,19 +67,8 @@ RETRYING = Retrying(
 )
 
 
-def _causes(error: BaseException) -> list[BaseException]:
-    chain = [error]
-    while chain[-1].__cause__ is not None:
-        chain.append(chain[-1].__cause__)
-    return chain
-
-
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """First line of the first cause: what the network or the Hub said."""
-    cause = _causes(error)[-1]
-    return (str(cause).strip() or type(cause).__name__).splitlines()[0]
-
-
-def login_hint(error: Exception) -> str:
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    return "; log in with `hf auth login` or set HF_TOKEN to a token with write access" if status in (401, 403) else ""
+    if error.__cause__ is not None:
+        return reason(error.__cause__)
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -62,7 +62,9 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], tuple[int, ...]]:
                     with archive.open(entry) as part:
                         np.lib.format.read_magic(part)
                         shape, _, dtype = np.lib.format.read_array_header_1_0(part)
-                        start = entry.header_offset + 30 + sum(struct.unpack("<HH", raw[entry.header_offset :][26:30].tobytes()))
+                        start = (
+                            entry.header_offset + 30 + sum(struct.unpack("<HH", raw[entry.header_offset :][26:30].tobytes()))
+                        )
                         if dtype.kind not in "fiu":
                             raise ValueError(f"{entry.filename} is no plain array")
                         arrays[entry.filename.removesuffix(".npy")] = np.ndarray(shape, dtype, raw, start + part.tell())

@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from bsa_st.encoding.encode import put_behind
 from bsa_st.errors import BSAError
 from bsa_st.shipped.names import read_names
-from bsa_st.shipped.packed import HeadFacts, read_fingerprint, read_head, shipped_heads
+from bsa_st.shipped.packed import read_fingerprint, read_head, shipped_heads
 from bsa_st.training.distill import load_teacher
 
 SENTENCE = "The quick brown fox jumps over the lazy dog, and 12 doctors measured the height of 7 children in Geneva."
@@ -48,15 +48,15 @@ def attach(
         raise BSAError("give code_bytes or sparse, not both")
     model = load_teacher(encoder)
     name = recognise(model)
-    heads = [facts for facts in shipped_heads() if facts.encoder == name]
+    heads = {facts.code_bytes: facts for facts in shipped_heads() if facts.encoder == name}
     wanted = None if sparse else CODE_BYTES if code_bytes is None else code_bytes
-    chosen = next((facts for facts in heads if facts.code_bytes == wanted), None)
-    if chosen is None:
+    if wanted not in heads:
+        sizes = ", ".join(str(size) for size in sorted(size for size in heads if size is not None))
         raise BSAError(
-            f"{'no sparse head' if sparse else f'no head of {code_bytes!r} bytes'} ships for {name}, only {_listed(heads)}; "
-            "train one with bsa_st.distill"
+            f"no {'sparse head' if wanted is None else f'head of {wanted!r} bytes'} ships for {name}, only of {sizes} bytes"
+            f"{' and a sparse one' if None in heads else ''}; train one with bsa_st.distill"
         )
-    card = model.model_card_data
+    chosen, card = heads[wanted], model.model_card_data
     card.base_model = card.base_model or chosen.encoder
     card.license = card.license or chosen.license
     card.language = card.language or chosen.language
@@ -67,18 +67,13 @@ def attach(
 
 
 def recognise(model: SentenceTransformer) -> str:
-    """The name of the known encoder that a model is.
-
-    Raises:
-        BSAError: If no head ships for it.
-    """
-    row = fingerprint(model)
-    known = {facts.encoder: facts for facts in shipped_heads() if facts.input_dim == len(row)}
-    cosines = {name: float(row @ read_fingerprint(facts)) for name, facts in known.items()}
+    """The name of the known encoder that a model is; raises :class:`BSAError` if no head ships for it."""
+    row, known = fingerprint(model), {facts.encoder: facts for facts in shipped_heads()}
+    cosines = {name: float(row @ read_fingerprint(facts)) for name, facts in known.items() if facts.input_dim == len(row)}
     best = max(cosines, key=lambda name: cosines[name], default=None)
     if best is None:
         raise BSAError(
-            f"no head ships for an encoder of width {len(row)}: heads ship for {_encoders()}; train one with bsa_st.distill(encoder, texts)"
+            f"no head ships for an encoder of width {len(row)}: heads ship for {', '.join(known)}; train one with bsa_st.distill(encoder, texts)"
         )
     if not cosines[best] >= LEAST_COSINE:
         raise BSAError(
@@ -93,12 +88,3 @@ def fingerprint(model: SentenceTransformer) -> np.ndarray:
     with torch.inference_mode():
         row = model.encode([SENTENCE], prompt="", convert_to_tensor=True, show_progress_bar=False)[0].float().cpu().numpy()
     return np.asarray(row / max(float(np.linalg.norm(row)), 1e-12), dtype=np.float32)
-
-
-def _encoders() -> str:
-    return ", ".join(dict.fromkeys(facts.encoder for facts in shipped_heads()))
-
-
-def _listed(heads: list[HeadFacts]) -> str:
-    sizes = sorted(facts.code_bytes for facts in heads if facts.code_bytes is not None)
-    return f"of {', '.join(map(str, sizes))} bytes" + (" and a sparse one" if len(sizes) < len(heads) else "")

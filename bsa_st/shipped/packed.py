@@ -1,27 +1,23 @@
 """The small form of a head: what cannot be computed from the rest, in half precision.
 
-A shipped head is a file ``NAME.safetensors``, whose metadata say what it is (:class:`HeadFacts`, as JSON), and its card ``NAME.md``. Stored are the decoder ``V`` (D, d), the offset, the mean, the thresholds and a few numbers; computed from
-them are
-
-- the linear encoder (:func:`bsa_st.head.unrolled.linear_encoder`);
-- the layers of the unrolled encoder, from ``V`` and the schedule (:mod:`bsa_st.head.unrolled`), and the decoder of its codes.
+A shipped head is a file ``NAME.safetensors``, whose metadata say what it is (:class:`HeadFacts`, as JSON), and its card ``NAME.md``. Stored are the
+decoder ``V`` (D, d), the offset, the mean, the thresholds and a few numbers; computed are the linear encoder and the layers of the unrolled encoder.
 
 The layer of codes that are compared with each other is stored in eight bits, each row up to a factor, which its threshold at 0 does not see; a head that
-would grow beyond a megabyte goes without, and compares its plain codes.
+would grow beyond a megabyte goes without, and compares its plain codes. ``evaluation/heads/train.py`` writes such files.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from bsa_st.errors import BSAError
@@ -34,41 +30,24 @@ COMPUTED = "weight"
 HALVED = "decoder_weight"
 FINGERPRINT = "fingerprint"
 SYMMETRIC = "symmetric"
-LARGEST = 1_000_000
-"""Bytes of tensors; where the layer of codes to compare does not fit in, the head goes without."""
 
 
 @dataclass(frozen=True)
 class HeadFacts:
-    """What the metadata of a shipped head say.
+    """What the metadata of a shipped head say."""
 
-    Attributes:
-        encoder: Name of its encoder on the Hub.
-        license: Licence of the encoder.
-        language: Language of the encoder.
-        code_bytes: Bytes of a compact code; None for a sparse head.
-        input_dim: Width d of the encoder.
-        hidden_dim: Number D of features.
-        k: Target number of active features.
-        damping: Of the linear encoder, in units of the mean eigenvalue of ``V^T V``.
-        constant: The feature that is always active in the unrolled encoder's codes.
-        schedule: Its steps.
-        softening: Of its codes' lengths.
-        report: Settings, texts, seconds and figures of the training.
-    """
-
-    encoder: str
-    license: str
-    language: str
-    code_bytes: int | None
+    encoder: str  # its name on the Hub
+    license: str  # of the encoder
+    language: str  # of the encoder
+    code_bytes: int | None  # None for a sparse head
     input_dim: int
     hidden_dim: int
     k: int
-    damping: float
-    constant: int
+    damping: float  # of the linear encoder, in units of the mean eigenvalue of V^T V
+    constant: int  # the feature that is always active in the unrolled encoder's codes
     schedule: StepSchedule
-    softening: float
-    report: dict[str, Any]
+    softening: float  # of the lengths of the unrolled encoder's codes
+    report: dict[str, Any]  # settings, texts, seconds and figures of the training
 
     @property
     def name(self) -> str:
@@ -92,11 +71,7 @@ def shipped_heads(folder: Path = FOLDER) -> tuple[HeadFacts, ...]:
 
 
 def read_head(facts: HeadFacts, folder: Path = FOLDER) -> BinarySparsityAlignment:
-    """A shipped head, whole again, on the CPU, in evaluation mode.
-
-    Raises:
-        BSAError: If its weights are missing.
-    """
+    """A shipped head, whole again, on the CPU, in evaluation mode."""
     tensors = _tensors(facts, folder)
     head = BinarySparsityAlignment(facts.input_dim, facts.hidden_dim, facts.k)
     fixed = {name: tensor.float() for name, tensor in tensors.items() if name not in (FINGERPRINT, SYMMETRIC)}
@@ -113,26 +88,6 @@ def read_head(facts: HeadFacts, folder: Path = FOLDER) -> BinarySparsityAlignmen
 def read_fingerprint(facts: HeadFacts, folder: Path = FOLDER) -> np.ndarray:
     """The encoder's embedding of the test sentence, float32 (d,)."""
     return _tensors(facts, folder)[FINGERPRINT].float().numpy()
-
-
-def write_head(head: BinarySparsityAlignment, facts: HeadFacts, fingerprint: np.ndarray, folder: Path = FOLDER) -> Path:
-    """Write a head whose linear encoder was computed by the refit; returns the path of its weights.
-
-    Args:
-        head: The layer; what is computed from the rest is left out.
-        facts: What it is.
-        fingerprint: The encoder's embedding of the test sentence, float (d,).
-        folder: Where to write.
-    """
-    tensors = {name: tensor.detach().clone() for name, tensor in head.state_dict().items() if name != COMPUTED}
-    tensors[HALVED] = tensors[HALVED].half()
-    tensors[FINGERPRINT] = torch.from_numpy(fingerprint)
-    layer = tensors.pop(SYMMETRIC, None)
-    if layer is not None and layer.numel() + sum(tensor.nbytes for tensor in tensors.values()) < LARGEST:
-        tensors[SYMMETRIC] = (127 * layer / layer.abs().amax(dim=1, keepdim=True)).round().to(torch.int8)
-    path = folder / f"{facts.name}.safetensors"
-    save_file(tensors, path, {FACTS: json.dumps(asdict(facts))})
-    return path
 
 
 def _tensors(facts: HeadFacts, folder: Path) -> dict[str, Tensor]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import save_file
 
 from bsa_st.concepts import name_features
+from bsa_st.concepts.dictionary import NamedDictionary, fit_thresholds, unit
 from bsa_st.encoding.encode import put_behind
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.head.settings import DistillSettings
@@ -17,8 +22,7 @@ from bsa_st.head.unrolled import StepSchedule
 from bsa_st.inputs.embeddings import cached_embeddings
 from bsa_st.inputs.prompts import document_prompt, under_prompt
 from bsa_st.shipped.attach import fingerprint
-from bsa_st.shipped.names import write_names
-from bsa_st.shipped.packed import HeadFacts, write_head
+from bsa_st.shipped.packed import COMPUTED, FACTS, FINGERPRINT, FOLDER, HALVED, SYMMETRIC, HeadFacts
 from bsa_st.training import train_head
 from evaluation.data.encoders import MINILM, MPNET, WORDLLAMA, load_encoder
 from evaluation.heads.texts import SOURCES
@@ -27,6 +31,8 @@ HELD_OUT = 0.05
 """Share of the texts."""
 NAMES = 2_048
 """Named features that ship for an encoder with a sparse head."""
+LARGEST = 1_000_000
+"""Bytes of tensors; where the layer of codes to compare does not fit in, the head goes without."""
 
 logger = logging.getLogger("evaluation")
 
@@ -92,3 +98,40 @@ def facts_of(head: BinarySparsityAlignment, encoder: Encoder, code_bytes: int | 
         softening=head.unrolled.softening,
         report=report | {"texts_from": SOURCES},
     )
+
+
+def write_head(head: BinarySparsityAlignment, facts: HeadFacts, fingerprint: np.ndarray, folder: Path = FOLDER) -> Path:
+    """Write a head whose linear encoder was computed by the refit; returns the path of its weights.
+
+    Args:
+        head: The layer; what is computed from the rest is left out.
+        facts: What it is.
+        fingerprint: The encoder's embedding of the test sentence, float (d,).
+        folder: Where to write.
+    """
+    tensors = {name: tensor.detach().clone() for name, tensor in head.state_dict().items() if name != COMPUTED}
+    tensors[HALVED] = tensors[HALVED].half()
+    tensors[FINGERPRINT] = torch.from_numpy(fingerprint)
+    layer = tensors.pop(SYMMETRIC, None)
+    if layer is not None and layer.numel() + sum(tensor.nbytes for tensor in tensors.values()) < LARGEST:
+        tensors[SYMMETRIC] = (127 * layer / layer.abs().amax(dim=1, keepdim=True)).round().to(torch.int8)
+    path = folder / f"{facts.name}.safetensors"
+    save_file(tensors, path, {FACTS: json.dumps(asdict(facts))})
+    return path
+
+
+def write_names(dictionary: NamedDictionary, texts: np.ndarray, encoder: str, folder: Path = FOLDER) -> Path:
+    """Write a dictionary; returns the path of its file.
+
+    Args:
+        dictionary: D named features.
+        texts: Embeddings that thresholds are fitted to once more, for the rounded atoms: float (n, d).
+        encoder: The encoder's name on the Hub.
+        folder: Where to write.
+    """
+    atoms = np.round(127 * dictionary.atoms / np.abs(dictionary.atoms).max(axis=1, keepdims=True)).astype(np.int8)
+    thresholds, rates = fit_thresholds(unit(texts), dictionary.mean, unit(atoms), dictionary.k)
+    arrays = {"atoms": atoms, "mean": dictionary.mean, "thresholds": thresholds, "rates": rates}
+    content = {"names": dictionary.names, "aliases": dictionary.aliases, "k": dictionary.k}
+    save_arrays(arrays, names_file(encoder, folder), {NAMES_KEY: json.dumps(content)})
+    return names_file(encoder, folder)

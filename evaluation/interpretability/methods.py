@@ -94,9 +94,14 @@ def named(dictionary: NamedDictionary) -> Features:
 
 def refined(dictionary: NamedDictionary) -> Features:
     """The same atoms as a decoder, of the length at which ``k`` of them make up an embedding, with refined codes; all strengths are 1."""
-    head = dictionary.head()
+    head = BinarySparsityAlignment(len(dictionary.mean), len(dictionary), min(dictionary.k, len(dictionary)))
     with torch.no_grad():
-        head.decoder_weight.mul_(1 / np.sqrt(head.k))
+        head.mean.copy_(torch.from_numpy(dictionary.mean))
+        head.weight.copy_(torch.from_numpy(dictionary.atoms))
+        head.bias.copy_(torch.from_numpy(-dictionary.thresholds))
+        head.decoder_weight.copy_(head.weight * (1 / np.sqrt(head.k)))
+        head.decoder_bias.copy_(head.mean)
+    head.eval()
 
     def strengths(texts: Texts) -> sparse.csr_matrix:
         return sparse.csr_matrix(encode_embeddings(head, texts.embeddings, refine=True).to_scipy())

@@ -6,9 +6,9 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.special import gammaln
 
 from bsa_st import BinaryCodes, BinarySparsityAlignment, DistillSettings, encode_embeddings
-from bsa_st.codes.binary_codes import log2_binomial
 from bsa_st.training import train_head
 from evaluation.methods.base import Method
 
@@ -106,4 +106,5 @@ class WideSparse(Sparse):
 def active_features(hidden_dim: int, n_bytes: int) -> int:
     """The largest k for which ``log2 C(hidden_dim, k)`` bits, as coded, fit into the bytes; at most half of the features."""
     k = np.arange(1, hidden_dim // 2 + 1)
-    return int(k[log2_binomial(hidden_dim, k) <= 8 * n_bytes * CODER_SHARE][-1])
+    bits = (gammaln(hidden_dim + 1) - gammaln(k + 1) - gammaln(hidden_dim - k + 1)) / np.log(2)
+    return int(k[bits <= 8 * n_bytes * CODER_SHARE][-1])

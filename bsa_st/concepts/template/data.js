@@ -1,4 +1,4 @@
-// The data is gzip in base64; what comes out is what Atlas.to_json of bsa_st/concepts/atlas.py has made.
+// The data is gzip in base64; what comes out is what build_atlas of bsa_st/concepts/atlas.py has made.
 async function unpack(base64) {
   const bytes = Uint8Array.from(atob(base64.trim()), (character) => character.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
