@@ -84,7 +84,7 @@ def shipped_heads(folder: Path = FOLDER) -> tuple[HeadFacts, ...]:
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "numpy") as file:
             content = json.loads(file.metadata()[FACTS])
-        found.append(HeadFacts(**{**content, "schedule": StepSchedule.of(content["schedule"])}))
+        found.append(HeadFacts(**{**content, "schedule": StepSchedule(**content["schedule"])}))
     return tuple(found)
 
 

@@ -73,7 +73,7 @@ def facts_of(head: BinarySparsityAlignment, encoder: Encoder, code_bytes: int | 
         k=head.k,
         damping=report["refit"][-1]["damping"],
         constant=unrolled["constant"],
-        schedule=StepSchedule.of(unrolled["schedule"]),
+        schedule=StepSchedule(**unrolled["schedule"]),
         softening=head.unrolled.softening,
         report=report | {"texts_from": SOURCES},
     )
