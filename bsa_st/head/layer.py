@@ -98,12 +98,9 @@ class BinarySparsityAlignment(Module):
 
     @torch.no_grad()
     def initialise(self, sample: Tensor) -> None:
-        """Fit the mean, the thresholds, the scale and the decoder to a sample, so that training starts from a working code.
+        """Fit the mean, the thresholds, the scale and the decoder to a sample, float32 (n, d), so that training starts from a working code.
 
         Directions form a tight frame: they share out the space evenly. Every feature starts at the firing rate ``k / D`` on the sample.
-
-        Args:
-            sample: Dense embeddings, float32 (n, d); a few thousand rows are enough.
         """
         self.mean.copy_(sample.mean(dim=0))
         self.weight.copy_(F.normalize(nn.init.orthogonal_(torch.empty(self.weight.shape)), dim=1))
@@ -129,15 +126,11 @@ class BinarySparsityAlignment(Module):
 
     @torch.no_grad()
     def calibrate(self, sample: Tensor, keep_decoder: bool = False) -> None:
-        """Measure, after training, what the losses leave open.
+        """Measure, after training, what the losses leave open, on dense embeddings, float32 (n, d).
 
-        Unless ``keep_decoder``, the decoder's overall length, which a cosine does not see, is set by least squares so that ``x_hat`` of plain codes
+        Unless ``keep_decoder`` (a refit has set it), the decoder's overall length, which a cosine does not see, is set by least squares so that ``x_hat`` of plain codes
         approximates ``x``; ``firing_rate`` (D,) becomes the share of texts on which each feature fires; ``export_threshold`` the logit above which
         ``k`` features per text are active on average (0 in threshold mode); and ``input_bound`` the largest ``|x - mean|``.
-
-        Args:
-            sample: Dense embeddings, float32 (n, d).
-            keep_decoder: Whether the decoder has its length already, from a refit.
         """
         fired = torch.zeros_like(self.firing_rate)
         length, agreement = sample.new_zeros(()), sample.new_zeros(())

@@ -64,8 +64,7 @@ def cached_together(encoder: SentenceTransformer, texts: list[str], **options: A
 def precomputed(source: Any) -> Embeddings | None:
     """The embeddings that ``source`` is or names, or ``None`` where it is, or names, texts.
 
-    Args:
-        source: A float array (n, d), n > 0; the ``Path`` of an ``.npy`` file or of a folder of them, which are memory-mapped and read in the order of their names.
+    It may be a float array (n, d), n > 0; the ``Path`` of an ``.npy`` file or of a folder of them, which are memory-mapped and read in the order of their names.
 
     Raises:
         BSAError: If a file cannot be read or holds something else, or a folder holds none or such that do not fit together.

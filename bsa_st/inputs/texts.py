@@ -94,7 +94,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines of a UTF-8 text file, plain or .gz, numbered from 1, without their line ends; raises :class:`BSAError` on others."""
     number = 0
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
                 yield number, line.rstrip("\r\n")
     except UnicodeDecodeError as error:

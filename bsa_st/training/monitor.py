@@ -51,21 +51,22 @@ def code_statistics(head: BinarySparsityAlignment, embeddings: np.ndarray) -> di
     }
 
 
+def head_figures(head: BinarySparsityAlignment, held_out: np.ndarray, sample: np.ndarray) -> dict[str, float]:
+    """:func:`code_statistics` of held-out rows; but which features fire, of training rows, since a rare feature may well miss a few thousand texts."""
+    rates = code_statistics(head, sample)
+    return code_statistics(head, held_out) | {name: rates[name] for name in ("never_fired", "highest_rate")}
+
+
 class HeadEvaluator(BaseEvaluator):
-    """Reports :meth:`figures` at every evaluation step of the trainer, of rows kept out of training, float (n, d), and a sample of training rows, float (m, d)."""
+    """Reports :func:`head_figures` at every evaluation step of the trainer, of rows kept out of training, float (n, d), and a sample of training rows, float (m, d)."""
 
     def __init__(self, held_out: np.ndarray, sample: np.ndarray) -> None:
         super().__init__()
         self.held_out, self.sample = held_out, sample
         self.primary_metric = "reconstruction_cosine"
 
-    def figures(self, head: BinarySparsityAlignment) -> dict[str, float]:
-        """:func:`code_statistics` of held-out rows; but which features fire, of training rows, since a rare feature may well miss a few thousand texts."""
-        rates = code_statistics(head, self.sample)
-        return code_statistics(head, self.held_out) | {name: rates[name] for name in ("never_fired", "highest_rate")}
-
     def __call__(self, model: SentenceTransformer, output_path: str | None = None, epoch: float = -1, steps: int = -1) -> Any:  # type: ignore[override]
-        metrics = self.figures(head_of(model))
+        metrics = head_figures(head_of(model), self.held_out, self.sample)
         self.store_metrics_in_model_card_data(model, metrics, int(epoch), steps)
         return metrics
 
@@ -74,13 +75,8 @@ class HeadEvaluator(BaseEvaluator):
 def choose_softening(head: BinarySparsityAlignment, queries: np.ndarray, documents: np.ndarray) -> float:
     """Set ``head.length_softening`` to what finds most of the true neighbours, and ``head.decoded_share`` to the mean of ``|x_hat|^2 / |x|^2``.
 
-    Args:
-        head: The trained layer; changed.
-        queries: float (n, d), unit norm, n > 0.
-        documents: float (m, d), unit norm, m > 0.
-
-    Returns:
-        found@10 with that softening: the share of the float embeddings' own ten nearest documents among the ten that float queries find by refined codes.
+    Of queries (n, d) and documents (m, d), float, unit norm. Returns found@10 with that softening: the share of the float embeddings' own ten nearest
+    documents among the ten that float queries find by refined codes.
     """
     codes = torch.from_numpy(encode_embeddings(head, documents, refine=True).to_dense()).to(head.weight.device)
     asked, there = (torch.from_numpy(np.array(rows, dtype=np.float32)).to(codes.device) for rows in (queries, documents))
@@ -93,13 +89,8 @@ def choose_softening(head: BinarySparsityAlignment, queries: np.ndarray, documen
 
 
 def best_softening(queries: Tensor, documents: Tensor, decoded: Tensor) -> tuple[float, float]:
-    """The softening of ``q . x_hat / sqrt(|x_hat|^2 + softening)`` by which most true neighbours are found, and the share that it finds.
-
-    Args:
-        queries: float32 (n, d), unit norm.
-        documents: float32 (m, d), unit norm.
-        decoded: What the documents' codes decode to, float32 (m, d).
-    """
+    """The softening of ``q . x_hat / sqrt(|x_hat|^2 + softening)`` by which most true neighbours are found, and the share that it finds: of queries (n, d) and
+    documents (m, d), float32, unit norm, and what the documents' codes decode to."""
     true = _best(queries @ documents.T)
     products, squares = queries @ decoded.T, decoded.square().sum(dim=1)
     softenings = [float(squares.mean()) * (1 / division - 1) for division in DIVISIONS]

@@ -56,15 +56,9 @@ def refit(
     refine: bool = True,
     show_progress_bar: bool = False,
 ) -> list[dict[str, Any]]:
-    """Fit decoder and encoder of a head to the codes that will really be stored; its mean stays.
+    """Fit decoder and encoder of an initialised or trained head to the codes of ``embeddings`` that will really be stored; its mean stays.
 
-    Args:
-        head: The layer, initialised or trained; changed.
-        embeddings: Training rows, float (n, d), n > 0, of length 1; may be a memory map.
-        held_out: Rows that decide, float (m, d), m > 0, of length 1.
-        rounds: Most rounds.
-        refine: Whether codes are refined; without, the decoder is fitted to plain codes and the encoder stays.
-        show_progress_bar: Show a bar over the rounds.
+    ``held_out`` rows decide; all are float (n, d) of length 1. Without ``refine`` the decoder is fitted to plain codes and the encoder stays.
 
     Returns:
         For every round its rows, ridge, seconds and the held-out cosine of ``x`` and ``x_hat`` before it; last the cosine after all, and the damping of the linear encoder.
@@ -198,8 +192,9 @@ def _compute_encoder(head: BinarySparsityAlignment, rows: np.ndarray, held_out: 
     """
     x = next(batches(rows[:RATE_ROWS], 1, head.weight.device))
     rates = refined_codes(head, x).float().mean(dim=0)
-    fitted = {"weight": head.weight, "bias": head.bias, "log_scale": head.log_scale}
-    best, chosen = -math.inf, None
+    fitted: dict[str, Tensor] = {"weight": head.weight, "bias": head.bias, "log_scale": head.log_scale}
+    chosen: float | None = None
+    best, kept = -math.inf, fitted
     for damping in (None, *DAMPINGS):
         if damping is not None:
             head.weight.copy_(linear_encoder(head.decoder_weight, damping))

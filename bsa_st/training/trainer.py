@@ -36,7 +36,7 @@ from bsa_st.inputs.row_shards import Embeddings
 from bsa_st.inputs.unit_rows import unit_rows
 from bsa_st.training.budgets import measure_budgets
 from bsa_st.training.cached_rows import CachedRows, Student
-from bsa_st.training.monitor import FOUND_DOCUMENTS, FOUND_QUERIES, HeadEvaluator, choose_softening, hardware_name
+from bsa_st.training.monitor import FOUND_DOCUMENTS, FOUND_QUERIES, HeadEvaluator, choose_softening, hardware_name, head_figures
 from bsa_st.training.refit import refit
 from bsa_st.training.symmetric import fit_symmetric
 from bsa_st.training.unroll import fit_unrolled
@@ -88,7 +88,6 @@ def train_head(
     if len(train_rows) < settings.hidden_dim:
         logger.warning("%d texts for %d features: a useful head wants tens of thousands", len(train_rows), settings.hidden_dim)
     sample, held_out = _unit(embeddings, train_rows[:FINAL_SAMPLE]), _unit(embeddings, held_out_rows)
-    evaluator = HeadEvaluator(held_out, sample[:FIRING_SAMPLE])
     head = BinarySparsityAlignment(embeddings.shape[1], settings.hidden_dim, settings.k, settings.selection, settings.nested)
     head.initialise(torch.from_numpy(sample[:INITIAL_SAMPLE]))
     if objective is not None:
@@ -130,7 +129,7 @@ def train_head(
                 args=SentenceTransformerTrainingArguments(**{**arguments, **(training_args or {})}),
                 train_dataset=Dataset.from_dict({"row": np.sort(train_rows)}),
                 loss=objective or BSALoss(student, settings.alignment_weight),
-                evaluator=evaluator,
+                evaluator=HeadEvaluator(held_out, sample[:FIRING_SAMPLE]),
                 callbacks=list(callbacks),
             )
             trainer.remove_callback(trainer.model_card_callback_class)  # it would run the student on widget texts
@@ -149,7 +148,7 @@ def train_head(
             binarise(head, objective, torch.from_numpy(sample[:FIRING_SAMPLE]))
             refit(head, sample[:REFIT_ROWS], held_out, rounds=1, refine=False)
     if is_first():
-        head.report = _finish(head, sample, evaluator, settings, show_progress_bar)
+        head.report = _finish(head, sample, held_out, settings, show_progress_bar)
         head.report |= {"texts": len(embeddings), "texts_held_out": len(held_out), "hardware": hardware_name(device)}
         head.report["seconds_training"] = round(time.perf_counter() - started, 1)
     share(head)
@@ -157,22 +156,21 @@ def train_head(
 
 
 def _finish(
-    head: BinarySparsityAlignment, sample: np.ndarray, evaluator: HeadEvaluator, settings: DistillSettings, bar: bool
+    head: BinarySparsityAlignment, sample: np.ndarray, held_out: np.ndarray, settings: DistillSettings, bar: bool
 ) -> dict[str, Any]:
     """Refit, calibrate and measure a trained head; what its report says of that."""
-    rounds, held_out, unrolled = settings.refit_rounds, evaluator.held_out, None
+    rounds = settings.refit_rounds
     history = refit(head, sample[:REFIT_ROWS], held_out, rounds=rounds, show_progress_bar=bar) if rounds else []
     head.calibrate(torch.from_numpy(sample).to(head.weight.device), keep_decoder=bool(rounds))
     measure_budgets(head, sample)
     queries, documents = held_out[:FOUND_QUERIES], np.concatenate([held_out[FOUND_QUERIES:], sample[:FOUND_DOCUMENTS]])
     found = {"found_at_10": choose_softening(head, queries, documents)}
-    if rounds:
-        unrolled = fit_unrolled(head, sample, queries, documents, settings.unroll_trials, settings.seed)
-        if settings.hidden_dim <= MAX_DIM:
-            head.symmetric = fit_symmetric(head, sample, settings.seed)
+    unrolled = fit_unrolled(head, sample, queries, documents, settings.unroll_trials, settings.seed) if rounds else None
+    if rounds and settings.hidden_dim <= MAX_DIM:
+        head.symmetric = fit_symmetric(head, sample, settings.seed)
     if unrolled is not None:
         found["found_at_10_unrolled"] = unrolled.pop("found_at_10")
-    figures = {name: round(value, 4) for name, value in (evaluator.figures(head) | found).items()}
+    figures = {name: round(value, 4) for name, value in (head_figures(head, held_out, sample) | found).items()}
     return {"settings": settings.to_dict(), "refit": history, "unrolled": unrolled, "figures": figures}
 
 
