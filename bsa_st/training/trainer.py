@@ -102,7 +102,7 @@ def train_head(
         if objective is not None:
             objective.model = student
         with tempfile.TemporaryDirectory() as scratch:
-            arguments = {
+            arguments: dict[str, Any] = {
                 "output_dir": str(checkpoint_dir or scratch),
                 "max_steps": settings.steps,
                 "per_device_train_batch_size": settings.batch_size,
