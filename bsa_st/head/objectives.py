@@ -230,8 +230,9 @@ class MatchingPursuit(Objective):
             gain, feature = correlation.masked_fill(used, -torch.inf).max(dim=1)
             correlation -= gain.relu()[:, None] * gram[feature]
             used.scatter_(1, feature[:, None], True)
-            strength = (left * atoms[feature]).sum(dim=1, keepdim=True).relu()
-            left = left - strength * atoms[feature]
+            atom = atoms[feature]
+            strength = (left * atom).sum(dim=1, keepdim=True).relu()
+            left = left - strength * atom
             chosen.append(feature)
             strengths.append(strength)
         return torch.zeros_like(correlation).scatter_add(1, torch.stack(chosen, dim=1), torch.cat(strengths, dim=1)), left
