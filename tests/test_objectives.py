@@ -14,9 +14,7 @@ from bsa_st import BSAError, DistillSettings
 from bsa_st.cli.main import app
 from bsa_st.encoding.encode import encode_embeddings
 from bsa_st.head.layer import BinarySparsityAlignment
-from bsa_st.head.objectives import OBJECTIVES, make_objective
-from bsa_st.head.objectives.base import Objective, decode, keep_largest, squared_error
-from bsa_st.head.objectives.batch_topk import keep_largest_of_batch
+from bsa_st.head.objectives import OBJECTIVES, Objective, decode, squared_error
 from bsa_st.head.settings import OBJECTIVES as NAMES
 from bsa_st.training import train_head
 
@@ -38,8 +36,7 @@ def fresh(name: str, rows: np.ndarray) -> tuple[Objective, BinarySparsityAlignme
     head = BinarySparsityAlignment(WIDTH, D, K, "topk")
     sample = torch.from_numpy(rows)
     head.initialise(sample)
-    objective = make_objective(name)
-    assert objective is not None
+    objective = OBJECTIVES[name]()
     objective.prepare(head, sample)
     return objective, head, sample[:256]
 
@@ -52,7 +49,6 @@ def trained(name: str, rows: np.ndarray, **settings: object) -> BinarySparsityAl
 
 def test_settings_name_exactly_the_objectives_there_are() -> None:
     assert set(NAMES) == {"bsa", *OBJECTIVES}
-    assert make_objective("bsa") is None
     assert DistillSettings().objective == "bsa"
 
 
@@ -137,10 +133,12 @@ def test_distill_trains_an_objective_behind_a_teacher(teacher: object, embedding
     assert bsa_st.encode(model, ["Short stature"]).hidden_dim == 256
 
 
-def test_batch_topk_keeps_as_many_as_topk_but_not_the_same() -> None:
-    values = torch.rand(64, 32)
-    assert int((keep_largest_of_batch(values, 5) > 0).sum()) == int((keep_largest(values, 5) > 0).sum()) == 5 * 64
-    assert (keep_largest_of_batch(values, 5) > 0).sum(dim=1).unique().numel() > 1
+def test_batch_topk_keeps_as_many_as_topk_but_not_the_same(rows: np.ndarray) -> None:
+    objective, head, x = fresh("batch-topk", rows)
+    torch.nn.init.ones_(head.bias)  # more than k are positive
+    counts = (objective.values(head, x) > 0).sum(dim=1)
+    assert int(counts.sum()) == K * len(x)
+    assert counts.unique().numel() > 1
 
 
 def test_jumprelu_threshold_feels_texts_near_it(rows: np.ndarray) -> None:

@@ -37,16 +37,17 @@ class Shard(NamedTuple):
     def file(self) -> str:
         return f"shard-{self.number:06d}.codes"
 
-    def read(self, folder: Path) -> bytes:
-        """The file's bytes; raises :class:`BSAError` if it is missing or has other bytes than when it was written."""
-        path = folder / self.file
-        try:
-            raw = path.read_bytes()
-        except OSError as error:
-            raise BSAError(f"{path}: cannot be read: {error.strerror or error}") from error
-        if hashlib.sha256(raw).hexdigest() != self.sha256:
-            raise BSAError(f"{path}: damaged: its bytes are not those that the manifest lists")
-        return raw
+
+def read_shard(folder: Path, shard: Shard) -> bytes:
+    """The file's bytes; raises :class:`BSAError` if it is missing or has other bytes than when it was written."""
+    path = folder / shard.file
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise BSAError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if hashlib.sha256(raw).hexdigest() != shard.sha256:
+        raise BSAError(f"{path}: damaged: its bytes are not those that the manifest lists")
+    return raw
 
 
 @dataclass
@@ -74,7 +75,7 @@ class Manifest:
             if content["format"] == FORMAT:
                 shards = {
                     int(entry["number"]): Shard(
-                        *(int(entry[name]) for name in ("number", "texts", "bytes")), entry["sha256"], entry["texts_sha256"]
+                        int(entry["number"]), int(entry["texts"]), int(entry["bytes"]), entry["sha256"], entry["texts_sha256"]
                     )
                     for entry in content["shards"]
                 }
@@ -145,7 +146,7 @@ class ShardedCodes:
         """The codes of a shard; raises :class:`BSAError` if its file is missing, damaged, or does not hold what the manifest says."""
         if self._latest is None or self._latest[0] != number:
             shard = self._shards[number]
-            codes = codefile.decode(BinaryCodes, shard.read(self.folder))
+            codes = codefile.decode(BinaryCodes, read_shard(self.folder, shard))
             if (len(codes), codes.hidden_dim) != (shard.texts, self.hidden_dim):
                 raise BSAError(f"{self.folder / shard.file}: not the codes that the manifest describes")
             self._latest = number, codes

@@ -148,7 +148,8 @@ def decompose(atoms: np.ndarray, first: np.ndarray, second: np.ndarray, most: in
     with coefficients that are not negative (A. Bruckstein, M. Elad and M. Zibulevsky, "On the uniqueness of nonnegative sparse solutions", 2008).
     """
     pair = np.stack([first, second], axis=1).astype(np.float64)
-    left, found, ids = pair, np.zeros((0, 2)), []
+    ids: list[int] = []
+    left, found = pair, np.zeros((0, 2))
     for _ in range(min(most, len(atoms))):
         gains = np.square(np.maximum(atoms @ left.astype(np.float32), 0)).sum(axis=1)
         gains[ids] = 0

@@ -24,12 +24,12 @@ from bsa_st.head.layer import head_of
 from bsa_st.head.settings import DistillSettings
 from bsa_st.hub import check_target, save
 from bsa_st.inputs.embed import embed, token_counts
-from bsa_st.inputs.embeddings import cached_embeddings, finished_embeddings
+from bsa_st.inputs.embeddings import are_cached, cached_embeddings
 from bsa_st.search import Index
 from bsa_st.shipped import attach
 from bsa_st.training import train_head
 from bsa_st.training.distill import load_teacher
-from bsa_st.training.hardware import hardware_name
+from bsa_st.training.monitor import hardware_name
 
 CARD = {"base_model": "sentence-transformers/all-MiniLM-L6-v2", "license": "apache-2.0", "language": "en"}
 """What the encoder's own card says."""
@@ -152,7 +152,7 @@ def _report(result: dict[str, Any], folder: Path) -> list[str]:
 def _forecast(encoder: SentenceTransformer, texts: list[str], train: bool, cache_dir: Path | None) -> str:
     """What is going to happen and how long it takes, from the speed on a few of the texts."""
     rest = f"about a minute{', training another' if train else ''}"
-    if finished_embeddings(encoder, texts, cache_dir=cache_dir) is not None:
+    if are_cached(encoder, texts, cache_dir):
         return f"{len(texts):,} texts are embedded already (in the cache); the rest takes {rest}."
     sample = [texts[number] for number in np.linspace(0, len(texts) - 1, min(PROBE_TEXTS, len(texts))).astype(int)]
     embed(encoder, sample[: len(sample) // 4])  # what is slow only once

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from bsa_st.atomic import atomic_file, remove_leftovers
 from bsa_st.codes import file as codefile
-from bsa_st.codes.shards import FILE, Manifest, Shard, ShardedCodes
+from bsa_st.codes.shards import FILE, Manifest, Shard, ShardedCodes, read_shard
 from bsa_st.encoding.encode import CHUNK_TEXTS, Recipe
 from bsa_st.encoding.pool import Job, choose_devices, encode_locally
 from bsa_st.errors import BSAError
@@ -140,7 +140,7 @@ def _begin(folder: Path, fresh: Manifest) -> Manifest:
 
 def _is_whole(folder: Path, shard: Shard) -> bool:
     try:
-        shard.read(folder)
+        read_shard(folder, shard)
     except BSAError:
         return False
     return True

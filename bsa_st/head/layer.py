@@ -17,14 +17,17 @@ from bsa_st.head.refine import weigh_mean
 from bsa_st.head.settings import Budgets, Selection, check_nested, check_sizes, is_compact
 from bsa_st.head.unrolled import UnrolledEncoder
 
+if TYPE_CHECKING:
+    from bsa_st.concepts.dictionary import NamedDictionary
+
 RATE_CELLS = 1 << 24
 """Projections sorted at a time: 64 MB."""
 
 BUDGET_STEPS = (1.0, 0.5, 0.25)
 """Shares of k at which :mod:`bsa_st.head.nested` measures what a smaller budget needs."""
 
-if TYPE_CHECKING:
-    from bsa_st.concepts.dictionary import NamedDictionary
+PLACE = ("subfolder", "token", "cache_folder", "revision", "local_files_only")
+"""What says where a saved module is, beside its name."""
 
 
 class BinarySparsityAlignment(Module):
@@ -35,9 +38,9 @@ class BinarySparsityAlignment(Module):
     Decoder: ``x_hat = h V + c``.
 
     In evaluation the forward pass replaces ``sentence_embedding`` by the code, float32 in {0.0, 1.0}. In training it does so
-    with straight-through gradients and adds what the losses of :mod:`bsa_st.head.losses` need: ``bsa_input`` (n, d),
-    ``bsa_logits`` and ``bsa_probability`` (n, D), ``bsa_target`` (n, D), the top-k target without gradient, and ``bsa_reconstruction``
-    (n, d); ``bsa_nested`` holds (probability, target, reconstruction) of every nested budget.
+    with straight-through gradients and adds what the losses of :mod:`bsa_st.head.losses` need: ``bsa_input`` (n, d), ``bsa_logits`` and ``bsa_probability``
+    (n, D), ``bsa_target`` (n, D), the top-k target without gradient, and ``bsa_reconstruction`` (n, d); ``bsa_nested`` holds (probability, target,
+    reconstruction) of every nested budget.
 
     Args:
         input_dim: Width d of the dense embedding.
@@ -54,6 +57,15 @@ class BinarySparsityAlignment(Module):
 
     config_keys: list[str] = ["input_dim", "hidden_dim", "k", "selection", "nested"]
 
+    mean: Tensor
+    firing_rate: Tensor
+    export_threshold: Tensor
+    decoded_share: Tensor
+    length_softening: Tensor
+    input_bound: Tensor
+    budgets: Tensor
+    symmetric: Tensor | None
+
     def __init__(
         self,
         input_dim: int,
@@ -64,33 +76,20 @@ class BinarySparsityAlignment(Module):
     ) -> None:
         super().__init__()
         check_sizes(input_dim, hidden_dim, k, selection)
+        self.input_dim, self.hidden_dim, self.k, self.selection = input_dim, hidden_dim, k, selection
         self.nested = check_nested(nested, hidden_dim)
-        self.input_dim = input_dim
-        self.hidden_dim = hidden_dim
-        self.k = k
-        self.selection = selection
-        self.mean: Tensor
-        self.register_buffer("mean", torch.zeros(input_dim))
         directions = F.normalize(torch.randn(hidden_dim, input_dim), dim=1)
         self.weight = nn.Parameter(directions)
         self.bias = nn.Parameter(torch.zeros(hidden_dim))
         self.log_scale = nn.Parameter(torch.zeros(()))
         self.decoder_weight = nn.Parameter(directions.clone())
         self.decoder_bias = nn.Parameter(torch.zeros(input_dim))
-        self.firing_rate: Tensor
+        self.register_buffer("mean", torch.zeros(input_dim))
         self.register_buffer("firing_rate", torch.full((hidden_dim,), k / hidden_dim))
-        self.export_threshold: Tensor
-        self.register_buffer("export_threshold", torch.zeros(()))
-        self.decoded_share: Tensor
-        self.register_buffer("decoded_share", torch.ones(()))
-        self.length_softening: Tensor
-        self.register_buffer("length_softening", torch.zeros(()))
-        self.input_bound: Tensor
-        self.register_buffer("input_bound", torch.ones(()))
+        for name, value in (("export_threshold", 0), ("decoded_share", 1), ("length_softening", 0), ("input_bound", 1)):
+            self.register_buffer(name, torch.tensor(float(value)))
         widths = {hidden_dim, *(width for width, _ in self.nested)}
-        self.budgets: Tensor
         self.register_buffer("budgets", torch.ones(len(widths) * len(BUDGET_STEPS), 3))
-        self.symmetric: Tensor | None
         self.register_buffer("symmetric", None)
         self.report: dict[str, Any] = {}
         self.names: NamedDictionary | None = None
@@ -99,12 +98,9 @@ class BinarySparsityAlignment(Module):
 
     @torch.no_grad()
     def initialise(self, sample: Tensor) -> None:
-        """Fit the mean, the thresholds, the scale and the decoder to a sample, so that training starts from a working code.
+        """Fit the mean, the thresholds, the scale and the decoder to a sample, float32 (n, d), so that training starts from a working code.
 
         Directions form a tight frame: they share out the space evenly. Every feature starts at the firing rate ``k / D`` on the sample.
-
-        Args:
-            sample: Dense embeddings, float32 (n, d); a few thousand rows are enough.
         """
         self.mean.copy_(sample.mean(dim=0))
         self.weight.copy_(F.normalize(nn.init.orthogonal_(torch.empty(self.weight.shape)), dim=1))
@@ -118,12 +114,7 @@ class BinarySparsityAlignment(Module):
 
     @torch.no_grad()
     def set_rates(self, sample: Tensor, rates: Tensor) -> None:
-        """Set the thresholds so that every feature fires at its rate on a sample, and the scale to suit.
-
-        Args:
-            sample: Dense embeddings, float32 (n, d).
-            rates: Share of the texts on which each feature shall fire, float (D,).
-        """
+        """Set the thresholds so that every feature fires on its share of a sample, ``rates`` float (D,), of ``sample`` float32 (n, d); and the scale to suit."""
         ranks = (rates * len(sample)).round().long().clamp(1, len(sample)) - 1
         spread = sample.new_zeros(())
         for part in torch.arange(self.hidden_dim, device=sample.device).split(max(1, RATE_CELLS // len(sample))):
@@ -135,15 +126,11 @@ class BinarySparsityAlignment(Module):
 
     @torch.no_grad()
     def calibrate(self, sample: Tensor, keep_decoder: bool = False) -> None:
-        """Measure, after training, what the losses leave open.
+        """Measure, after training, what the losses leave open, on dense embeddings, float32 (n, d).
 
-        Unless ``keep_decoder``, the decoder's overall length, which a cosine does not see, is set by least squares so that ``x_hat`` of plain codes
+        Unless ``keep_decoder`` (a refit has set it), the decoder's overall length, which a cosine does not see, is set by least squares so that ``x_hat`` of plain codes
         approximates ``x``; ``firing_rate`` (D,) becomes the share of texts on which each feature fires; ``export_threshold`` the logit above which
         ``k`` features per text are active on average (0 in threshold mode); and ``input_bound`` the largest ``|x - mean|``.
-
-        Args:
-            sample: Dense embeddings, float32 (n, d).
-            keep_decoder: Whether the decoder has its length already, from a refit.
         """
         fired = torch.zeros_like(self.firing_rate)
         length, agreement = sample.new_zeros(()), sample.new_zeros(())
@@ -155,7 +142,7 @@ class BinarySparsityAlignment(Module):
             fired += code.sum(dim=0)
             length += decoded.square().sum()
             agreement += (decoded * x).sum()
-            largest.append(logits.topk(min(4 * self.k, self.hidden_dim), dim=1).values.flatten())
+            largest.append(logits.topk(min(4 * self.k, self.hidden_dim), dim=1).values)
         self.firing_rate.copy_(fired / len(sample))
         self.input_bound.copy_((sample - self.mean).abs().max())
         if not keep_decoder:
@@ -163,33 +150,19 @@ class BinarySparsityAlignment(Module):
             self.decoder_weight.mul_(factor)
             self.decoder_bias.mul_(factor)
         if self.selection == "topk":
-            values = torch.cat(largest)
-            place = min(len(values), len(sample) * self.k)
-            self.export_threshold.copy_(values.kthvalue(len(values) - place + 1).values)
+            self.export_threshold.copy_(usual_threshold(torch.cat(largest), self.k))
 
     def logits(self, x: Tensor) -> Tensor:
-        """Logits ``z = W (x - mean) + b`` of dense embeddings; see :meth:`symmetric_code` for the other linear layer.
+        """Logits ``z = W (x - mean) + b`` of dense embeddings, float (n, d): float32 (n, D).
 
         The bias enters as the weight of a constant first column, exactly as in the exported stock modules
         (:mod:`bsa_st.hub.export`), so that both compute the same floating-point numbers.
-
-        Args:
-            x: float (n, d).
-
-        Returns:
-            float32 (n, D).
         """
         return self._affine(x, torch.cat([self.bias[:, None], self.weight], dim=1))
 
     def symmetric_code(self, x: Tensor) -> Tensor:
-        """The code that is compared with codes of its kind (:mod:`bsa_st.training.symmetric`); the plain code, where the head has no other.
-
-        Args:
-            x: float (n, d).
-
-        Returns:
-            float32 (n, D) in {0, 1}.
-        """
+        """The code that is compared with codes of its kind (:mod:`bsa_st.training.symmetric`), the plain code where the head has no other: of float (n, d),
+        float32 (n, D) in {0, 1}."""
         if self.symmetric is None:
             return self.select(self.logits(x))
         return (self._affine(x, self.symmetric) > 0).float()
@@ -200,29 +173,13 @@ class BinarySparsityAlignment(Module):
         return F.linear(inputs, weight, self.bias.new_zeros(self.hidden_dim))
 
     def select(self, logits: Tensor, selection: Selection | None = None) -> Tensor:
-        """Codes of logits: 1 where the feature is active. No gradient.
-
-        Args:
-            logits: float (n, D).
-            selection: Overrides the mode of the module.
-
-        Returns:
-            float (n, D) in {0, 1}, of the dtype of ``logits``.
-        """
+        """Codes of logits, float (n, D): 1 where the feature is active, else 0, of their dtype, without gradient; ``selection`` overrides the module's mode."""
         if (selection or self.selection) == "threshold":
             return (logits > 0).to(logits.dtype)
-        active = logits.topk(self.k, dim=-1).indices
-        return torch.zeros_like(logits).scatter_(-1, active, 1.0)
+        return _top(logits, self.k)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Dense reconstruction ``x_hat = h V + c``.
-
-        Args:
-            codes: float or integer (n, D) in {0, 1}.
-
-        Returns:
-            float32 (n, d); its direction approximates the dense embedding.
-        """
+        """Dense reconstruction ``x_hat = h V + c`` of codes, (n, D) in {0, 1}: float32 (n, d), whose direction approximates the dense embedding."""
         return codes.to(self.decoder_weight.dtype) @ self.decoder_weight + self.decoder_bias
 
     @torch.no_grad()
@@ -241,24 +198,20 @@ class BinarySparsityAlignment(Module):
             return features
         logits = F.linear(x.to(self.weight.dtype) - self.mean, self.weight, self.bias)
         probability = torch.sigmoid(self.log_scale.exp() * logits)
-        with torch.no_grad():
-            target = self.select(logits, "topk")
-            hard = target if self.selection == "topk" else self.select(logits)
+        target = self.select(logits.detach(), "topk")
+        hard = target if self.selection == "topk" else self.select(logits.detach())
         code = probability + (hard - probability).detach()
-        features["bsa_input"] = x
-        features["bsa_logits"] = logits
+        features["bsa_input"], features["bsa_logits"] = x, logits
         features["bsa_probability"] = probability
         features["bsa_target"] = target
         features["bsa_reconstruction"] = self.decode(code)
-        features["bsa_nested"] = [self._nested_view(x, logits, probability, *budget) for budget in self.nested]
+        features["bsa_nested"] = [self._nested_view(x, logits.detach(), probability, *budget) for budget in self.nested]
         features["sentence_embedding"] = code
         return features
 
     def _nested_view(self, x: Tensor, logits: Tensor, probability: Tensor, width: int, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """What the losses need of a smaller budget. It is always trained in topk form, with the best amplitude for each text."""
-        probability = probability[:, :width]
-        active = logits[:, :width].topk(k, dim=-1).indices
-        target = torch.zeros_like(probability).scatter_(-1, active, 1.0)
+        probability, target = probability[:, :width], _top(logits[:, :width], k)
         summed = (probability + (target - probability).detach()) @ self.decoder_weight[:width]
         with torch.no_grad():
             aim = x.to(summed.dtype) - self.decoder_bias
@@ -288,27 +241,22 @@ class BinarySparsityAlignment(Module):
         self.save_torch_weights(output_path, safe_serialization=safe_serialization)
 
     @classmethod
-    def load(  # type: ignore[override]  # the base class names each of these arguments
-        cls,
-        model_name_or_path: str,
-        subfolder: str = "",
-        token: bool | str | None = None,
-        cache_folder: str | None = None,
-        revision: str | None = None,
-        local_files_only: bool = False,
-        **kwargs: Any,
-    ) -> BinarySparsityAlignment:
-        place: dict[str, Any] = {
-            "model_name_or_path": model_name_or_path,
-            "subfolder": subfolder,
-            "token": token,
-            "cache_folder": cache_folder,
-            "revision": revision,
-            "local_files_only": local_files_only,
-        }
-        module = cls(**cls.load_config(**place))
-        cls.load_torch_weights(**place, model=module)
+    def load(cls, model_name_or_path: str, **kwargs: Any) -> BinarySparsityAlignment:  # type: ignore[override]
+        place = {name: kwargs[name] for name in PLACE if name in kwargs}
+        module = cls(**cls.load_config(model_name_or_path, **place))
+        cls.load_torch_weights(model_name_or_path, **place, model=module)
         return module
+
+
+def _top(logits: Tensor, k: int) -> Tensor:
+    """1 at the ``k`` largest of each row, else 0."""
+    return torch.zeros_like(logits).scatter_(-1, logits.topk(k, dim=-1).indices, 1.0)
+
+
+def usual_threshold(logits: Tensor, k: int) -> Tensor:
+    """The logit above which ``k`` features per text are active on average, of logits (n, D), or of the largest of each text: a scalar."""
+    values = logits.flatten()
+    return values.kthvalue(len(values) - min(len(values), len(logits) * k) + 1).values
 
 
 def head_of(model: SentenceTransformer) -> BinarySparsityAlignment:

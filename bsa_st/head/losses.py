@@ -1,4 +1,7 @@
-"""The two cosine losses of Binary Sparsity Alignment and their sum."""
+"""The two cosine losses of Binary Sparsity Alignment and their sum.
+
+Source: "Sparsity beyond TopK: A Novel Cosine Loss for Sparse Binary Representations".
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,16 @@ from bsa_st.errors import BSAError
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-CITATION = """
+
+class _HeadLoss(nn.Module, ABC):
+    """What the losses share: run the model on every column of the batch and average ``head_loss`` over the columns."""
+
+    citation = """
 @misc{bsa,
     title = {Sparsity beyond TopK: A Novel Cosine Loss for Sparse Binary Representations},
     note = {Binary Sparsity Alignment: soft top-k cosine loss and cosine reconstruction},
 }
 """
-
-
-class _HeadLoss(nn.Module, ABC):
-    """What the losses share: run the model on every column of the batch and average ``head_loss`` over the columns."""
 
     def __init__(self, model: SentenceTransformer) -> None:
         super().__init__()
@@ -46,61 +49,32 @@ class _HeadLoss(nn.Module, ABC):
         """Settings that go into the model card."""
         return {}
 
-    @property
-    def citation(self) -> str:
-        """BibTeX entry of the method."""
-        return CITATION
+
+def _distance(pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    return torch.stack([1 - F.cosine_similarity(left, right, dim=-1).mean() for left, right in pairs]).mean()
 
 
 class SoftTopKCosineLoss(_HeadLoss):
-    """Alignment ``1 - cos(p, t)`` of the feature probabilities ``p`` with their own top-k target ``t``.
+    """Alignment ``1 - cos(p, t)`` of the feature probabilities ``p`` with their own top-k target ``t``, for a model as in :class:`BSALoss`.
 
     It pulls a text towards ``k`` active features without forbidding more where the text needs them, and every
     feature keeps a gradient, so none has to be revived.
-
-    Args:
-        model: A model whose last module is a :class:`~bsa_st.head.layer.BinarySparsityAlignment`, in training mode.
-
-    References:
-        - "Sparsity beyond TopK: A Novel Cosine Loss for Sparse Binary Representations", soft top-k cosine loss.
-
-    Relations:
-        - :class:`BSALoss` adds it to :class:`CosineReconstructionLoss`.
-
-    Example:
-        ::
-
-            loss = SoftTopKCosineLoss(model)
-            trainer = SentenceTransformerTrainer(model=model, train_dataset=dataset, loss=loss)
     """
 
     def head_loss(self, features: dict[str, Any]) -> Tensor:
-        pairs = [(features["bsa_probability"], features["bsa_target"]), *(view[:2] for view in features.get("bsa_nested", ()))]
-        return torch.stack([1 - F.cosine_similarity(left, right, dim=-1).mean() for left, right in pairs]).mean()
+        nested = ((probability, target) for probability, target, _ in features.get("bsa_nested", ()))
+        return _distance([(features["bsa_probability"], features["bsa_target"]), *nested])
 
 
 class CosineReconstructionLoss(_HeadLoss):
-    """Distillation ``1 - cos(x, x_hat)`` of the decoded code against the frozen dense embedding.
+    """Distillation ``1 - cos(x, x_hat)`` of the decoded code against the frozen dense embedding, for a model as in :class:`BSALoss`.
 
-    Args:
-        model: A model whose last module is a :class:`~bsa_st.head.layer.BinarySparsityAlignment`, in training mode.
-
-    References:
-        - "Sparsity beyond TopK: A Novel Cosine Loss for Sparse Binary Representations", cosine reconstruction.
-
-    Relations:
-        - :class:`BSALoss` adds :class:`SoftTopKCosineLoss`, which makes the codes sparse; alone, this loss does not.
-
-    Example:
-        ::
-
-            loss = CosineReconstructionLoss(model)
-            trainer = SentenceTransformerTrainer(model=model, train_dataset=dataset, loss=loss)
+    It does not make codes sparse; :class:`SoftTopKCosineLoss` does.
     """
 
     def head_loss(self, features: dict[str, Any]) -> Tensor:
         decoded = [features["bsa_reconstruction"], *(view[2] for view in features.get("bsa_nested", ()))]
-        return torch.stack([1 - F.cosine_similarity(features["bsa_input"], one, dim=-1).mean() for one in decoded]).mean()
+        return _distance((features["bsa_input"], one) for one in decoded)
 
 
 class BSALoss(_HeadLoss):
@@ -109,9 +83,6 @@ class BSALoss(_HeadLoss):
     Args:
         model: A model whose last module is a :class:`~bsa_st.head.layer.BinarySparsityAlignment`, in training mode.
         alignment_weight: Weight of :class:`SoftTopKCosineLoss`, at least 0.
-
-    References:
-        - "Sparsity beyond TopK: A Novel Cosine Loss for Sparse Binary Representations", total objective.
 
     Example:
         ::

@@ -26,49 +26,41 @@ def truncate_head(
     largest = largest_budgets(head)
     width = head.hidden_dim if hidden_dim is None else hidden_dim
     if width not in largest:
-        widths = ", ".join(map(str, sorted(largest)))
-        raise BSAError(f"this head was trained for a hidden_dim of {widths}, not {width}")
+        raise BSAError(f"this head was trained for a hidden_dim of {', '.join(map(str, sorted(largest)))}, not {width}")
     k = largest[width] if k is None else k
     check_sizes(head.input_dim, width, k, head.selection)
     if (width, k) == (head.hidden_dim, head.k):
         return head
     if head.compact:
         raise BSAError(f"a compact head has one size, hidden_dim = {head.hidden_dim}; train another one for other bytes")
-    ks, amplitudes, thresholds = _table(head, width)
+    start = list(largest).index(width) * len(BUDGET_STEPS)
+    ks, amplitudes, thresholds = head.budgets[start : start + len(BUDGET_STEPS)].double().cpu().numpy().T
     amplitude = float(np.exp(_interpolate(np.log(k), np.log(ks), np.log(amplitudes))))
     threshold = float(_interpolate(np.log(k), np.log(ks), thresholds))
-    small = prefix_head(head, width, k)
+    small = prefix_head(head, width, k, amplitude)
     small.selection = head.selection
-    small.decoder_weight.mul_(amplitude)
     small.firing_rate.mul_(k / small.firing_rate.sum().clamp_min(1e-12)).clamp_(max=1.0)
     if head.selection == "threshold":
         small.bias.sub_(threshold)
+        thresholds = thresholds - threshold
     else:
         small.export_threshold.fill_(threshold)
-    shift = threshold if head.selection == "threshold" else 0.0
-    rows = [[steps, value / amplitude, level - shift] for steps, value, level in zip(ks, amplitudes, thresholds, strict=True)]
-    small.budgets.copy_(torch.tensor(rows))
+    small.budgets.copy_(torch.from_numpy(np.stack([ks, amplitudes / amplitude, thresholds], axis=1)))
     small.report = head.report
     return small
 
 
 @torch.no_grad()
-def prefix_head(head: BinarySparsityAlignment, hidden_dim: int, k: int) -> BinarySparsityAlignment:
-    """A topk head of the first features, with the decoder's atoms as they are."""
+def prefix_head(head: BinarySparsityAlignment, hidden_dim: int, k: int, amplitude: float = 1.0) -> BinarySparsityAlignment:
+    """A topk head of the first features, with the decoder's atoms times an amplitude."""
     with torch.device(head.weight.device):
         small = BinarySparsityAlignment(head.input_dim, hidden_dim, k, "topk")
     for name in ("weight", "bias", "decoder_weight", "firing_rate"):
         getattr(small, name).copy_(getattr(head, name)[:hidden_dim])
     for name in ("mean", "log_scale", "decoder_bias", "decoded_share", "length_softening", "input_bound"):
         getattr(small, name).copy_(getattr(head, name))
+    small.decoder_weight.mul_(amplitude)
     return small.eval()
-
-
-@torch.no_grad()
-def scale_decoder(head: BinarySparsityAlignment, amplitude: float) -> BinarySparsityAlignment:
-    """The head itself, its atoms multiplied by ``amplitude``."""
-    head.decoder_weight.mul_(amplitude)
-    return head
 
 
 @torch.no_grad()
@@ -86,17 +78,10 @@ def largest_budgets(head: BinarySparsityAlignment) -> dict[int, int]:
     return largest
 
 
-def _table(head: BinarySparsityAlignment, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    start = list(largest_budgets(head)).index(width) * len(BUDGET_STEPS)
-    ks, amplitudes, thresholds = head.budgets[start : start + len(BUDGET_STEPS)].double().cpu().numpy().T
-    return ks, amplitudes, thresholds
-
-
 def _interpolate(x: float, xs: np.ndarray, ys: np.ndarray) -> float:
     """Linear between the measured points, and along the outer pieces beyond them."""
-    order = np.argsort(xs)
-    xs, first = np.unique(xs[order], return_index=True)
-    ys = ys[order][first]
+    xs, first = np.unique(xs, return_index=True)
+    ys = ys[first]
     if len(xs) == 1:
         return float(ys[0])
     piece = int(np.clip(np.searchsorted(xs, x) - 1, 0, len(xs) - 2))

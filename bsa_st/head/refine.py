@@ -1,19 +1,12 @@
 """Refinement: the code whose decoding comes closest to the dense embedding, by relaxed steps and then greedy moves.
 
-A code decodes to ``x_hat = V^T h + c``. Refinement minimises ``|x - x_hat|^2`` over binary ``h``, at most or exactly so many of whose features
-are active. It has two parts:
-
-1. *Relaxed steps*: gradient steps with momentum on ``h`` in the box [0, 1], with a push towards the box's corners that grows from step to step
-   (mean-field annealing of a binary quadratic problem); then every value is rounded.
-2. *Greedy moves*: single features switched on or off, else an active and an inactive one exchanged, as long as the exact error falls.
+A code decodes to ``x_hat = V^T h + c``. Refinement minimises ``|x - x_hat|^2`` over binary ``h``, at most or exactly so many of whose features are active. *Relaxed steps*
+are gradient steps with momentum on ``h`` in the box [0, 1], with a push towards its corners that grows (mean-field annealing of a binary quadratic problem); then every
+value is rounded. *Greedy moves* switch single features, else exchange an active and an inactive one, as long as the exact error falls.
 
 The error along the direction of the mean embedding counts :data:`MEAN_WEIGHT` times: it is common to all scores of a text, and a query has more of this
-direction than of any other. That is a change of basis, which :func:`weigh_mean` makes in embeddings and decoder alike.
-
-For codes whose scores shall need no division by ``|x_hat|`` the moves can minimise ``|x - x_hat|^2 + mu (|x_hat|^2 - nu |x|^2)^2`` instead, so that all
-texts are shortened about equally.
-
-Products of matrices run in torch, on any device; inner loops in numba on a CPU.
+direction than of any other. That is a change of basis, which :func:`weigh_mean` makes in embeddings and decoder alike. Products of matrices run in torch, on
+any device; inner loops in numba on a CPU.
 
 Source: the greedy part is matching pursuit with replacement, S. Mallat and Z. Zhang, "Matching pursuits with time-frequency dictionaries" (1993); the
 relaxed part is a box-constrained descent as in P. H. Tan, L. K. Rasmussen and T. J. Lim, "Constrained maximum-likelihood detection in CDMA" (2001).
@@ -23,14 +16,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 RELAXED_STEPS = 32
 """More find better codes: evaluation/NOTES.md has the figures."""
@@ -48,7 +38,7 @@ LEAST_GAIN = 1e-6
 """What a move must gain at least, relative to embeddings of length 1: rounding must not make moves go in circles."""
 
 LENGTH_WEIGHT = 1.0
-"""``mu`` of the term for equal lengths."""
+"""``mu`` where decoded texts shall be equally long: moves then minimise ``|x - x_hat|^2 + mu (|x_hat|^2 - nu |x|^2)^2``."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +49,9 @@ class Problem:
         decoder: V, float32 (D, d).
         offset: c, float32 (d,).
         gram: V V^T, float32 (D, D).
-        fewest: Least active features of a text.
-        most: Most active features of a text.
-        expected: Number of active features from which relaxed steps start, and which they keep where ``fewest`` or ``most`` say so.
-        length: Share of an embedding's squared length that its decoded code shall have; ``None``: any.
+        fewest, most: Active features of a text.
+        expected: Number of them from which relaxed steps start, and which they keep where ``fewest`` or ``most`` say so.
+        length: ``nu``, the share of an embedding's squared length that its decoded code shall have; ``None``: any.
     """
 
     decoder: Tensor
@@ -87,17 +76,7 @@ def weigh_mean(rows: Tensor, mean: Tensor) -> Tensor:
 
 @torch.no_grad()
 def refine(problem: Problem, x: Tensor, plain: Tensor, relaxed_steps: int = RELAXED_STEPS) -> Tensor:
-    """Refined codes.
-
-    Args:
-        problem: Decoder and limits.
-        x: Dense embeddings, float32 (n, d), of length 1.
-        plain: Codes to start from where ``relaxed_steps`` is 0, bool (n, D); else not looked at.
-        relaxed_steps: Gradient steps before the greedy moves.
-
-    Returns:
-        bool (n, D).
-    """
+    """Refined codes, bool (n, D), of embeddings ``x``, float32 (n, d), of length 1; greedy moves start from ``plain``, bool (n, D), where there are no relaxed steps."""
     active = relaxed(problem, x, relaxed_steps) > 0.5 if relaxed_steps else plain
     improve = _improve_numba if x.device.type == "cpu" else _improve_torch
     return improve(problem, x, active)
@@ -106,6 +85,8 @@ def refine(problem: Problem, x: Tensor, plain: Tensor, relaxed_steps: int = RELA
 @torch.no_grad()
 def relaxed(problem: Problem, x: Tensor, steps: int) -> Tensor:
     """The relaxed codes after so many steps, float32 (n, D) in [0, 1]; see :func:`refine`."""
+    from bsa_st.head.refine_kernel import step_rows  # numba takes half a second to import
+
     decoder, gram = problem.decoder, problem.gram
     features, width = decoder.shape
     step = STEP / problem.largest
@@ -121,7 +102,7 @@ def relaxed(problem: Problem, x: Tensor, steps: int) -> Tensor:
         pull = (state @ decoder) @ decoder.T if features > 2 * width else state @ gram
         if x.device.type == "cpu":
             numbers = (np.float32(value) for value in (step, pushed, MOMENTUM, total))
-            _kernel().step_rows(pull.numpy(), state.numpy(), before.numpy(), linear.numpy(), *numbers)
+            step_rows(pull.numpy(), state.numpy(), before.numpy(), linear.numpy(), *numbers)
         else:
             before, state = state, _step(pull, state, before, linear, step, pushed, total)
     return state
@@ -137,41 +118,22 @@ def _step(pull: Tensor, state: Tensor, before: Tensor, linear: Tensor, step: flo
     return after.clamp_(0, 1)
 
 
-def _kernel() -> ModuleType:
-    """numba is imported when something is refined: it takes half a second."""
-    from bsa_st.head import refine_kernel
-
-    return refine_kernel
+def _start(problem: Problem, x: Tensor, active: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
+    """``V (x - x_hat)`` (n, D), ``V x_hat`` (n, D), ``|x_hat|^2`` (n,) of codes, bool (n, D); the squared lengths that these shall have, (n,), and how much that counts."""
+    decoded = active.float() @ problem.decoder + problem.offset
+    goals, weight = x.square().sum(dim=1) * (problem.length or 0.0), 0.0 if problem.length is None else LENGTH_WEIGHT
+    return (x - decoded) @ problem.decoder.T, decoded @ problem.decoder.T, decoded.square().sum(dim=1), goals, weight
 
 
 def _improve_numba(problem: Problem, x: Tensor, active: Tensor) -> Tensor:
-    residual, toward, lengths = _start(problem, x, active)
+    from bsa_st.head.refine_kernel import improve_rows
+
+    residual, toward, lengths, goals, weight = _start(problem, x, active)
     on = active.numpy().copy()
-    _kernel().improve_rows(
-        on,
-        residual.numpy(),
-        toward.numpy(),
-        lengths.numpy(),
-        problem.gram.numpy(),
-        problem.fewest,
-        problem.most,
-        2 * problem.decoder.shape[0],
-        np.float32(-LEAST_GAIN),
-        np.float32(0 if problem.length is None else LENGTH_WEIGHT),
-        _goals(problem, x).numpy(),
-    )
+    arrays: list[Any] = [array.numpy() for array in (residual, toward, lengths, goals, problem.gram)]
+    arrays += [problem.fewest, problem.most, np.float32(-LEAST_GAIN), np.float32(weight)]
+    improve_rows(on, *arrays)
     return torch.from_numpy(on)
-
-
-def _start(problem: Problem, x: Tensor, active: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``V (x - x_hat)`` (n, D), ``V x_hat`` (n, D) and ``|x_hat|^2`` (n,) of codes, bool (n, D)."""
-    decoded = active.float() @ problem.decoder + problem.offset
-    return (x - decoded) @ problem.decoder.T, decoded @ problem.decoder.T, decoded.square().sum(dim=1)
-
-
-def _goals(problem: Problem, x: Tensor) -> Tensor:
-    """Squared lengths that decoded codes shall have, float32 (n,)."""
-    return x.square().sum(dim=1) * (problem.length or 0.0)
 
 
 def _improve_torch(problem: Problem, x: Tensor, active: Tensor) -> Tensor:
@@ -179,9 +141,7 @@ def _improve_torch(problem: Problem, x: Tensor, active: Tensor) -> Tensor:
     gram = problem.gram
     norms = gram.diagonal()
     active = active.clone()
-    weight = 0.0 if problem.length is None else LENGTH_WEIGHT
-    residual, toward, lengths = _start(problem, x, active)
-    goals = _goals(problem, x)
+    residual, toward, lengths, goals, weight = _start(problem, x, active)
     counts = active.sum(dim=1)
     rows = torch.arange(len(x), device=x.device)
 

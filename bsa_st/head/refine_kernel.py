@@ -25,15 +25,8 @@ def step_rows(
 ) -> None:
     """One relaxed step of every text, in place.
 
-    Args:
-        pull: ``V V^T h``, float32 (n, D).
-        state: Relaxed codes h, float32 (n, D) in [0, 1]. Changed.
-        before: The codes one step earlier, float32 (n, D). Changed: becomes the old ``state``.
-        linear: ``step V (x - c)``, float32 (n, D).
-        step: Length of the step.
-        pushed: Push towards the corners.
-        momentum: Share of the last step that is taken again.
-        total: What every row shall sum to, or -1 for anything.
+    ``pull`` is ``V V^T h``, ``linear`` is ``step V (x - c)``, both float32 (n, D); ``state``, the relaxed codes h in [0, 1], and ``before``, those one step earlier, are
+    brought one step on; ``total`` is what every row shall sum to, or -1 for anything.
     """
     features = state.shape[1]
     keep, half = 1 + pushed + momentum, pushed / 2
@@ -62,28 +55,17 @@ def improve_rows(
     residuals: np.ndarray,
     towards: np.ndarray,
     lengths: np.ndarray,
+    goals: np.ndarray,
     gram: np.ndarray,
     fewest: int,
     most: int,
-    max_moves: int,
     threshold: np.float32,
     weight: np.float32,
-    goals: np.ndarray,
 ) -> None:
-    """Improve every code in place until no move lowers the objective.
+    """Improve every code, bool (n, D), in place until no move changes the objective by less than the (negative) threshold.
 
-    Args:
-        active: Codes, bool (n, D). Changed.
-        residuals: ``V (x - x_hat)``, float32 (n, D). Changed.
-        towards: ``V x_hat``, float32 (n, D). Changed.
-        lengths: ``|x_hat|^2``, float32 (n,).
-        gram: ``V V^T``, float32 (D, D).
-        fewest: Least active features; a text with fewer gets more first, whatever that costs.
-        most: Most active features; a text with more loses some first.
-        max_moves: Most moves per text.
-        threshold: A move must change the objective by less than this, which is negative.
-        weight: Weight of the term for equal lengths.
-        goals: Squared lengths wanted, float32 (n,).
+    ``residuals``, ``V (x - x_hat)``, and ``towards``, ``V x_hat``, float32 (n, D), change too; ``lengths`` are ``|x_hat|^2`` and ``goals`` the squared lengths wanted,
+    float32 (n,), ``gram`` is ``V V^T``. A text with fewer or more active features than it may have gets or loses some first, whatever that costs.
     """
     features = residuals.shape[1]
     norms = np.empty(features, dtype=np.float32)  # the diagonal, side by side in cache
@@ -96,7 +78,7 @@ def improve_rows(
         count = 0
         for i in range(features):
             count += on[i]
-        for _ in range(max_moves):
+        for _ in range(2 * features):
             removal, addition = nowhere, nowhere
             out, into = -1, -1
             for i in range(features):

@@ -13,19 +13,8 @@ from bsa_st.errors import BSAError
 Selection = Literal["threshold", "topk"]
 Budgets = Sequence[tuple[int, int]]
 
-OBJECTIVES = (
-    "bsa",
-    "l1-mse",
-    "l1-cosine",
-    "topk",
-    "batch-topk",
-    "jumprelu",
-    "flops",
-    "abs-topk",
-    "matryoshka",
-    "uhd",
-    "matching-pursuit",
-)
+OBJECTIVES: tuple[str, ...] = ("bsa", "l1-mse", "l1-cosine", "topk", "batch-topk", "jumprelu", "flops")
+OBJECTIVES += ("abs-topk", "matryoshka", "uhd", "matching-pursuit")
 """Names of the training objectives; see :mod:`bsa_st.head.objectives`."""
 
 MAX_DIM = 1 << 22
@@ -46,19 +35,14 @@ class DistillSettings:
     nested: Budgets = _setting((), "Smaller budgets of a sparse head trained along, HIDDEN_DIM:K, on prefixes of the features.")
     objective: str = _setting("bsa", f"What is minimised: {', '.join(OBJECTIVES)}.")
     alignment_weight: float = _setting(1.0, "Weight of the soft top-k cosine loss beside the reconstruction.")
-    steps: int = _setting(
-        0, "Training steps of the two losses before the refit; the published training takes 2,000, and no refit."
-    )
+    steps: int = _setting(0, "Steps of the two losses before the refit; the published training takes 2,000, and no refit.")
     batch_size: int = _setting(512, "Texts per training step and device.")
     learning_rate: float = _setting(1e-3, "Peak learning rate of AdamW; it rises over 5 % of the steps, then falls to 0.")
     noise: float = _setting(0.3, "Length of the Gaussian noise added to a training embedding, relative to its own length.")
-    refit_rounds: int = _setting(
-        12, "Rounds of alternating least squares after the losses; 0 for none, which is the published training."
-    )
+    refit_rounds: int = _setting(12, "Rounds of least squares after the losses; 0 for none, which is the published training.")
     unroll_trials: int = _setting(
         200,
-        "Schedules tried for the unrolled encoder that plain sentence-transformers runs on documents, for codes of at most 1,024 bits; "
-        "0 leaves out what is made for plain sentence-transformers, which then runs one linear layer.",
+        "Schedules tried for the encoder that plain sentence-transformers runs, up to 1,024 bits; 0: it runs one linear layer.",
     )
     held_out: float = _setting(0.02, "Share of the texts kept for evaluation, at most 5,000 texts.")
     eval_steps: int = _setting(500, "Steps between two evaluations, and between two checkpoints.")
@@ -66,22 +50,19 @@ class DistillSettings:
 
     def __post_init__(self) -> None:
         check_sizes(1, self.hidden_dim, self.k, self.selection)
-        check_objective(self.objective)
+        object.__setattr__(self, "nested", check_nested(self.nested, self.hidden_dim))
+        if self.objective not in OBJECTIVES:
+            near = difflib.get_close_matches(str(self.objective), OBJECTIVES, n=1, cutoff=0.3)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise BSAError(f"unknown objective {self.objective!r}{hint} (all: {', '.join(OBJECTIVES)})")
         if self.nested and self.objective != "bsa":
             raise BSAError(f"nested budgets are trained by the objective bsa only, not by {self.objective}")
-        object.__setattr__(self, "nested", check_nested(self.nested, self.hidden_dim))
         if self.nested and self.compact:
             raise BSAError(
                 f"nested budgets need a sparse head, k below half of hidden_dim = {self.hidden_dim}; got k = {self.k}"
             )
-        for name, least in (
-            ("steps", 0),
-            ("refit_rounds", 0),
-            ("unroll_trials", 0),
-            ("batch_size", 1),
-            ("eval_steps", 1),
-            ("seed", 0),
-        ):
+        leasts = {"steps": 0, "refit_rounds": 0, "unroll_trials": 0, "batch_size": 1, "eval_steps": 1, "seed": 0}
+        for name, least in leasts.items():
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise BSAError(f"{name} must be a whole number, at least {least}, got {value!r}")
@@ -128,37 +109,25 @@ def check_sizes(input_dim: int, hidden_dim: int, k: int, selection: str) -> None
     for name, size in (("hidden_dim", hidden_dim), ("k", k)):
         if type(size) is not int:
             raise BSAError(f"{name} must be a whole number, got {size!r}")
-    if not 1 <= input_dim <= MAX_DIM:
-        raise BSAError(f"input_dim must lie between 1 and {MAX_DIM}, got {input_dim}")
-    if not 1 <= hidden_dim <= MAX_DIM:
-        raise BSAError(f"hidden_dim must lie between 1 and {MAX_DIM}, got {hidden_dim}")
+    for name, size in (("input_dim", input_dim), ("hidden_dim", hidden_dim)):
+        if not 1 <= size <= MAX_DIM:
+            raise BSAError(f"{name} must lie between 1 and {MAX_DIM}, got {size}")
     if not 1 <= k <= hidden_dim:
         raise BSAError(f"k must lie between 1 and hidden_dim = {hidden_dim}, got {k}")
     if selection not in get_args(Selection):
         raise BSAError(f"selection must be one of {', '.join(get_args(Selection))}, got {selection!r}")
 
 
-def check_objective(name: str) -> None:
-    """Raise a :class:`BSAError` with the nearest name if there is no such objective."""
-    if name not in OBJECTIVES:
-        near = difflib.get_close_matches(str(name), OBJECTIVES, n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise BSAError(f"unknown objective {name!r}{hint} (all: {', '.join(OBJECTIVES)})")
-
-
 def check_nested(nested: Budgets, hidden_dim: int) -> tuple[tuple[int, int], ...]:
     """The smaller budgets as tuples; raises a :class:`BSAError` that names the first one that does not fit."""
-    if not isinstance(nested, (list, tuple)):
-        raise BSAError(f"nested must be a list of pairs (hidden_dim, k), got {nested!r}")
-    checked = []
-    for budget in nested:
-        if not isinstance(budget, (tuple, list)) or len(budget) != 2 or any(type(size) is not int for size in budget):
-            raise BSAError(f"a nested budget is a pair (hidden_dim, k) of whole numbers, got {budget!r}")
-        width, k = budget
-        if not 1 <= k <= width <= hidden_dim:
-            raise BSAError(f"a nested budget needs 1 <= k <= its hidden_dim <= {hidden_dim}, got {width}:{k}")
-        checked.append((width, k))
-    return tuple(checked)
+    try:
+        budgets = tuple((width, k) for width, k in nested)
+    except (TypeError, ValueError) as error:
+        raise BSAError(f"nested must be a list of pairs (hidden_dim, k), got {nested!r}") from error
+    for width, k in budgets:
+        if type(width) is not int or type(k) is not int or not 1 <= k <= width <= hidden_dim:
+            raise BSAError(f"a nested budget is a pair, 1 <= k <= its hidden_dim <= {hidden_dim}, got {width!r}:{k!r}")
+    return budgets
 
 
 def parse_nested(texts: Sequence[str]) -> tuple[tuple[int, int], ...]:

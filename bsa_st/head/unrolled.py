@@ -1,11 +1,9 @@
 """The unrolled encoder: the relaxed steps of :mod:`bsa_st.head.refine`, few and fixed, as layers that stock modules can run.
 
-With ``s = 2 h - 1`` a relaxed step is affine in ``[x, s]`` and then clamped to the box [-1, 1]; so it is one linear layer with a ``Hardtanh``, whose matrix also
-hands ``x`` on. The last layer keeps the logits alone. What is left out of the full refinement: momentum, which would make the layers' weights two and a half times as many and finds less
-than the same weights spent on more steps; the greedy moves; and that exactly so many features be active, which one fixed threshold replaces.
-
-Lengths of the steps are those that :mod:`bsa_st.training.unroll` has found for a head. A step is preconditioned: ``V g(V^T V)`` in place of ``V``, with ``g`` 1 at the
-largest eigenvalue and larger at the others.
+With ``s = 2 h - 1`` a relaxed step is affine in ``[x, s]`` and then clamped to [-1, 1]: one linear layer with a ``Hardtanh``, whose matrix also hands ``x`` on.
+The last layer keeps the logits alone. A step, whose length :mod:`bsa_st.training.unroll` has found for the head, is preconditioned: ``V g(V^T V)`` in place of ``V``, with
+``g`` 1 at the largest eigenvalue and larger at the others. Left out of the refinement: momentum, whose weights are better spent on more steps; the greedy moves; and
+that exactly so many features be active, which one fixed threshold replaces.
 
 One feature is always active. It carries the decoder's offset: a query's weights are then all there is to its scores, and its row of the decoder is ``V_j + c``.
 
@@ -16,8 +14,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +31,6 @@ MAX_WEIGHTS = 20_000_000
 
 STEPS = 12
 HALF_RANGE = 2.0**15
-PER_STEP = ("step", "push", "damping")
 FINAL_SCALE = 2.0**13
 """The last layer's logits times this are clamped to -1 and 1, so that all but the exactly undecided ones are."""
 
@@ -50,21 +47,11 @@ class StepSchedule:
         threshold: Value of ``s`` above which a feature is active after the last step.
     """
 
-    step: tuple[float, ...]
-    push: tuple[float, ...]
-    damping: tuple[float, ...]
+    step: Sequence[float]
+    push: Sequence[float]
+    damping: Sequence[float]
     start: float
     threshold: float = 0.0
-
-    @classmethod
-    def of(cls, fields: dict[str, Any]) -> StepSchedule:
-        """A schedule from what JSON holds of it."""
-        given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-        return cls(**given)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, as JSON holds them."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True)
@@ -101,25 +88,16 @@ def steps_that_fit(input_dim: int, hidden_dim: int) -> int:
     """Most steps, at most :data:`STEPS`, within :data:`MAX_WEIGHTS`; 0 where not even two fit or the code is too wide."""
     if hidden_dim > MAX_DIM:
         return 0
-    counts = [
-        sum(width * height for width, height in layer_shapes(input_dim, hidden_dim, steps)) for steps in range(2, STEPS + 1)
-    ]
-    return max((steps for steps, count in enumerate(counts, start=2) if count <= MAX_WEIGHTS), default=0)
+    sizes = {steps: layer_shapes(input_dim, hidden_dim, steps) for steps in range(2, STEPS + 1)}
+    return max((steps for steps, shapes in sizes.items() if sum(map(math.prod, shapes)) <= MAX_WEIGHTS), default=0)
 
 
 class Steps:
     """The relaxed steps of a decoder, for any schedule: ``s <- clamp((1 + p) s + 2 K (x - c - V^T h), -1, 1)`` with ``h = (s + 1) / 2``.
 
     ``K = e V g(V^T V)``, computed in the eigenvectors of ``V^T V``; everything in the basis of :func:`bsa_st.head.refine.weigh_mean`, as in the refinement.
-
-    Args:
-        decoder: V, float32 (D, d).
-        offset: c, float32 (d,).
-        mean: Mean embedding, float32 (d,).
-        constant: The feature that is always active.
-
-    Attributes:
-        decoder: What decodes the codes: V with the offset in the row of the constant feature.
+    ``decoder`` is V, float32 (D, d), ``offset`` c and ``mean`` the mean embedding, float32 (d,), ``constant`` the feature that is always active; its row of the
+    attribute ``decoder``, which decodes the codes, has the offset in it.
     """
 
     def __init__(self, decoder: Tensor, offset: Tensor, mean: Tensor, constant: int) -> None:
@@ -139,7 +117,7 @@ class Steps:
         """``(2 e g, p)`` of every step, ``g`` float32 (d,)."""
         largest = float(self.values[-1].clamp_min(1e-12))
         steps = []
-        for length, push, damping in zip(*(getattr(schedule, name) for name in PER_STEP), strict=True):
+        for length, push, damping in zip(schedule.step, schedule.push, schedule.damping, strict=True):
             damped = damping * float(self.values.mean())
             gain = (largest + damped) / (self.values + damped)
             steps.append((2 * length / largest * gain, push * length / largest * self.squared))

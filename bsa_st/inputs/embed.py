@@ -17,9 +17,6 @@ BATCH_SIZE = 32
 TEXT_TOKENS, DEVICE_TEXT_TOKENS = 64, 256
 """Tokens that a text of the batch size stands for, on a CPU and elsewhere."""
 
-CHARACTERS_A_TOKEN = 4
-"""Of encoders whose tokens cannot be counted."""
-
 
 def embed(
     encoder: SentenceTransformer,
@@ -29,19 +26,11 @@ def embed(
     prompt_name: str | None = None,
     done: Callable[[int], object] | None = None,
 ) -> np.ndarray:
-    """Dense embeddings in the order of the texts, as ``encoder.encode`` gives them but for rounding.
+    """Dense embeddings of n texts, n > 0, in their order, as ``encoder.encode`` gives them but for rounding: float32 (n, d).
 
-    Args:
-        encoder: The dense model.
-        texts: n texts, n > 0.
-        batch_size: Size of a forward pass, in texts of 64 tokens, or 256 on a GPU: batches of shorter texts have more, of longer ones fewer.
-        prompt_name: Name of one of its prompts; default as in ``SentenceTransformer.encode``.
-        done: Called after each batch with its number of texts.
-
-    Returns:
-        float32 (n, d).
+    A batch has as many tokens as ``batch_size`` texts of 64, or of 256 on a GPU; ``done`` is called after each with its number of texts.
     """
-    rows: np.ndarray | None = None
+    rows = np.empty((0, 0), np.float32)
     limit = batch_size * (TEXT_TOKENS if encoder.device.type == "cpu" else DEVICE_TEXT_TOKENS)
     for batch in batches(token_counts(encoder, texts), limit):
         with torch.inference_mode():
@@ -52,12 +41,11 @@ def embed(
                 convert_to_tensor=True,
                 show_progress_bar=False,
             )
-        if rows is None:
+        if not rows.size:
             rows = np.empty((len(texts), found.shape[1]), np.float32)
         rows[batch] = found.float().cpu().numpy()
         if done is not None:
             done(len(batch))
-    assert rows is not None
     return rows
 
 
@@ -67,7 +55,7 @@ def token_counts(encoder: SentenceTransformer, texts: list[str]) -> np.ndarray:
     try:
         counts = [len(ids) for ids in encoder.tokenizer(texts, padding=False, truncation=False, verbose=False)["input_ids"]]
     except Exception:  # tokenizers of all kinds: words, static embeddings, images
-        counts = [1 + len(text) // CHARACTERS_A_TOKEN for text in texts]
+        counts = [1 + len(text) // 4 for text in texts]
     return np.minimum(np.array(counts, dtype=np.int64), limit)
 
 

@@ -21,6 +21,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Module
 from tqdm.auto import tqdm
 
+from bsa_st.atomic import write_json
 from bsa_st.errors import BSAError
 from bsa_st.inputs.embed import embed
 from bsa_st.inputs.precision import encoder_for_caching
@@ -77,24 +78,17 @@ def cached_embeddings(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         manifest = _valid_manifest(folder, len(texts))
-        done = len(manifest.checksums) * CHUNK_ROWS if manifest else 0
-        if done < len(texts):
+        if manifest is None or len(manifest.checksums) * CHUNK_ROWS < len(texts):
             manifest = _encode_rest(encoder, texts, folder, manifest, precision, show_progress_bar)
     except OSError as error:
         raise BSAError(f"cannot write the embedding cache in {folder}: {error.strerror}") from error
-    assert manifest is not None
     return np.memmap(folder / "embeddings.bin", dtype=manifest.dtype, mode="r", shape=(len(texts), manifest.width))
 
 
-def finished_embeddings(
-    encoder: SentenceTransformer, texts: list[str], cache_dir: str | Path | None = None, precision: str = "auto"
-) -> np.ndarray | None:
-    """What :func:`cached_embeddings` once computed for these texts, or ``None``."""
-    folder = _entry(encoder, texts, cache_dir, precision)
-    manifest = _valid_manifest(folder, len(texts))
-    if manifest is None or len(manifest.checksums) * CHUNK_ROWS < len(texts):
-        return None
-    return np.memmap(folder / "embeddings.bin", dtype=manifest.dtype, mode="r", shape=(len(texts), manifest.width))
+def are_cached(encoder: SentenceTransformer, texts: list[str], cache_dir: str | Path | None = None) -> bool:
+    """Whether :func:`cached_embeddings` has nothing to compute for these texts."""
+    manifest = _valid_manifest(_entry(encoder, texts, cache_dir, "auto"), len(texts))
+    return manifest is not None and len(manifest.checksums) * CHUNK_ROWS >= len(texts)
 
 
 def _entry(encoder: SentenceTransformer, texts: list[str], cache_dir: str | Path | None, precision: str) -> Path:
@@ -103,52 +97,31 @@ def _entry(encoder: SentenceTransformer, texts: list[str], cache_dir: str | Path
 
 
 def _encode_rest(
-    encoder: SentenceTransformer,
-    texts: list[str],
-    folder: Path,
-    manifest: Manifest | None,
-    precision: str,
-    show_progress_bar: bool,
+    encoder: SentenceTransformer, texts: list[str], folder: Path, manifest: Manifest | None, precision: str, bar: bool
 ) -> Manifest:
     fast, encoder_dtype = encoder_for_caching(encoder, texts, manifest.encoder_dtype if manifest else precision)
     start = len(manifest.checksums) * CHUNK_ROWS if manifest else 0
-    data = folder / "embeddings.bin"
-    data.touch()
-    os.truncate(data, len(manifest.checksums) * manifest.chunk_bytes if manifest else 0)
-    with tqdm(total=len(texts), initial=start, desc="Encoding", unit="text", disable=not show_progress_bar) as bar:
+    with (
+        (folder / "embeddings.bin").open("ab") as file,
+        tqdm(total=len(texts), initial=start, desc="Encoding", unit="text", disable=not bar) as progress,
+    ):
+        file.truncate(len(manifest.checksums) * manifest.chunk_bytes if manifest else 0)
         for first in range(start, len(texts), CHUNK_ROWS):
             chunk = texts[first : first + CHUNK_ROWS]
-            rows = embed(fast, chunk, done=bar.update)
+            rows = embed(fast, chunk, done=progress.update)
             if manifest is None:
                 dtype = "float16" if np.abs(rows).max() < 1e4 else "float32"
                 manifest = Manifest(FORMAT, len(texts), rows.shape[1], dtype, encoder_dtype)
             raw = np.ascontiguousarray(rows, dtype=manifest.dtype)
             if not np.isfinite(raw).all():
                 raise BSAError(f"the encoder gave NaN or infinite values within texts {first + 1} to {first + len(chunk)}")
-            _append(data, raw.tobytes(), len(manifest.checksums) * manifest.chunk_bytes)
-            manifest.checksums.append(zlib.crc32(raw.tobytes()))
-            _write_manifest(folder, manifest)
-    assert manifest is not None
-    return manifest
-
-
-def _append(path: Path, raw: bytes, position: int) -> None:
-    """Write one chunk; on failure cut the file back, so that no half chunk stays."""
-    try:
-        with path.open("r+b") as file:
-            file.seek(position)
-            file.write(raw)
+            file.write(raw.tobytes())
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
-        os.truncate(path, position)
-        raise
-
-
-def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    aside = folder / "manifest.json.new"
-    aside.write_text(json.dumps(asdict(manifest)))
-    os.replace(aside, folder / "manifest.json")
+            manifest.checksums.append(zlib.crc32(raw.tobytes()))
+            write_json(folder / "manifest.json", asdict(manifest))
+    assert manifest is not None
+    return manifest
 
 
 def _valid_manifest(folder: Path, rows: int) -> Manifest | None:

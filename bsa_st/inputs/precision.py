@@ -15,31 +15,23 @@ from bsa_st.errors import BSAError
 logger = logging.getLogger(__name__)
 
 SAMPLE_TEXTS = 128
-LEAST_MEAN_COSINE = 0.995
-LEAST_COSINE = 0.98
+LEAST_MEAN_COSINE, LEAST_COSINE = 0.995, 0.98
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether the device has matrix units for bfloat16 (AMX tiles on a CPU, Ampere or newer on CUDA)."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        return bool(torch.cpu._is_amx_tile_supported())
-    return False
+    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
 
 
 def encoder_for_caching(
     encoder: SentenceTransformer, texts: list[str], precision: str = "auto"
 ) -> tuple[SentenceTransformer, str]:
-    """The encoder to cache embeddings with, and the name of its number format.
+    """The encoder to cache embeddings of texts with, and its number format: ``"float32"``, the encoder as it is, or ``"bfloat16"``, a copy.
 
-    With ``"auto"``, a bfloat16 copy is taken where the device computes it fast and where, on a sample of the texts, its
-    embeddings point where the original's do: mean cosine at least 0.995 and no single one below 0.98.
-
-    Args:
-        encoder: The frozen dense model; it is left as it is.
-        texts: The texts to cache, of which up to 128 spread ones are the sample.
-        precision: ``"auto"``, ``"float32"`` (the encoder as it is) or ``"bfloat16"``.
+    With ``"auto"``, the copy is taken where the device computes it fast and where, on up to 128 of the texts, its embeddings point where the
+    original's do: mean cosine at least 0.995 and no single one below 0.98.
 
     Raises:
         BSAError: If the precision is unknown.
@@ -51,8 +43,7 @@ def encoder_for_caching(
     fast = copy.deepcopy(encoder).to(torch.bfloat16)
     if precision == "bfloat16":
         return fast, "bfloat16"
-    places = np.linspace(0, len(texts) - 1, min(SAMPLE_TEXTS, len(texts))).astype(int)
-    sample = [texts[place] for place in places]
+    sample = [texts[place] for place in np.linspace(0, len(texts) - 1, min(SAMPLE_TEXTS, len(texts))).astype(int)]
     exact, rounded = (
         model.encode(sample, convert_to_tensor=True, show_progress_bar=False).float() for model in (encoder, fast)
     )

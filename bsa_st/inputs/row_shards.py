@@ -18,10 +18,7 @@ SHARD_ROWS = 1 << 20
 
 
 class RowShards:
-    """Matrices below each other, read where they are: what training needs of an array (n, d), and no more.
-
-    Args:
-        parts: float (n_i, d) each, at least one; usually memory maps.
+    """Matrices below each other, float (n_i, d), at least one, usually memory maps, read where they are: what training needs of an array (n, d), and no more.
 
     Raises:
         BSAError: If they differ in width.
@@ -34,7 +31,6 @@ class RowShards:
         self._parts = list(parts)
         self._starts = np.cumsum([0, *map(len, parts)])
         self.dtype = np.result_type(*(part.dtype for part in parts))
-        self.ndim = 2
         self.shape = (int(self._starts[-1]), widths[0])
 
     def __len__(self) -> int:
@@ -43,8 +39,6 @@ class RowShards:
     def __getitem__(self, key: slice | np.ndarray) -> np.ndarray:
         """Rows of a slice, or by position in any order, int (m,): (m, d), read from the shards they are in."""
         rows = np.arange(*key.indices(len(self))) if isinstance(key, slice) else np.asarray(key)
-        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
-            raise IndexError(f"rows must lie between 0 and {len(self) - 1}, got {rows.min()} to {rows.max()}")
         owners = np.searchsorted(self._starts, rows, side="right") - 1
         found = np.empty((len(rows), self.shape[1]), self.dtype)
         for number in np.unique(owners):
@@ -70,20 +64,21 @@ def cached_together(encoder: SentenceTransformer, texts: list[str], **options: A
 def precomputed(source: Any) -> Embeddings | None:
     """The embeddings that ``source`` is or names, or ``None`` where it is, or names, texts.
 
-    Args:
-        source: A float array (n, d), n > 0; the ``Path`` of an ``.npy`` file or of a folder of them, which are memory-mapped and read in the order of their names.
+    It may be a float array (n, d), n > 0; the ``Path`` of an ``.npy`` file or of a folder of them, which are memory-mapped and read in the order of their names.
 
     Raises:
         BSAError: If a file cannot be read or holds something else, or a folder holds none or such that do not fit together.
     """
-    if isinstance(source, Path) and source.is_dir():
-        parts = [_open(path) for path in sorted(source.glob("*.npy"))]
-        if not parts:
-            raise BSAError(f"{source}: no .npy file in the folder")
-        return RowShards(parts)
-    if isinstance(source, Path):
-        return _open(source) if source.suffix == ".npy" else None
-    return _checked(source) if isinstance(source, np.ndarray) and source.dtype.kind not in "UO" else None
+    if isinstance(source, np.ndarray) and source.dtype.kind not in "UO":
+        return _checked(source, "")
+    if not isinstance(source, Path) or (source.suffix != ".npy" and not source.is_dir()):
+        return None
+    if not source.is_dir():
+        return _open(source)
+    parts = [_open(path) for path in sorted(source.glob("*.npy"))]
+    if not parts:
+        raise BSAError(f"{source}: no .npy file in the folder")
+    return RowShards(parts)
 
 
 def _open(path: Path) -> np.ndarray:
@@ -94,7 +89,7 @@ def _open(path: Path) -> np.ndarray:
     return _checked(rows, f"{path}: ")
 
 
-def _checked(rows: np.ndarray, where: str = "") -> np.ndarray:
+def _checked(rows: np.ndarray, where: str) -> np.ndarray:
     if rows.ndim != 2 or len(rows) == 0 or rows.dtype.kind != "f":
         raise BSAError(f"{where}embeddings must be a float array (n, d) with n > 0, got {rows.dtype} {rows.shape}")
     return rows

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from bsa_st.errors import BSAError
 
@@ -58,8 +58,10 @@ def stream_texts(source: Texts, column: str = "text") -> Iterator[str]:
             raise BSAError(f"{name}: item {position} is a {type(text).__name__}, not a string")
         if not text.strip():
             raise BSAError(f"{name}: text {position} is empty; remove empty texts")
-        if not text.isascii() and _has_surrogates(text):
-            raise BSAError(f"{name}: text {position} is not Unicode: it holds half of a surrogate pair")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise BSAError(f"{name}: text {position} is not Unicode: it holds half of a surrogate pair") from error
         yield text
     if position == 0:
         raise BSAError(f"{name}: no text in it")
@@ -77,14 +79,6 @@ def _read_file(path: Path, column: str) -> Iterator[str]:
     raise BSAError(f"{path}: unknown kind of text file; use one of {', '.join(SUFFIXES)}")
 
 
-def _has_surrogates(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
 def _read_lines(path: Path) -> Iterator[str]:
     blank = 0
     for _, line in numbered_lines(path):
@@ -100,19 +94,13 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines of a UTF-8 text file, plain or .gz, numbered from 1, without their line ends; raises :class:`BSAError` on others."""
     number = 0
     try:
-        with _open(path) as file:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
                 yield number, line.rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise BSAError(f"{path}: not UTF-8 after line {number}: {error.reason}") from error
     except (OSError, EOFError) as error:
         raise BSAError(f"{path}: cannot be read: {error}") from error
-
-
-def _open(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    return path.open(encoding="utf-8")
 
 
 def _read_jsonl(path: Path, column: str) -> Iterator[str]:

@@ -17,21 +17,12 @@ BATCH_CELLS = 1 << 24
 """Rows times features of a batch: 64 MB of float32."""
 TOLERANCE = 0.01
 """Rows so near to length 1 stay as they are, bit for bit: their codes are those of plain sentence-transformers."""
-
-
 SMALLEST = 1e-15
 """Rows of smaller values, or of larger ones than one over this, are brought near 1 first: their squares do not fit float32."""
 
 
 def unit_rows(rows: Tensor) -> Tensor:
-    """Rows of length 1; a row of zeros stays zero.
-
-    Args:
-        rows: float (n, d).
-
-    Returns:
-        float (n, d), of the same dtype.
-    """
+    """Rows brought to length 1, float (n, d), of the same dtype; a row of zeros stays zero."""
     length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     largest = rows.abs().amax(dim=1, keepdim=True)
     extreme = (largest != 0) & ((largest < SMALLEST) | (largest > 1 / SMALLEST))
@@ -46,5 +37,4 @@ def batches(embeddings: np.ndarray, hidden_dim: int, device: torch.device) -> It
     """Rows of an embedding matrix, brought to length 1, as float32 tensors, in batches whose logits take at most 64 MB."""
     step = max(1, BATCH_CELLS // hidden_dim)
     for start in range(0, len(embeddings), step):
-        rows = np.array(embeddings[start : start + step], dtype=np.float32)
-        yield unit_rows(torch.from_numpy(rows).to(device))
+        yield unit_rows(torch.from_numpy(np.array(embeddings[start : start + step], dtype=np.float32)).to(device))

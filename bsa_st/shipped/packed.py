@@ -66,7 +66,7 @@ def shipped_heads(folder: Path = FOLDER) -> tuple[HeadFacts, ...]:
         if FACTS not in metadata:  # names
             continue
         content = json.loads(metadata[FACTS])
-        found.append(HeadFacts(**{**content, "schedule": StepSchedule.of(content["schedule"])}))
+        found.append(HeadFacts(**{**content, "schedule": StepSchedule(**content["schedule"])}))
     return tuple(found)
 
 

@@ -7,8 +7,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from bsa_st.encoding.encode import encode_embeddings, rebuild, split_model
-from bsa_st.head.layer import BUDGET_STEPS, BinarySparsityAlignment
-from bsa_st.head.nested import best_amplitude, largest_budgets, prefix_head, scale_decoder, truncate_head
+from bsa_st.head.layer import BUDGET_STEPS, BinarySparsityAlignment, usual_threshold
+from bsa_st.head.nested import best_amplitude, largest_budgets, prefix_head, truncate_head
 from bsa_st.inputs.unit_rows import batches
 
 SAMPLE = 4096
@@ -44,7 +44,7 @@ def measure_budgets(head: BinarySparsityAlignment, sample: np.ndarray) -> None:
         logits = torch.cat([head.logits(x)[:, :width].cpu() for x in batches(sample, head.hidden_dim, head.weight.device)])
         for step in BUDGET_STEPS:
             k = max(1, round(top * step))
-            rows.append([k, _amplitude(head, width, k, sample), _threshold(logits, k)])
+            rows.append([k, _amplitude(head, width, k, sample[:AMPLITUDE_TEXTS]), float(usual_threshold(logits, k))])
     head.budgets.copy_(torch.tensor(rows))
 
 
@@ -52,14 +52,7 @@ def _amplitude(head: BinarySparsityAlignment, width: int, k: int, sample: np.nda
     """Least-squares ``a`` in ``x = a V h + c`` over codes refined with that amplitude: a fixed point, found in a few rounds."""
     total = 1.0
     for _ in range(AMPLITUDE_ROUNDS):
-        small = scale_decoder(prefix_head(head, width, k), total)
-        codes = torch.from_numpy(encode_embeddings(small, sample[:AMPLITUDE_TEXTS], refine=True).to_dense())
-        total *= best_amplitude(small, codes, torch.from_numpy(np.array(sample[:AMPLITUDE_TEXTS], dtype=np.float32)))
+        small = prefix_head(head, width, k, total)
+        codes = torch.from_numpy(encode_embeddings(small, sample, refine=True).to_dense())
+        total *= best_amplitude(small, codes, torch.from_numpy(np.array(sample, dtype=np.float32)))
     return total
-
-
-def _threshold(logits: torch.Tensor, k: int) -> float:
-    """The logit above which ``k`` features per text are active on average."""
-    values = logits.flatten()
-    place = min(len(values), len(logits) * k)
-    return float(np.partition(values.numpy(), len(values) - place)[len(values) - place])

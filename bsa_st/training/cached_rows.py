@@ -23,9 +23,7 @@ class Student(SentenceTransformer):
 
 
 class CachedRows(InputModule):
-    """Stands in for the frozen encoder while the head is trained: row numbers in, cached dense embeddings out.
-
-    The dataset that the trainer sees is then one column of integers, and a batch is read from the memory map when it is needed.
+    """Stands in for the frozen encoder while the head is trained: row numbers in, cached dense embeddings out, read when they are needed.
 
     Args:
         embeddings: float (n, d), usually a memory map; ``None`` after loading a checkpoint, which holds no data.
@@ -38,9 +36,7 @@ class CachedRows(InputModule):
 
     def __init__(self, embeddings: Embeddings | None = None, unit: float = 1.0, noise: float = 0.0) -> None:
         super().__init__()
-        self.embeddings = embeddings
-        self.unit = unit
-        self.noise = noise
+        self.embeddings, self.unit, self.noise = embeddings, unit, noise
 
     def preprocess(self, inputs: Sequence[int], prompt: str | None = None, **kwargs: Any) -> dict[str, torch.Tensor]:  # type: ignore[override]
         assert self.embeddings is not None, "a checkpoint holds no embeddings to read rows from"

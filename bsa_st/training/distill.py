@@ -78,26 +78,19 @@ def distill(
         settings = dataclasses.replace(settings, **overrides) if settings else DistillSettings(**overrides)
     if isinstance(texts, str):
         raise BSAError(f"a head is not trained on one text, got the str {texts[:60]!r}; a file is a pathlib.Path")
-    rank, _ = join()
-    show_progress_bar = show_progress_bar and rank == 0
+    show_progress_bar = show_progress_bar and join()[0] == 0
     model = load_teacher(teacher)
-    width = model.get_embedding_dimension()
     prompted = under_prompt(model, document_prompt(model, prompt_name))
     started = time.perf_counter()
     embeddings = precomputed(texts)
-    if embeddings is not None and prompt_name is not None:
-        raise BSAError(f"prompt_name {prompt_name!r} needs texts: these embeddings are made already")
     if embeddings is None:
-        embeddings = cached_together(
-            prompted,
-            read_texts(texts, text_column),
-            cache_dir=cache_dir,
-            precision=precision,
-            show_progress_bar=show_progress_bar,
-        )
-    if embeddings.shape[1] != width:
-        raise BSAError(f"the embeddings have width {embeddings.shape[1]}, the teacher gives {width}")
-    encoded = time.perf_counter()
+        options: dict[str, Any] = {"cache_dir": cache_dir, "precision": precision, "show_progress_bar": show_progress_bar}
+        embeddings = cached_together(prompted, read_texts(texts, text_column), **options)
+    elif prompt_name is not None:
+        raise BSAError(f"prompt_name {prompt_name!r} needs texts: these embeddings are made already")
+    if embeddings.shape[1] != model.get_embedding_dimension():
+        raise BSAError(f"the embeddings have width {embeddings.shape[1]}, the teacher gives {model.get_embedding_dimension()}")
+    seconds_encoding = round(time.perf_counter() - started, 1)
     head = train_head(
         embeddings,
         settings,
@@ -107,7 +100,7 @@ def distill(
         training_args=training_args,
         show_progress_bar=show_progress_bar,
     )
-    head.report["seconds_encoding"] = round(encoded - started, 1)
+    head.report["seconds_encoding"] = seconds_encoding
     return put_behind(model, head)
 
 
@@ -115,14 +108,13 @@ def load_teacher(teacher: SentenceTransformer | str | Path) -> SentenceTransform
     """The teacher as a model; a name or folder that cannot be loaded raises :class:`BSAError`."""
     if isinstance(teacher, SentenceTransformer):
         return teacher
-    name = str(teacher)
-    if (name.startswith((".", "/", "~")) or isinstance(teacher, Path)) and not Path(name).expanduser().is_dir():
+    name, folder = str(teacher), Path(teacher).expanduser()
+    if (name.startswith((".", "/", "~")) or isinstance(teacher, Path)) and not folder.is_dir():
         raise BSAError(f"teacher model folder not found: {name}")
     try:
-        if Path(name).expanduser().is_dir():
-            return SentenceTransformer(str(Path(name).expanduser()))
-        model = SentenceTransformer(name)
+        model = SentenceTransformer(str(folder) if folder.is_dir() else name)
     except (OSError, ValueError) as error:
         raise BSAError(f"cannot load the teacher model {name!r}: {str(error).splitlines()[0]}") from error
-    model.model_card_data.base_model = model.model_card_data.base_model or name
+    if not folder.is_dir():
+        model.model_card_data.base_model = model.model_card_data.base_model or name
     return model

@@ -12,7 +12,7 @@ Source: the dictionary step of K. Engan, S. O. Aase and J. H. Husoy, "Method of 
 
 from __future__ import annotations
 
-import logging
+import math
 import time
 from typing import Any
 
@@ -25,21 +25,18 @@ from tqdm.auto import tqdm
 from bsa_st.encoding.encode import refined_codes
 from bsa_st.errors import BSAError
 from bsa_st.head.layer import BinarySparsityAlignment
-from bsa_st.head.nested import best_amplitude, prefix_head, scale_decoder
+from bsa_st.head.nested import best_amplitude, prefix_head
 from bsa_st.head.unrolled import linear_encoder
 from bsa_st.inputs.unit_rows import batches
-
-logger = logging.getLogger(__name__)
 
 RIDGES = (1.0, 10.0, 100.0, 1000.0, 3000.0)
 """The first round tries all, later ones the last winner and its neighbours."""
 CHUNK_TEXTS = 2048
 """Rows refined at a time. Memory is one chunk and a few (D, D) matrices, whatever the number of texts."""
 
-WHOLE_ROUNDS = 5
+WHOLE_ROUNDS, PART = 5, 3
 """The last rounds use all rows; those before, in which most atoms still move far, every third."""
 
-PART = 3
 LEAST_GAIN = 1e-4
 """A round that raises the held-out cosine by less is followed by one with all rows; such a round without this gain is the last."""
 
@@ -59,26 +56,20 @@ def refit(
     refine: bool = True,
     show_progress_bar: bool = False,
 ) -> list[dict[str, Any]]:
-    """Fit decoder and encoder of a head to the codes that will really be stored; its mean stays.
+    """Fit decoder and encoder of an initialised or trained head to the codes of ``embeddings`` that will really be stored; its mean stays.
 
-    Args:
-        head: The layer, initialised or trained; changed.
-        embeddings: Training rows, float (n, d), n > 0, of length 1; may be a memory map.
-        held_out: Rows that decide, float (m, d), m > 0, of length 1.
-        rounds: Most rounds.
-        refine: Whether codes are refined; without, the decoder is fitted to plain codes and the encoder stays.
-        show_progress_bar: Show a bar over the rounds.
+    ``held_out`` rows decide; all are float (n, d) of length 1. Without ``refine`` the decoder is fitted to plain codes and the encoder stays.
 
     Returns:
         For every round its rows, ridge, seconds and the held-out cosine of ``x`` and ``x_hat`` before it; last the cosine after all, and the damping of the linear encoder.
 
     Raises:
-        BSAError: If the embeddings hold values that are not finite.
+        BSAError: If the embeddings are constant or repeat a few rows.
     """
     held_out = held_out[:HELD_OUT]
     small = embeddings if len(embeddings) < PART * 4 * head.hidden_dim else embeddings[::PART]
     amplitudes = dict.fromkeys(head.nested, 1.0)
-    best: tuple[float, dict[str, Tensor]] | None = None
+    best, kept = -math.inf, _solution(head)
     history: list[dict[str, Any]] = []
     whole, before = rounds <= WHOLE_ROUNDS, -1.0
     bar = tqdm(total=rounds, desc="Refit", unit="round", disable=not show_progress_bar)
@@ -88,64 +79,60 @@ def refit(
         started = time.perf_counter()
         held_codes = _codes(head, held_out, refine)
         cosine = _cosine(head, held_codes, held_out)
-        if best is None or cosine > best[0]:
-            best = (cosine, _decoder(head))
+        if cosine > best:
+            best, kept = cosine, _solution(head)
         if number and cosine - before < LEAST_GAIN and whole and history[-1]["rows"] == len(rows):
             break
         whole = whole or (number > 0 and cosine - before < LEAST_GAIN)
         before = cosine
         ridges = _near(history[-1]["ridge"]) if history else RIDGES
-        ridge = _solve(head, _Equations(head, rows, refine, amplitudes), ridges, held_codes, held_out)
+        ridge = _solve(head, *_equations(head, rows, refine, amplitudes), ridges, held_codes, held_out)
         history.append(
             {"rows": len(rows), "ridge": ridge, "cosine": round(cosine, 5), "seconds": round(time.perf_counter() - started, 2)}
         )
         bar.set_postfix(cosine=f"{cosine:.4f}")
         bar.update()
     final = _cosine(head, _codes(head, held_out, refine), held_out)
-    if best is not None and best[0] > final:
-        final = best[0]
-        _restore(head, best[1])
+    if best > final:
+        final = best
+        _put(head, kept)
     bar.close()
     history.append({"cosine": round(final, 5)})
     if refine:
         head.decoder_weight.copy_(head.decoder_weight.half().float())  # of no effect on codes, and half the bytes in files
-        history[-1]["damping"] = compute_encoder(head, embeddings, held_out)
+        history[-1]["damping"] = _compute_encoder(head, embeddings, held_out)
     return history
 
 
-class _Equations:
-    """``H^T H``, ``H^T X`` and the sums behind the mean of refined codes, accumulated over rows and nested budgets; float32 and float64 on the CPU."""
-
-    def __init__(
-        self, head: BinarySparsityAlignment, rows: np.ndarray, refine: bool, amplitudes: dict[tuple[int, int], float]
-    ) -> None:
-        features, width = head.decoder_weight.shape
-        device = head.weight.device
-        products = torch.zeros(features + 1, features + 1, device=device)
-        sums = torch.zeros(features + 1, width, device=device)
-        for start in range(0, len(rows), CHUNK_TEXTS):
-            x = next(batches(rows[start : start + CHUNK_TEXTS], 1, device))
-            if not torch.isfinite(x).all():
-                raise BSAError("the embeddings hold NaN or infinite values")
-            _add(products, sums, refined_codes(head, x) if refine else head.select(head.logits(x)).bool(), x, 1.0)
-            for budget in head.nested:
-                smaller = scale_decoder(prefix_head(head, *budget), amplitudes[budget])
-                codes = refined_codes(smaller, x) if refine else smaller.select(smaller.logits(x)).bool()
-                amplitudes[budget] *= best_amplitude(smaller, codes, x)
-                _add(products, sums, codes, x, amplitudes[budget])
-        self.products, self.sums = products.double(), sums.double()
-
-
-def _add(products: Tensor, sums: Tensor, codes: Tensor, x: Tensor, amplitude: float) -> None:
-    design = torch.cat([amplitude * codes.float(), codes.new_ones(len(codes), 1, dtype=torch.float32)], dim=1)
-    places = [*range(codes.shape[1]), len(products) - 1]
-    if codes.shape[1] == len(products) - 1:
+def _equations(
+    head: BinarySparsityAlignment, rows: np.ndarray, refine: bool, amplitudes: dict[tuple[int, int], float]
+) -> tuple[Tensor, Tensor]:
+    """``H^T H`` and ``H^T X`` of codes with a constant last feature, float64, accumulated over rows and nested budgets; their amplitudes are brought up to date."""
+    features, width = head.decoder_weight.shape
+    products = torch.zeros(features + 1, features + 1, device=head.weight.device)
+    sums = torch.zeros(features + 1, width, device=head.weight.device)
+    for start in range(0, len(rows), CHUNK_TEXTS):
+        x = next(batches(rows[start : start + CHUNK_TEXTS], 1, head.weight.device))
+        design = _design(_chosen(head, x, refine), 1.0)
         products.addmm_(design.T, design)
         sums.addmm_(design.T, x)
-    else:
-        index = torch.tensor(places, device=x.device)
-        products[index[:, None], index] += design.T @ design
-        sums[index] += design.T @ x
+        for budget in head.nested:
+            smaller = prefix_head(head, *budget, amplitudes[budget])
+            codes = _chosen(smaller, x, refine)
+            amplitudes[budget] *= best_amplitude(smaller, codes, x)
+            design = _design(codes, amplitudes[budget])
+            places = torch.tensor([*range(budget[0]), features], device=x.device)
+            products[places[:, None], places] += design.T @ design
+            sums[places] += design.T @ x
+    return products.double(), sums.double()
+
+
+def _chosen(head: BinarySparsityAlignment, x: Tensor, refine: bool) -> Tensor:
+    return refined_codes(head, x) if refine else head.select(head.logits(x)).bool()
+
+
+def _design(codes: Tensor, amplitude: float) -> Tensor:
+    return torch.cat([amplitude * codes.float(), torch.ones(len(codes), 1, device=codes.device)], dim=1)
 
 
 def _near(ridge: float) -> tuple[float, ...]:
@@ -154,26 +141,34 @@ def _near(ridge: float) -> tuple[float, ...]:
 
 
 def _solve(
-    head: BinarySparsityAlignment, equations: _Equations, ridges: tuple[float, ...], held_codes: Tensor, held_out: np.ndarray
+    head: BinarySparsityAlignment,
+    products: Tensor,
+    sums: Tensor,
+    ridges: tuple[float, ...],
+    held_codes: Tensor,
+    held_out: np.ndarray,
 ) -> float:
     """Put the solution of the best ridge into the head; returns that ridge."""
-    old = torch.cat([head.decoder_weight, head.decoder_bias[None]]).double()
+    old = _solution(head).double()
     pull = torch.ones(len(old), dtype=torch.float64, device=old.device)
     pull[-1] = 0  # the offset is free
-    best: tuple[float, float, Tensor] | None = None
+    found = []
     for ridge in ridges:
-        factor, failed = torch.linalg.cholesky_ex(equations.products + torch.diag(ridge * pull + 1e-6))
-        if failed:
-            continue
-        solution = torch.cholesky_solve(equations.sums + ridge * pull[:, None] * old, factor).float()
-        _put(head, solution)
-        cosine = _cosine(head, held_codes, held_out)
-        if best is None or cosine > best[0]:
-            best = (cosine, ridge, solution)
-    if best is None:
+        factor, failed = torch.linalg.cholesky_ex(products + torch.diag(ridge * pull + 1e-6))
+        if not failed:
+            solution = torch.cholesky_solve(sums + ridge * pull[:, None] * old, factor).float()
+            _put(head, solution)
+            found.append((_cosine(head, held_codes, held_out), ridge, solution))
+    if not found:
         raise BSAError("the decoder's equations have no solution: the embeddings are degenerate (constant or repeated rows)")
-    _put(head, best[2])
-    return best[1]
+    _, ridge, solution = max(found, key=lambda one: one[0])
+    _put(head, solution)
+    return ridge
+
+
+def _solution(head: BinarySparsityAlignment) -> Tensor:
+    """The decoder's rows and its offset, (D + 1, d)."""
+    return torch.cat([head.decoder_weight, head.decoder_bias[None]])
 
 
 def _put(head: BinarySparsityAlignment, solution: Tensor) -> None:
@@ -181,18 +176,8 @@ def _put(head: BinarySparsityAlignment, solution: Tensor) -> None:
     head.decoder_bias.copy_(solution[-1])
 
 
-def _decoder(head: BinarySparsityAlignment) -> dict[str, Tensor]:
-    return {name: getattr(head, name).clone() for name in ("decoder_weight", "decoder_bias")}
-
-
-def _restore(head: BinarySparsityAlignment, kept: dict[str, Tensor]) -> None:
-    for name, tensor in kept.items():
-        getattr(head, name).copy_(tensor)
-
-
 def _codes(head: BinarySparsityAlignment, rows: np.ndarray, refine: bool) -> Tensor:
-    parts = batches(rows, head.hidden_dim, head.weight.device)
-    return torch.cat([refined_codes(head, x) if refine else head.select(head.logits(x)).bool() for x in parts])
+    return torch.cat([_chosen(head, x, refine) for x in batches(rows, head.hidden_dim, head.weight.device)])
 
 
 def _cosine(head: BinarySparsityAlignment, codes: Tensor, rows: np.ndarray) -> float:
@@ -200,28 +185,24 @@ def _cosine(head: BinarySparsityAlignment, codes: Tensor, rows: np.ndarray) -> f
     return float(F.cosine_similarity(head.decode(codes), x).mean())
 
 
-@torch.no_grad()
-def compute_encoder(head: BinarySparsityAlignment, rows: np.ndarray, held_out: np.ndarray) -> float | None:
+def _compute_encoder(head: BinarySparsityAlignment, rows: np.ndarray, held_out: np.ndarray) -> float | None:
     """Compute the linear encoder from the decoder, each feature firing as often as in refined codes; the old one stays where it decodes better.
 
-    Args:
-        head: The refitted layer; ``weight``, ``bias`` and ``log_scale`` may change.
-        rows: float (n, d), of length 1; the first 4,096 are used.
-        held_out: float (m, d), of length 1.
-
-    Returns:
-        The damping (:func:`bsa_st.head.unrolled.linear_encoder`) whose plain codes decode held-out rows best; ``None`` where the old encoder stayed.
+    Returns the damping (:func:`bsa_st.head.unrolled.linear_encoder`) whose plain codes decode held-out rows best; ``None`` where the old encoder stayed.
     """
     x = next(batches(rows[:RATE_ROWS], 1, head.weight.device))
     rates = refined_codes(head, x).float().mean(dim=0)
-    best, chosen = _cosine(head, _codes(head, held_out, refine=False), held_out), None
-    kept = {name: getattr(head, name).clone() for name in ("weight", "bias", "log_scale")}
-    for damping in DAMPINGS:
-        head.weight.copy_(linear_encoder(head.decoder_weight, damping))
-        head.set_rates(x, rates)
+    fitted: dict[str, Tensor] = {"weight": head.weight, "bias": head.bias, "log_scale": head.log_scale}
+    chosen: float | None = None
+    best, kept = -math.inf, fitted
+    for damping in (None, *DAMPINGS):
+        if damping is not None:
+            head.weight.copy_(linear_encoder(head.decoder_weight, damping))
+            head.set_rates(x, rates)
         cosine = _cosine(head, _codes(head, held_out, refine=False), held_out)
         if cosine > best:
             best, chosen = cosine, damping
-            kept = {name: getattr(head, name).clone() for name in kept}
-    _restore(head, kept)
+            kept = {name: tensor.clone() for name, tensor in fitted.items()}
+    for name, tensor in fitted.items():
+        tensor.copy_(kept[name])
     return chosen

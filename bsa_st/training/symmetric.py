@@ -23,26 +23,17 @@ GROUPS, NEAR = 32, 16
 """Groups in a batch, and texts in a group: one and its nearest."""
 STEPS = 200
 LEARNING_RATE = 2e-3
-SLOPE = 4.0
-"""Slope of the soft threshold, over the spread of the logits."""
-RATE_WEIGHT = 10.0
-"""Weight of the squared error of the share of active features."""
+SLOPE, RATE_WEIGHT = 4.0, 10.0
+"""Slope of the soft threshold, over the spread of the logits, and weight of the squared error of the share of active features."""
 
 
 def fit_symmetric(head: BinarySparsityAlignment, rows: np.ndarray, seed: int = 0) -> Tensor:
-    """``[b, W]`` of the layer ``h = W (x - mean) + b > 0``, float32 (D, 1 + d), about k features active.
-
-    Args:
-        head: Decides the sizes and the mean.
-        rows: Training embeddings, float (n, d), n > 0, of length 1; the first 8,000 are used.
-        seed: Seed of the frame and of the batches.
-    """
+    """``[b, W]`` of the layer ``h = W (x - mean) + b > 0``, float32 (D, 1 + d), of a head's sizes and mean, from training embeddings, float (n, d), of length 1."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.from_numpy(np.array(rows[:ROWS], dtype=np.float32))
     near = torch.cat([(part @ x.T).topk(min(NEAR, len(x)), dim=1).indices for part in x.split(1024)])
     middle = x - head.mean.cpu()
-    weight = nn.init.orthogonal_(torch.empty(head.hidden_dim, head.input_dim), generator=generator)
-    weight = F.normalize(weight, dim=1)
+    weight = F.normalize(nn.init.orthogonal_(torch.empty(head.hidden_dim, head.input_dim), generator=generator), dim=1)
     logits = middle[:1000] @ weight.T
     share = head.k / head.hidden_dim
     bias = -torch.quantile(logits, 1 - share, dim=0) if share < 0.5 else (weight @ head.mean.cpu()) / 2

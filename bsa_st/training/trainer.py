@@ -23,13 +23,11 @@ from transformers import TrainerCallback, set_seed
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from bsa_st.atomic import atomic_file
+from bsa_st.atomic import write_json
 from bsa_st.errors import BSAError
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.head.losses import BSALoss
-from bsa_st.head.objectives import make_objective
-from bsa_st.head.objectives.base import Objective, ObjectiveLoss
-from bsa_st.head.objectives.binarise import binarise
+from bsa_st.head.objectives import OBJECTIVES, Objective, binarise
 from bsa_st.head.settings import DistillSettings
 from bsa_st.head.unrolled import MAX_DIM
 from bsa_st.inputs.distributed import PATIENCE, is_first, join, share
@@ -38,10 +36,8 @@ from bsa_st.inputs.row_shards import Embeddings
 from bsa_st.inputs.unit_rows import unit_rows
 from bsa_st.training.budgets import measure_budgets
 from bsa_st.training.cached_rows import CachedRows, Student
-from bsa_st.training.hardware import hardware_name
-from bsa_st.training.monitor import HeadEvaluator, head_figures
+from bsa_st.training.monitor import FOUND_DOCUMENTS, FOUND_QUERIES, HeadEvaluator, choose_softening, hardware_name, head_figures
 from bsa_st.training.refit import refit
-from bsa_st.training.statistics import FOUND_DOCUMENTS, FOUND_QUERIES, choose_softening
 from bsa_st.training.symmetric import fit_symmetric
 from bsa_st.training.unroll import fit_unrolled
 
@@ -49,7 +45,7 @@ INITIAL_SAMPLE = 8192
 FIRING_SAMPLE = 20_000
 FINAL_SAMPLE = 100_000
 REFIT_ROWS = 50_000
-FINITE_ROWS = 1 << 16
+CHECKED_ROWS = 1 << 16
 REFIT_BYTES = 40
 """Memory of a refit per squared feature: products of codes in single and double precision, their factor and the decoder's Gram matrix."""
 
@@ -78,13 +74,15 @@ def train_head(
     started = time.perf_counter()
     _check_rows(embeddings)
     _check_memory(settings)
-    checkpoint = _checkpoint(checkpoint_dir, settings)
-    objective = objective or make_objective(settings.objective)
+    checkpoint = None if checkpoint_dir is None else _last_checkpoint(Path(checkpoint_dir), settings)
+    if objective is None and settings.objective != "bsa":
+        objective = OBJECTIVES[settings.objective]()
     rank, processes = join()
     if processes > 1 and objective is not None:
         raise BSAError(f"several processes train the objective bsa only, not {type(objective).__name__}: start one process")
     set_seed(settings.seed)
-    train_rows, held_out_rows = _split(len(embeddings), settings)
+    order = np.random.default_rng(settings.seed).permutation(len(embeddings))
+    held_out_rows, train_rows = np.split(order, [min(5000, max(1, round(len(order) * settings.held_out)))])
     if processes > 1 and settings.steps and len(train_rows) < processes * settings.batch_size:
         raise BSAError(f"{len(train_rows)} texts cannot fill a batch of {settings.batch_size} in each of {processes} processes")
     if len(train_rows) < settings.hidden_dim:
@@ -101,13 +99,36 @@ def train_head(
             model_card_data=SentenceTransformerModelCardData(generate_widget_examples=False),
         )
         student.model_card_data.widget = [{}]  # so that the trainer looks for no examples among row numbers
+        if objective is not None:
+            objective.model = student
         with tempfile.TemporaryDirectory() as scratch:
-            arguments = _training_arguments(settings, checkpoint_dir, scratch, torch.device(device), show_progress_bar)
+            arguments: dict[str, Any] = {
+                "output_dir": str(checkpoint_dir or scratch),
+                "max_steps": settings.steps,
+                "per_device_train_batch_size": settings.batch_size,
+                "dataloader_drop_last": False,
+                "ddp_find_unused_parameters": False,
+                "ddp_timeout": int(PATIENCE.total_seconds()),
+                "learning_rate": settings.learning_rate,
+                "warmup_steps": max(1, round(settings.steps * 0.05)),
+                "weight_decay": 0.0,
+                "bf16": has_fast_bfloat16(torch.device(device)),
+                "use_cpu": torch.device(device).type == "cpu",
+                "eval_strategy": "steps",
+                "eval_steps": settings.eval_steps,
+                "logging_steps": min(100, settings.steps),
+                "save_strategy": "steps" if checkpoint_dir else "no",
+                "save_steps": settings.eval_steps,
+                "save_total_limit": 2,
+                "report_to": "none",
+                "seed": settings.seed,
+                "disable_tqdm": not show_progress_bar,
+            }
             trainer = SentenceTransformerTrainer(
                 model=student,
                 args=SentenceTransformerTrainingArguments(**{**arguments, **(training_args or {})}),
                 train_dataset=Dataset.from_dict({"row": np.sort(train_rows)}),
-                loss=BSALoss(student, settings.alignment_weight) if objective is None else ObjectiveLoss(student, objective),
+                loss=objective or BSALoss(student, settings.alignment_weight),
                 evaluator=HeadEvaluator(held_out, sample[:FIRING_SAMPLE]),
                 callbacks=list(callbacks),
             )
@@ -123,49 +144,36 @@ def train_head(
     head.eval()
     if objective is not None:
         objective.eval().finish(head)
-    if objective is not None and objective.real_valued:
-        binarise(head, objective, torch.from_numpy(sample[:FIRING_SAMPLE]))
-    if is_first():
-        if objective is not None and objective.real_valued:
+        if objective.real_valued:
+            binarise(head, objective, torch.from_numpy(sample[:FIRING_SAMPLE]))
             refit(head, sample[:REFIT_ROWS], held_out, rounds=1, refine=False)
-        _finish(head, embeddings, sample, held_out, settings, show_progress_bar)
-        head.report |= {"seconds_training": round(time.perf_counter() - started, 1), "hardware": hardware_name(device)}
+    if is_first():
+        head.report = _finish(head, sample, held_out, settings, show_progress_bar)
+        head.report |= {"texts": len(embeddings), "texts_held_out": len(held_out), "hardware": hardware_name(device)}
+        head.report["seconds_training"] = round(time.perf_counter() - started, 1)
     share(head)
     return head
 
 
 def _finish(
-    head: BinarySparsityAlignment,
-    embeddings: Embeddings,
-    sample: np.ndarray,
-    held_out: np.ndarray,
-    settings: DistillSettings,
-    bar: bool,
-) -> None:
-    """Refit, calibrate and measure a trained head."""
-    history: list[dict[str, Any]] = []
-    if settings.refit_rounds:
-        history = refit(head, sample[:REFIT_ROWS], held_out, rounds=settings.refit_rounds, show_progress_bar=bar)
-    head.calibrate(torch.from_numpy(sample).to(head.weight.device), keep_decoder=bool(settings.refit_rounds))
+    head: BinarySparsityAlignment, sample: np.ndarray, held_out: np.ndarray, settings: DistillSettings, bar: bool
+) -> dict[str, Any]:
+    """Refit, calibrate and measure a trained head; what its report says of that."""
+    rounds = settings.refit_rounds
+    history = refit(head, sample[:REFIT_ROWS], held_out, rounds=rounds, show_progress_bar=bar) if rounds else []
+    head.calibrate(torch.from_numpy(sample).to(head.weight.device), keep_decoder=bool(rounds))
     measure_budgets(head, sample)
     queries, documents = held_out[:FOUND_QUERIES], np.concatenate([held_out[FOUND_QUERIES:], sample[:FOUND_DOCUMENTS]])
-    found = choose_softening(head, queries, documents)
+    found = {"found_at_10": choose_softening(head, queries, documents)}
     unrolled = None
-    if settings.refit_rounds and settings.unroll_trials:
+    if rounds and settings.unroll_trials:
         unrolled = fit_unrolled(head, sample, queries, documents, settings.unroll_trials, settings.seed)
         if settings.hidden_dim <= MAX_DIM:
             head.symmetric = fit_symmetric(head, sample, settings.seed)
-    figures = head_figures(head, held_out, sample) | {"found_at_10": found}
     if unrolled is not None:
-        figures["found_at_10_unrolled"] = unrolled.pop("found_at_10")
-    head.report = {
-        "settings": settings.to_dict(),
-        "texts": len(embeddings),
-        "texts_held_out": len(held_out),
-        "refit": history,
-        "unrolled": unrolled,
-        "figures": {name: round(value, 4) for name, value in figures.items()},
-    }
+        found["found_at_10_unrolled"] = unrolled.pop("found_at_10")
+    figures = {name: round(value, 4) for name, value in (head_figures(head, held_out, sample) | found).items()}
+    return {"settings": settings.to_dict(), "refit": history, "unrolled": unrolled, "figures": figures}
 
 
 def _unit(embeddings: Embeddings, rows: np.ndarray) -> np.ndarray:
@@ -173,21 +181,19 @@ def _unit(embeddings: Embeddings, rows: np.ndarray) -> np.ndarray:
 
 
 def _check_rows(embeddings: Embeddings) -> None:
-    """Every row must have a direction, and not all the same one."""
-    first = np.asarray(embeddings[:1], dtype=np.float64)[0]
+    """There must be two rows that differ, and each must have a direction."""
+    if len(embeddings) < 2:
+        raise BSAError(f"training needs at least 2 texts, got {len(embeddings)}")
     differ = False
-    for start in range(0, len(embeddings), FINITE_ROWS):
-        part = np.asarray(embeddings[start : start + FINITE_ROWS])
-        for bad, what in (
-            (~np.isfinite(part).all(axis=1), "holds NaN or infinite values"),
-            (~part.any(axis=1), "is all zeros"),
-        ):
-            if bad.any():
-                raise BSAError(
-                    f"an embedding {what}: row {start + int(bad.argmax()) + 1}, {int(bad.sum())} in all up to row {start + len(part)}"
-                )
-        differ = differ or bool((part != first).any())
-    if not differ and len(embeddings) > 1:
+    for start in range(0, len(embeddings), CHECKED_ROWS):
+        part = np.asarray(embeddings[start : start + CHECKED_ROWS])
+        bad = ~np.isfinite(part).all(axis=1) | ~part.any(axis=1)
+        if bad.any():
+            row = int(bad.argmax())
+            what = "is all zeros" if not part[row].any() else "holds NaN or infinite values"
+            raise BSAError(f"an embedding {what}: row {start + row + 1}, {int(bad.sum())} such up to row {start + len(part)}")
+        differ = differ or bool((part != embeddings[:1]).any())
+    if not differ:
         raise BSAError(f"all {len(embeddings)} embeddings are equal: there is nothing to learn from")
 
 
@@ -201,56 +207,15 @@ def _check_memory(settings: DistillSettings) -> None:
         )
 
 
-def _checkpoint(folder: str | Path | None, settings: DistillSettings) -> str | None:
+def _last_checkpoint(folder: Path, settings: DistillSettings) -> str | None:
     """The last checkpoint in a folder, which from now on belongs to these settings."""
-    if folder is None:
-        return None
-    owner = Path(folder) / "settings.json"
-    mine = settings.to_dict()
+    owner = folder / "settings.json"
     try:
-        if owner.is_file():
-            if json.loads(owner.read_text()) != mine:
-                raise BSAError(f"{folder} holds checkpoints of other settings ({owner}); choose another folder")
-        else:
-            owner.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file(owner) as file:
-                file.write(json.dumps(mine, indent=2).encode())
+        if not owner.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(owner, settings.to_dict())
+        elif json.loads(owner.read_text()) != settings.to_dict():
+            raise BSAError(f"{folder} holds checkpoints of other settings ({owner}); choose another folder")
     except (OSError, json.JSONDecodeError) as error:
         raise BSAError(f"cannot use the checkpoint folder {folder}: {error}") from error
     return get_last_checkpoint(str(folder))
-
-
-def _split(rows: int, settings: DistillSettings) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers for training and held out, both shuffled."""
-    if rows < 2:
-        raise BSAError(f"training needs at least 2 texts, got {rows}")
-    order = np.random.default_rng(settings.seed).permutation(rows)
-    held_out = min(5000, max(1, round(rows * settings.held_out)))
-    return order[held_out:], order[:held_out]
-
-
-def _training_arguments(
-    settings: DistillSettings, checkpoint_dir: str | Path | None, scratch: str, device: torch.device, bar: bool
-) -> dict[str, Any]:
-    return {
-        "output_dir": str(checkpoint_dir or scratch),
-        "max_steps": settings.steps,
-        "per_device_train_batch_size": settings.batch_size,
-        "dataloader_drop_last": False,
-        "ddp_find_unused_parameters": False,
-        "ddp_timeout": int(PATIENCE.total_seconds()),
-        "learning_rate": settings.learning_rate,
-        "warmup_steps": max(1, round(settings.steps * 0.05)),
-        "weight_decay": 0.0,
-        "bf16": has_fast_bfloat16(device),
-        "use_cpu": device.type == "cpu",
-        "eval_strategy": "steps",
-        "eval_steps": settings.eval_steps,
-        "logging_steps": min(100, settings.steps),
-        "save_strategy": "steps" if checkpoint_dir else "no",
-        "save_steps": settings.eval_steps,
-        "save_total_limit": 2,
-        "report_to": "none",
-        "seed": settings.seed,
-        "disable_tqdm": not bar,
-    }

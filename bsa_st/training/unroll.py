@@ -1,8 +1,8 @@
 """Schedules for the unrolled encoder: the few steps that decode best, found by a random search.
 
-A schedule has ten numbers (:class:`~bsa_st.head.unrolled.StepSchedule`: each of its fields is linear between three knots), and what a schedule is worth is one pass over
-a few hundred texts; so they are searched without gradients, by a (1+1) evolution strategy: a random change is kept where the mean cosine of ``x`` and ``x_hat`` rises, in the basis of refinement, and the changes' size follows
-how often that happens. The steps found like this grow far beyond what would be stable in the long run.
+A schedule has ten numbers (each field of :class:`~bsa_st.head.unrolled.StepSchedule` is linear between three knots), and what it is worth is one pass over a few hundred
+texts; so a (1+1) evolution strategy searches without gradients: a random change is kept where the mean cosine of ``x`` and ``x_hat`` rises, in the basis of refinement,
+and the changes' size follows how often that happens. The steps found like this grow far beyond what would be stable in the long run.
 
 Source: the search is I. Rechenberg, "Evolutionsstrategie" (1973), with its rule of success.
 """
@@ -10,7 +10,7 @@ Source: the search is I. Rechenberg, "Evolutionsstrategie" (1973), with its rule
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from bsa_st.encoding.encode import refined_codes
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.head.refine import weigh_mean
 from bsa_st.head.unrolled import Steps, StepSchedule, steps_that_fit, unroll
-from bsa_st.training.statistics import best_softening
+from bsa_st.training.monitor import best_softening
 
 SAMPLE = 800
 FIRST = ((-1.3, 2.3, 2.4), (1.2, 1.0, 1.6), (2.0, 1.5, 2.6))
@@ -44,13 +44,8 @@ def fit_unrolled(
 ) -> dict[str, Any] | None:
     """Put the unrolled encoder into a fitted head; sparse heads get the threshold at which ``k`` features per text are active on average.
 
-    Args:
-        head: The layer; its decoder is used.
-        rows: Training embeddings, float (n, d), n > 0, of length 1; the first 800 decide the steps.
-        queries: Held-out embeddings, float (m, d), m > 0, of length 1, whose neighbours decide how lengths are softened.
-        documents: The embeddings among which these neighbours are, float (l, d), l > 0, of length 1.
-        trials: Changes tried.
-        seed: Seed of the changes.
+    ``rows``, training embeddings, float (n, d), decide the steps; ``queries``, held-out ones, by their neighbours among ``documents``, how lengths are softened; all have
+    length 1. ``trials`` changes are tried.
 
     Returns:
         ``found_at_10`` of those neighbours, and what the encoder can be made from again: the ``constant`` feature and the ``schedule``; ``None``, and no
@@ -60,7 +55,10 @@ def fit_unrolled(
     if not count:
         return None
     generator = np.random.default_rng(seed)
-    x, asked, there = (_tensor(part, head) for part in (rows[:SAMPLE], queries, documents))
+    device = head.weight.device
+    x, asked, there = (
+        torch.from_numpy(np.array(part, dtype=np.float32)).to(device) for part in (rows[:SAMPLE], queries, documents)
+    )
     steps = Steps(head.decoder_weight, head.decoder_bias, head.mean, _least_informative(head, x))
     active = 0.5 if head.compact else head.k / head.hidden_dim
     numbers = np.r_[np.ravel(FIRST), 2 * active - 1]
@@ -77,11 +75,7 @@ def fit_unrolled(
     decoded = unroll(steps, schedule).codes(there).float() @ steps.decoder
     softening, found = best_softening(asked, there, decoded)
     head.unrolled = unroll(steps, schedule, softening)
-    return {"found_at_10": found, "constant": steps.constant, "schedule": schedule.to_dict()}
-
-
-def _tensor(rows: np.ndarray, head: BinarySparsityAlignment) -> Tensor:
-    return torch.from_numpy(np.array(rows, dtype=np.float32)).to(head.weight.device)
+    return {"found_at_10": found, "constant": steps.constant, "schedule": asdict(schedule)}
 
 
 def _least_informative(head: BinarySparsityAlignment, x: Tensor) -> int:
@@ -94,11 +88,7 @@ def _schedule(numbers: np.ndarray, count: int) -> StepSchedule:
     parts = numbers[:-1].reshape(len(FIRST), -1)
     knots = np.linspace(0, 1, parts.shape[1])
     step, push, damping = (np.interp(np.linspace(0, 1, count), knots, part) for part in parts)
-    return StepSchedule(_tuple(np.exp(step)), _tuple(push), _tuple(np.exp(damping)), start=float(numbers[-1]))
-
-
-def _tuple(values: np.ndarray) -> tuple[float, ...]:
-    return tuple(map(float, values))
+    return StepSchedule(np.exp(step).tolist(), push.tolist(), np.exp(damping).tolist(), start=float(numbers[-1]))
 
 
 def _try(head: BinarySparsityAlignment, steps: Steps, x: Tensor, schedule: StepSchedule) -> tuple[float, StepSchedule]:

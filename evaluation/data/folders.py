@@ -47,11 +47,6 @@ class PairData:
     score: list[float]
 
 
-def find_file(folder: Path, name: str) -> Path | None:
-    """``folder/name`` or ``folder/name.gz``, whichever is there."""
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
-
-
 def read_retrieval(folder: Path) -> RetrievalData:
     """The collection of a folder with corpus.jsonl, queries.jsonl and qrels.tsv.
 
@@ -91,8 +86,14 @@ def read_pairs(folder: Path, split: str = "test") -> PairData:
     return data
 
 
+def read_classes(folder: Path, split: str) -> tuple[list[str], list[str]]:
+    """Texts and their classes, of ``<split>.tsv``; raises :class:`BSAError` where it is not there."""
+    lines = [line.split("\t") for _, line in numbered_lines(_existing(folder, f"{split}.tsv"))][1:]
+    return [line[0] for line in lines], [line[1] for line in lines]
+
+
 def _existing(folder: Path, name: str) -> Path:
-    path = find_file(folder, name)
+    path = next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
     if path is None:
         raise BSAError(f"{folder / name}: not found (nor {name}.gz)")
     return path

@@ -22,6 +22,8 @@ from bsa_st.head.unrolled import StepSchedule
 from bsa_st.inputs.embeddings import cached_embeddings
 from bsa_st.inputs.prompts import document_prompt, under_prompt
 from bsa_st.shipped.attach import fingerprint
+from bsa_st.shipped.names import NAMES as NAMES_KEY
+from bsa_st.shipped.names import names_file
 from bsa_st.shipped.packed import COMPUTED, FACTS, FINGERPRINT, FOLDER, HALVED, SYMMETRIC, HeadFacts
 from bsa_st.training import train_head
 from evaluation.data.encoders import MINILM, MPNET, WORDLLAMA, load_encoder
@@ -94,7 +96,7 @@ def facts_of(head: BinarySparsityAlignment, encoder: Encoder, code_bytes: int | 
         k=head.k,
         damping=report["refit"][-1]["damping"],
         constant=unrolled["constant"],
-        schedule=StepSchedule.of(unrolled["schedule"]),
+        schedule=StepSchedule(**unrolled["schedule"]),
         softening=head.unrolled.softening,
         report=report | {"texts_from": SOURCES},
     )

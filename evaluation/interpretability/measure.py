@@ -21,10 +21,9 @@ from bsa_st.concepts.explain import MOST, explain_vectors
 from bsa_st.concepts.names import HIDDEN_DIM, MOST_TEXTS, SPARE, most_used
 from bsa_st.concepts.vocabulary import LEAST_AUC, Vocabulary
 from bsa_st.demo.hpo import load_concepts
-from bsa_st.inputs.texts import numbered_lines
 from evaluation.data.embeddings import EmbeddingStore
 from evaluation.data.encoders import MINILM, MPNET, WORDLLAMA, load_encoder
-from evaluation.data.folders import find_file
+from evaluation.data.folders import read_classes
 from evaluation.data.neighbours import general_texts
 from evaluation.interpretability.detection import MATCHED_RATE, judge, summary
 from evaluation.interpretability.methods import Features, Texts, csr, learnt, learnt_names, named, refined, topics
@@ -157,12 +156,8 @@ def measure(data: Path, output: Path, cache_dir: Path | None) -> None:
 
 def labelled(data: Path, split: str, store: EmbeddingStore) -> tuple[Texts, np.ndarray]:
     """Texts of the labelled set with their classes, (n,); raises :class:`BSAError` where the file is not in the data folder."""
-    path = find_file(data / f"cls_{CLASSES}", f"{split}.tsv")
-    if path is None:
-        raise BSAError(f"{data}: lacks cls_{CLASSES}/{split}.tsv")
-    lines = [line.split("\t") for _, line in numbered_lines(path)][1:]
-    texts = [text for text, _ in lines]
-    return Texts(texts, store.evaluation(texts)), np.array([label for _, label in lines])
+    texts, classes = read_classes(data / f"cls_{CLASSES}", split)
+    return Texts(texts, store.evaluation(texts)), np.array(classes)
 
 
 def hpo(store: EmbeddingStore, cache_dir: Path | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from bsa_st.training.statistics import FOUND_DOCUMENTS, FOUND_QUERIES, best_softening
+from bsa_st.training.monitor import FOUND_DOCUMENTS, FOUND_QUERIES, best_softening
 from evaluation.data.embeddings import unit_rows
 
 ESTIMATES = ("softened", "cosine", "dot", "centred", "sphere")
@@ -78,7 +78,7 @@ class Method(ABC):
         """Learn from shuffled rows, float32 (n, d); :attr:`mean` is set."""
 
     def choose_softening(self, training: np.ndarray) -> float:
-        """``s`` of the softened estimate, as :func:`bsa_st.training.statistics.choose_softening` finds it for a head."""
+        """``s`` of the softened estimate, as :func:`bsa_st.training.monitor.choose_softening` finds it for a head."""
         if "softened" not in self.estimates:
             return 0.0
         rows = training[np.random.default_rng(self.seed).permutation(len(training))[: FOUND_QUERIES + FOUND_DOCUMENTS]]

@@ -7,12 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bsa_st import BSAError
-from bsa_st.inputs.texts import numbered_lines
 from evaluation.comparison.cells import Cell as MethodCell
 from evaluation.comparison.cells import fit
 from evaluation.comparison.results import interval
-from evaluation.data.folders import find_file, read_retrieval
+from evaluation.data.folders import read_classes, read_retrieval
 from evaluation.data.labelled import Collection
 from evaluation.data.neighbours import found_counts, nearest, shares
 from evaluation.data.tasks import HPO, hpo_collection
@@ -53,18 +51,13 @@ def cells() -> list[Cell]:
 def read(name: str, inputs: Inputs) -> Texts:
     """A collection by name; raises :class:`BSAError` where it is not in the data folder."""
     if name == INTENTS:
-        queries, documents = (inputs.embed(_intents(inputs, split)) for split in ("test", "train"))
+        queries, documents = (
+            inputs.embed(read_classes(inputs.data / f"cls_{INTENTS}", split)[0]) for split in ("test", "train")
+        )
         return Texts(queries, documents, None)
     judged = hpo_collection() if name == HPO else read_retrieval(inputs.data / f"retrieval_{name}")
     queries, documents = inputs.embed(list(judged.queries.values())), inputs.embed(judged.documents)
     return Texts(queries, documents, Collection(queries, documents, list(judged.queries), list(judged.corpus), judged.qrels))
-
-
-def _intents(inputs: Inputs, split: str) -> list[str]:
-    path = find_file(inputs.data / f"cls_{INTENTS}", f"{split}.tsv")
-    if path is None:
-        raise BSAError(f"{INTENTS} is not in the data folder")
-    return [line.split("\t")[0] for _, line in numbered_lines(path)][1:]
 
 
 def measure(name: str, inputs: Inputs) -> dict[str, Any]:
