@@ -21,6 +21,8 @@ from bsa_st.errors import BSAError
 OLDEST = (0, 8)
 """The first pgvector with iterative scans; ``bit`` came with 0.7."""
 REFUSED = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry", "permission denied")
+EXPLORED = 2.1
+"""Size of HNSW's candidate list, ``hnsw.ef_search``, per candidate: 97 % of what scoring every code finds, at a million documents."""
 MEMORY = "1GB"
 """Where a million documents' graph is built; beyond that pgvector goes on slowly, on disk."""
 
@@ -101,7 +103,7 @@ class PostgresEngine(SQLEngine):
     def _candidates(self, bits: np.ndarray, count: int, groups: list[list[str]]) -> Found:
         text = "".join(map(str, np.unpackbits(bits)))
         order = f"ORDER BY bits <~> '{text}'::bit({len(text)}) LIMIT {count}"
-        settings = [f"hnsw.ef_search = {min(1000, max(100, count))}", "hnsw.iterative_scan = strict_order"]
+        settings = [f"hnsw.ef_search = {min(1000, max(100, round(EXPLORED * count)))}", "hnsw.iterative_scan = strict_order"]
         settings += ["enable_indexscan = off"] if self.index is False else []
         query = f"SELECT id, bits FROM {self._table} {self._condition(groups)} {order}"
         return self._found(self._run(query, list(groups), *settings))

@@ -102,12 +102,13 @@ class Segment:
         return np.where(np.isin(wanted, self.ids[rows]), np.append(rows, -1)[places], -1)
 
     def rows_of(self, ids: npt.ArrayLike) -> np.ndarray:
-        """Row of each id, int64; raises :class:`BSAError` where one is not there or given twice."""
-        wanted = check_ids(ids)
+        """Row of each id, int64; raises :class:`BSAError` where one is not there."""
+        given = np.asarray(ids)
+        wanted = check_ids(np.unique(given) if given.ndim == 1 else given)
         rows = self.find(wanted)
         if (rows < 0).any():
             raise BSAError(f"id {wanted[rows < 0][0]} is not in the index")
-        return rows
+        return rows[np.searchsorted(wanted, given)]
 
     def inverse(self, rows: np.ndarray) -> np.ndarray:
         """``1 / |x_hat|`` of some documents, float32."""

@@ -34,7 +34,7 @@ from evaluation.data.encoders import MINILM, load_encoder
 from evaluation.jsonfiles import read_json, write_json
 from evaluation.search.contenders import CONTENDERS, Search
 from evaluation.search.data import Data, Head, prepare
-from evaluation.search.report import write_report
+from evaluation.search.report import OURS, write_report
 
 LOG = logging.getLogger("evaluation.search")
 RESULTS = RESULTS_FOLDER / "search.json"
@@ -72,11 +72,12 @@ def bench(
         if only != "measure" and not _index_file(work, name, count).with_suffix(".json").is_file():
             LOG.info("building %s, %d documents", name, count)
             _run("build", arguments)
-        measured = any((row["contender"], row["documents"]) == (name, count) for row in rows)
+        label = _label(name, np.load(head)["weight"])
+        measured = any((row["contender"], row["documents"]) == (label, count) for row in rows)
         if only != "build" and (again or not measured) and _index_file(work, name, count).with_suffix(".json").is_file():
             LOG.info("measuring %s, %d documents", name, count)
             if fresh := _run("measure", arguments):
-                rows = [row for row in rows if (row["contender"], row["documents"]) != (name, count)] + json.loads(fresh)
+                rows = [row for row in rows if (row["contender"], row["documents"]) != (label, count)] + json.loads(fresh)
                 write_json(output, {"rows": rows})
     typer.echo(f"Report in {write_report(output)}")
 
@@ -100,8 +101,9 @@ def measure(texts: Path, head: Path, count: int, name: str, work: Work = Path("b
     before, started = _resident(), time.perf_counter()
     searches = CONTENDERS[name].open(data, path)
     shared = {
-        "contender": name,
+        "contender": _label(name, data.head.weight),
         "documents": count,
+        "load_average": round(os.getloadavg()[0], 1),
         "open_seconds": round(time.perf_counter() - started, 2),
         **json.loads(path.with_suffix(".json").read_text()),
     }
@@ -128,6 +130,11 @@ def _run(command: str, arguments: list[str]) -> str | None:
         LOG.warning("%s failed: %s", command, done.stderr.strip().splitlines()[-1:])
         return None
     return (done.stdout.splitlines() or [""])[-1]
+
+
+def _label(name: str, weight: np.ndarray) -> str:
+    """A contender's name in the results; ours with the bytes of a code."""
+    return f"{name}, {len(weight) // 8} bytes" if name.startswith(OURS) else name
 
 
 def _index_file(work: Path, name: str, count: int) -> Path:
