@@ -16,7 +16,8 @@ TITLE = """# Results
 found@10 is the share of the float embeddings' own ten nearest documents among the ten found: {queries:,} queries on {documents:,} general
 sentences, {training:,} others to learn from. Float queries; every method is centred, trained on the same rows by its authors'
 defaults, and rivals are scored by that estimate of five (divided by the decoded length, by a softened one, by the centred one, undivided, on the sphere)
-which finds most, ours by the softened one that the package uses. In per cent, with 95 % intervals over queries and seeds: three seeds of what is trained, one where marked {one_seed} (fits of minutes).
+which finds most, ours by the softened one that the package uses. In per cent, with 95 % intervals over queries and seeds: as many seeds of ours as the
+row says, three at most of rivals, one where marked {one_seed} (fits of minutes).
 
 *Limit* is no method: it is what a code at the Gaussian rate-distortion bound of the embeddings' covariance would find. Where a rival
 finds more than both of ours, it is bold. `python -m evaluation --data DATA` writes this page; `python -m evaluation --report-only --full`
@@ -81,7 +82,7 @@ def found_table(results: Results) -> str:
     """found@10 by budget: ours, the limit, each rival, and our lead over the best rival."""
     rivals = [name for name in SIZED_RIVALS if any((name, budget) in results.cells for budget in results.budgets)]
     columns = [*(name for name in OURS if any((name, budget) in results.cells for budget in results.budgets)), "limit", *rivals]
-    header = ["bytes", *(_marked(name) for name in columns), "lead", "bytes above the limit"]
+    header = ["bytes", "seeds", *(_marked(name) for name in columns), "lead", "bytes above the limit"]
     body = []
     for budget in results.budgets:
         values = {name: results.found(name, budget) for name in columns}
@@ -90,7 +91,8 @@ def found_table(results: Results) -> str:
             f"**{_found(value)}**" if name in rivals and value and ours is not None and value.mean > ours else _found(value)
             for name, value in values.items()
         ]
-        body.append([str(budget), *row, _lead(results, budget), _above(results, budget)])
+        seeds = max(len(results.cells.get((name, budget), ())) for name in OURS)
+        body.append([str(budget), str(seeds), *row, _lead(results, budget), _above(results, budget)])
     return markdown_table(header, body)
 
 
