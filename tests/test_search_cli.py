@@ -81,7 +81,7 @@ def test_hits_are_explained_by_parts_that_add_up(
         parts = [float(piece.split("(")[0].split()[-1]) for piece in line.split("; ")]
         assert sum(parts) == pytest.approx(float(hit.split()[0]), abs=0.0006 * len(parts))
         assert "everything else" in line
-    with pytest.raises(BSAError, match="names explain scores of embeddings"):
+    with pytest.raises(BSAError, match="scoring must be one of float, asymmetric, decoded, got 'overlap'"):
         run("search", named_folder, index, named_texts[3], "--scoring", "overlap", "--explain")
 
 

@@ -23,7 +23,7 @@ from bsa_st.inputs.unit_rows import TOLERANCE, unit_rows
 from tests.smallmodel import WIDTH, WORDS, small_encoder
 
 TEXTS = [f"{first} {second}" for first in WORDS for second in WORDS]
-SETTINGS = {"hidden_dim": 64, "k": 8, "steps": 20, "show_progress_bar": False}
+SETTINGS = {"hidden_dim": 64, "k": 8, "steps": 20, "refit_rounds": 1, "unroll_trials": 3, "show_progress_bar": False}
 
 
 @pytest.fixture(scope="module")

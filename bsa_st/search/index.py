@@ -244,7 +244,7 @@ class Index:
         """Delete documents: they are marked, and the next merge frees their room. An unknown id raises :class:`BSAError`, and nothing is
         deleted."""
         with self._lock:
-            self._segment = self._segment.without(self._segment.rows_of(ids))
+            self._segment = self._segment.without(self._segment.rows_of(check_ids(ids)))
 
     def compact(self) -> None:
         """Merge what was added into the lists, where there are enough documents, and free the room of deleted ones; saving does so too."""

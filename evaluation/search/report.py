@@ -23,7 +23,7 @@ bits (64 and 96 bytes), fitted to 30,000 of these texts, 8 relaxed steps and no 
 defaults of its makers.
 
 *found*: share of the float embeddings' own ten nearest documents among the ten found. *ms*: CPU milliseconds per query on one thread, asked one by one and in
-batches of 64, the smallest of several rounds, on an idle machine of one core; a star marks a busy one (load average above 1.5). *bytes*: what the process has
+batches of 64, the smallest of several rounds, on an idle machine of one core; a star marks a busy one (load average above 1.5, or not kept). *bytes*: what the process has
 resident per document, codes, ids, lists and all, after opening and answering (not shown below a million documents, where the libraries' own pages
 count for more). *build*: CPU seconds from the documents' codes (ours) or embeddings (others).
 """
@@ -63,7 +63,7 @@ def _table(count: int, rows: list[dict[str, Any]]) -> str:
                 [f"{row['batch_ms']:.2f}" for row in own],
             )
         ]
-        star = " *" if own[0]["load_average"] > BUSY else ""
+        star = " *" if own[0].get("load_average", BUSY + 1) > BUSY else ""
         lines.append(
             f"| {shown}{star} | {cells[0]} | {size} | " + " | ".join(cells[1:]) + f" | {own[0]['build_seconds']:.0f} |"
         )
@@ -79,7 +79,7 @@ def _plot(rows: list[dict[str, Any]]) -> None:
     figure, axes = pyplot.subplots(figsize=(8, 5))
     for name in dict.fromkeys(row["contender"] for row in rows):
         own = sorted((row for row in rows if row["contender"] == name), key=lambda row: row["single_ms"])
-        label = f"{name}, {own[-1]['bytes']:.0f} bytes" + (" *" if own[0]["load_average"] > BUSY else "")
+        label = f"{name}, {own[-1]['bytes']:.0f} bytes" + (" *" if own[0].get("load_average", BUSY + 1) > BUSY else "")
         width = 2.5 if name.startswith(OURS) else 1.2
         axes.plot(
             [row["single_ms"] for row in own], [100 * row["found"] for row in own], marker="o", linewidth=width, label=label
