@@ -45,7 +45,7 @@ def test_missing_wordnet_is_named(tmp_path: Path) -> None:
 
 def test_a_written_head_gives_the_same_codes_again(embeddings: np.ndarray, tmp_path: Path) -> None:
     rows = embeddings[:2500] / np.linalg.norm(embeddings[:2500], axis=1, keepdims=True)
-    head = train_head(rows, DistillSettings.of_bytes(8, refit_rounds=1, unroll_trials=0), show_progress_bar=False)
+    head = train_head(rows, DistillSettings.of_bytes(8, refit_rounds=1, unroll_trials=3), show_progress_bar=False)
     assert torch.equal(head.decoder_weight, head.decoder_weight.half().float())
     facts = facts_of(head, Encoder("org/encoder", "mit", len(rows), (8,)), 8)
     mark = np.full(head.input_dim, head.input_dim**-0.5, np.float32)
