@@ -180,7 +180,7 @@ def test_a_pool_whose_processes_die_says_so(model_folder: Path, lines: list[str]
 
     recipe = Recipe(bsa_st.load(model_folder))
     with pytest.raises(BSAError, match=r"encoding stopped: .*died unexpectedly.* run it again to continue"):
-        for _ in encode_locally(recipe, endless(), ["cpu", "cpu"]):
+        for _ in encode_locally(recipe, endless(), ["cpu", "cpu"], lambda _: None):
             pass
     assert killed
     assert set(multiprocessing.active_children()) <= before

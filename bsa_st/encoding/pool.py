@@ -55,11 +55,18 @@ def choose_devices(device: str | None, processes: int | None) -> list[str]:
     return [names[number % len(names)] for number in range(processes or len(names))]
 
 
-def encode_locally(recipe: Recipe, jobs: Iterable[Job], devices: list[str]) -> Iterator[tuple[Job, BinaryCodes]]:
-    """Every job with its codes, in order, made in this process for one device, else in a pool of processes; raises :class:`BSAError` if one died."""
+def encode_locally(
+    recipe: Recipe, jobs: Iterable[Job], devices: list[str], done: Callable[[int], object]
+) -> Iterator[tuple[Job, BinaryCodes]]:
+    """Every job with its codes, in order, made in this process for one device, else in a pool of processes; ``done`` is told the texts of each step.
+    Raises :class:`BSAError` if a process died."""
     if len(devices) == 1:
         for job in jobs:
-            yield job, BinaryCodes.concatenate(recipe.encode(job.texts))
+            parts = []
+            for part in recipe.encode(job.texts):
+                parts.append(part)
+                done(len(part))
+            yield job, BinaryCodes.concatenate(parts)
         return
     with _pool(recipe.encoder, devices) as pool:
 
@@ -70,7 +77,9 @@ def encode_locally(recipe: Recipe, jobs: Iterable[Job], devices: list[str]) -> I
                 raise BSAError(f"encoding stopped: {str(error).splitlines()[0]}; run it again to continue") from error
 
         for job, rows in look_ahead(dense, jobs):
-            yield job, recipe.codes(rows)
+            codes = recipe.codes(rows)
+            done(len(codes))
+            yield job, codes
 
 
 @contextmanager

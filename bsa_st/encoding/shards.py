@@ -96,7 +96,7 @@ def encode_to_shards(
 
             encoded = encode_on_ray(model, recipe.settings, jobs(), 1 if processes is None else processes, device)
         else:
-            encoded = encode_locally(recipe, jobs(), devices)
+            encoded = encode_locally(recipe, jobs(), devices, bar.update)
         for job, codes in encoded:
             raw = codefile.encode(codes)
             shard = Shard(job.number, len(codes), len(raw), hashlib.sha256(raw).hexdigest(), job.sha256)
@@ -104,7 +104,8 @@ def encode_to_shards(
                 file.write(raw)
             manifest.shards[job.number] = shard
             manifest.write(folder)
-            bar.update(len(codes))
+            if engine == "ray":
+                bar.update(len(codes))
     if total != sum(shard.texts for shard in manifest.shards.values()):
         raise BSAError(f"{folder} was begun with more texts than the {total} given now; choose another folder")
     replace(manifest, texts=total, complete=True).write(folder)
