@@ -23,7 +23,7 @@ $(DEMO_STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(if $(wildcard $(STAMP)),$(STAMP),$(DEMO_STAMP))
-	$(BIN)/bsa-st demo build/demo
+	$(BIN)/python -m demo build/demo
 
 # Needs DATA, a folder with general sentences and judged sets; continues an interrupted run. The weights of all-mpnet-base-v2 come in
 # five packages that declare needless dependencies.

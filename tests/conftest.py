@@ -27,11 +27,11 @@ import bsa_st
 from bsa_st.cli.main import main
 from bsa_st.concepts import NamedDictionary, name_features
 from bsa_st.concepts.names import names_of
-from bsa_st.demo.hpo import SynonymTask, load_concepts, synonym_task
-from bsa_st.demo.run import packaged_teacher
 from bsa_st.encoding.encode import put_behind, split_model
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.inputs.embeddings import cached_embeddings
+from demo.hpo import SynonymTask, load_concepts, synonym_task
+from demo.run import packaged_teacher
 from tests.engine_server import EngineSample, running_postgres, sample_documents
 
 torch.set_num_threads(1)  # a plugin may have loaded OpenMP before the variable was set

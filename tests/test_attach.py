@@ -16,12 +16,12 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 
 import bsa_st
 from bsa_st.concepts.dictionary import Candidates, fit_dictionary, unit
-from bsa_st.demo.hpo import SynonymTask
-from bsa_st.demo.run import packaged_teacher
 from bsa_st.head.layer import head_of
 from bsa_st.shipped.attach import recognise
 from bsa_st.shipped.names import names_file, read_names
 from bsa_st.shipped.packed import FOLDER, HeadFacts, read_fingerprint, read_head, shipped_heads
+from demo.hpo import SynonymTask
+from demo.run import packaged_teacher
 from evaluation.heads.train import write_names
 from tests.smallmodel import small_encoder
 

@@ -125,7 +125,7 @@ def test_a_damaged_entry_is_found_and_rebuilt(
 def test_a_killed_process_leaves_whole_chunks_to_build_on(texts: list[str], tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("\n".join(texts[:3000]))
     program = (
-        "import sys; from bsa_st.inputs import embeddings; from bsa_st.demo.run import packaged_teacher; from bsa_st.inputs.texts import read_texts; from pathlib import Path\n"
+        "import sys; from bsa_st.inputs import embeddings; from demo.run import packaged_teacher; from bsa_st.inputs.texts import read_texts; from pathlib import Path\n"
         "embeddings.CHUNK_ROWS = 20\n"
         f"t = read_texts(Path(r'{tmp_path / 'texts.txt'}')); m = packaged_teacher()\n"
         f"embeddings.cached_embeddings(m, t, cache_dir=r'{tmp_path / 'cache'}', precision='float32', show_progress_bar=False)\n"

@@ -19,10 +19,10 @@ from sentence_transformers.util import dot_score, semantic_search
 
 import bsa_st
 from bsa_st import BSAError
-from bsa_st.demo.hpo import SynonymTask
 from bsa_st.head.layer import BinarySparsityAlignment, head_of
 from bsa_st.head.unrolled import Steps, StepSchedule, unroll
 from bsa_st.hub.export import stock_modules
+from demo.hpo import SynonymTask
 from tests.smallmodel import WORDS, small_encoder, small_model
 
 # Encodes texts in a process in which `import bsa_st` fails, as on a machine that never heard of it.

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bsa_st.demo.run import markdown_table, packaged_teacher
+from demo.run import markdown_table, packaged_teacher
 from evaluation.interpretability import document
 
 ROOT = Path(__file__).parent.parent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -169,19 +170,6 @@ def push(
     typer.echo(f"Pushed to {push_to_hub(folder, name, commit_message=message, **options)}")
 
 
-@app.command()
-def demo(
-    folder: Annotated[Path, typer.Argument(help="Where to write model, index, page and table.")] = Path("bsa-demo"),
-    train: Annotated[bool, typer.Option("--train", help="Fit a head to the concepts, in place of the one that ships.")] = False,
-    concepts: Annotated[int | None, typer.Option(help="Use only the first so many concepts.  [default: all]", min=300)] = None,
-    cache_dir: CacheDir = None,
-) -> None:
-    """Search the Human Phenotype Ontology with a head that ships, beside float vectors and their quantised forms."""
-    from bsa_st.demo.run import run_demo
-
-    run_demo(folder, train=train, concepts=concepts, cache_dir=cache_dir, say=typer.echo)
-
-
 for command in (concepts.names, concepts.tags, concepts.explain, concepts.explore, search.search):
     app.command()(command)
 app.add_typer(search.app, name="index")
@@ -199,17 +187,22 @@ def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what other libraries say too.")] = False,
 ) -> None:
+    say_little(verbose)
+
+
+def say_little(verbose: bool = False) -> None:
+    """Leave what other libraries say to ``verbose``; bars stay."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else forked workers warn
-    if not verbose:  # what transformers and tokenizers say while they load and save weights; our own bars stay
+    if not verbose:  # what transformers and tokenizers say while they load and save weights
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO if verbose else logging.WARNING)
 
 
-def main() -> None:
+def main(program: Callable[[], object] = app) -> None:
     """Entry point: run the command; print a :class:`BSAError` as one line and exit with status 2."""
     try:
-        app()
+        program()
     except BSAError as error:
         print(f"bsa-st: {error}", file=sys.stderr)
         sys.exit(2)

@@ -16,9 +16,9 @@ from scipy.optimize import brentq
 from sentence_transformers import SentenceTransformer
 
 from bsa_st import BSAError
-from bsa_st.demo.run import packaged_teacher
 from bsa_st.inputs.embeddings import default_cache_dir
 from bsa_st.training.distill import load_teacher
+from demo.run import packaged_teacher
 from evaluation.data.embeddings import unit_rows
 
 MINILM = "all-MiniLM-L6-v2"

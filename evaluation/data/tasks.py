@@ -9,7 +9,7 @@ from datasets import Dataset, DatasetDict
 from mteb.abstasks import AbsTask, AbsTaskRetrieval, AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
 
-from bsa_st.demo.hpo import load_concepts, synonym_task
+from demo.hpo import load_concepts, synonym_task
 from evaluation.data.folders import PairData, RetrievalData, read_pairs, read_retrieval
 
 HPO = "hpo"

@@ -21,10 +21,10 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 import bsa_st
-from bsa_st.demo.hpo import load_concepts, synonym_task
-from bsa_st.demo.run import packaged_teacher
 from bsa_st.inputs.embed import BATCH_SIZE, TEXT_TOKENS, batches, embed, token_counts
 from bsa_st.training.monitor import hardware_name
+from demo.hpo import load_concepts, synonym_task
+from demo.run import packaged_teacher
 from evaluation import RESULTS_FOLDER
 from evaluation.console import run_command
 from evaluation.jsonfiles import read_json, write_json

@@ -16,8 +16,6 @@ from bsa_st.concepts.dictionary import Candidates, NamedDictionary, fit_dictiona
 from bsa_st.concepts.explain import explain_vectors, match_line
 from bsa_st.concepts.names import most_used, name_features
 from bsa_st.concepts.page import write_page
-from bsa_st.demo.compare import compare
-from bsa_st.demo.hpo import SYSTEMS, SynonymTask, load_concepts, synonym_task
 from bsa_st.encoding.encode import put_behind
 from bsa_st.errors import BSAError
 from bsa_st.head.layer import head_of
@@ -30,6 +28,8 @@ from bsa_st.shipped import attach
 from bsa_st.training import train_head
 from bsa_st.training.distill import load_teacher
 from bsa_st.training.monitor import hardware_name
+from demo.compare import compare
+from demo.hpo import SYSTEMS, SynonymTask, load_concepts, synonym_task
 
 CARD = {"base_model": "sentence-transformers/all-MiniLM-L6-v2", "license": "apache-2.0", "language": "en"}
 """What the encoder's own card says."""
@@ -73,7 +73,7 @@ def run_demo(
 ) -> None:
     """Find concepts of the Human Phenotype Ontology by synonyms, by float vectors, their quantised forms and binary codes.
 
-    Arguments are those of ``bsa-st demo``; ``say`` is called with each line about what comes next, and with the result, which is kept in the folder.
+    Arguments are those of ``python -m demo``; ``say`` is called with each line about what comes next, and with the result, which is kept in the folder.
     Raises :class:`BSAError` if a package of the demo is missing or the folder cannot be written.
     """
     check_target(folder / MODEL)
