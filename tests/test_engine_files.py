@@ -1,4 +1,4 @@
-"""Codes as files of faiss and usearch: what other programs find in them."""
+"""Codes as files of faiss, usearch and parquet: what other programs find in them."""
 
 from __future__ import annotations
 
@@ -35,6 +35,21 @@ def test_usearch_opens_the_file_and_finds_the_nearest(engine_sample: EngineSampl
     found = index.search(bits, 10, exact=True)
     assert int(found.keys[0]) == 3
     assert np.array_equal(np.asarray(found.distances), nearest(engine_sample, bits))
+
+
+def test_lancedb_and_duckdb_take_the_table_as_it_is(engine_sample: EngineSample, tmp_path: Path) -> None:
+    lancedb, duckdb = pytest.importorskip("lancedb"), pytest.importorskip("duckdb")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    export_codes(engine_sample.codes, tmp_path / "a.parquet")
+    bits = engine_sample.codes.to_packed()[3]
+    table = lancedb.connect(tmp_path / "lance").create_table("texts", parquet.read_table(tmp_path / "a.parquet"))
+    found = table.search(bits, vector_column_name="bits").distance_type("hamming").limit(10).to_arrow()
+    assert found["id"][0].as_py() == 3
+    assert np.array_equal(found["_distance"].to_numpy(), nearest(engine_sample, bits))
+    ((count, same),) = duckdb.sql(
+        f"SELECT count(*), max(id) FILTER (bits = {bits.tolist()}) FROM '{tmp_path / 'a.parquet'}'"
+    ).fetchall()
+    assert (count, same) == (len(engine_sample.codes), 3)
 
 
 def test_codes_that_are_no_whole_bytes_are_refused(tmp_path: Path) -> None:

@@ -105,6 +105,18 @@ def test_sending_again_doubles_nothing_and_new_content_replaces(engine: Engine, 
     assert np.array_equal(found.bits, codes[399].to_packed())
 
 
+def test_what_an_interrupted_optimisation_left_is_removed(engine_sample: EngineSample, tmp_path: Path) -> None:
+    pytest.importorskip("qdrant_edge")
+    with connect(f"qdrant-edge://{tmp_path}", "papers") as engine:
+        engine.create(engine_sample.codes.hidden_dim)
+        left = tmp_path / "papers" / "temp_segments" / "segment_builder"
+        left.mkdir(parents=True)
+        engine.upsert(range(100), engine_sample.codes[:100], engine_sample.payloads[:100])
+        engine.finish()
+        assert not left.exists()
+        assert engine.count() == 100
+
+
 def test_deleted_documents_are_gone(engine: Engine, engine_sample: EngineSample) -> None:
     best = [int(one.ids[0]) for one in engine.search(engine_sample.dense, 1, model=engine_sample.decoder)]
     engine.delete([*set(best), 5000])

@@ -139,7 +139,10 @@ def encode(
 def export(
     codes: Annotated[Path, typer.Argument(help="Codes file or folder of shards.")],
     target: Annotated[
-        Path, typer.Argument(help=".npz scipy CSR, .npy bits, .jsonl lists of ids, .faiss or .usearch an index.")
+        Path,
+        typer.Argument(
+            help=".npz scipy CSR, .npy bits, .jsonl lists of ids, .parquet a table of bits, .faiss or .usearch an index."
+        ),
     ],
     overwrite: Overwrite = False,
 ) -> None:

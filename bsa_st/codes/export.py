@@ -12,12 +12,13 @@ from bsa_st.atomic import atomic_file
 from bsa_st.codes import BinaryCodes
 from bsa_st.errors import BSAError
 
-KINDS = (".npz", ".npy", ".jsonl", ".faiss", ".usearch")
+KINDS = (".npz", ".npy", ".jsonl", ".parquet", ".faiss", ".usearch")
 
 
 def export_codes(codes: BinaryCodes, target: Path) -> None:
     """Write codes in the form that the file's ending names: ``.npz`` scipy CSR matrix; ``.npy`` packed bits, uint8 (n, ceil(D / 8)); ``.jsonl`` a list of
-    feature ids a line; ``.faiss`` an ``IndexBinaryFlat``; ``.usearch`` a graph over bits by Hamming distance, whose keys count from 0. Raises
+    feature ids a line; ``.parquet`` a table of ``id``, int64 that counts from 0, and ``bits``, a list of ceil(D / 8) uint8 of fixed size, which LanceDB, DuckDB
+    and others take as it is; ``.faiss`` an ``IndexBinaryFlat``; ``.usearch`` a graph over bits by Hamming distance, whose keys count from 0. Raises
     :class:`BSAError` if the ending is another, the codes do not fit it, or the file cannot be written."""
     if target.suffix not in KINDS:
         raise BSAError(f"{target}: unknown kind of export; use one of {', '.join(KINDS)}")
@@ -28,6 +29,13 @@ def export_codes(codes: BinaryCodes, target: Path) -> None:
             sparse.save_npz(file, codes.to_scipy())
         elif target.suffix == ".npy":
             np.save(file, codes.to_packed())
+        elif target.suffix == ".parquet":
+            import pyarrow as pa
+            from pyarrow import parquet
+
+            packed = codes.to_packed()
+            bits = pa.FixedSizeListArray.from_arrays(pa.array(packed.reshape(-1)), packed.shape[1])
+            parquet.write_table(pa.table({"id": np.arange(len(codes)), "bits": bits}), file, use_dictionary=False)
         elif target.suffix == ".faiss":
             import faiss
 

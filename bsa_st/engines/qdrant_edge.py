@@ -76,6 +76,7 @@ class QdrantEdgeEngine(Engine):
         config = _config(self._existing(), GRAPH if self._wants_index() else 0)
         self._shard.flush()
         self._shard.close()
+        shutil.rmtree(self.folder / "temp_segments", ignore_errors=True)  # what an optimisation that was interrupted has left
         self._open = edge.EdgeShard.load(str(self.folder), config)
         self._open.optimize()
         self._open.flush()

@@ -11,6 +11,7 @@ from evaluation.markdown import markdown_table
 
 NAMES = {
     "named": "**named features**, plain",
+    "shipped": "named features that ship",
     "refined": "the same atoms, refined codes",
     "learnt_names": "named features, then BSA's losses",
     "bsa": "BSA's losses",
@@ -118,6 +119,8 @@ def _note(general: dict[str, Any]) -> str:
             "*Steps*: of 512 texts each, from 30,000; BSA was published with 2,000, others train longer, and one core affords what the column says. Labels of learnt features are "
             "distinctive terms; features without any (*labelled*) are not judged. Named features that were trained further keep their name where their atom is still nearest to it."
         )
+    if "shipped" in general:
+        parts.append("Those that ship got their names and thresholds from texts of other kinds (definitions, news, debates).")
     if any(method in general for method in ("nmf", "lda")):
         parts.append("Topics are labelled by their three heaviest words.")
     if "refined" in general:

@@ -20,6 +20,7 @@ from bsa_st.concepts.dictionary import Candidates, NamedDictionary, fit_dictiona
 from bsa_st.concepts.explain import MOST, explain_vectors
 from bsa_st.concepts.names import HIDDEN_DIM, MOST_TEXTS, SPARE, most_used
 from bsa_st.concepts.vocabulary import LEAST_AUC, Vocabulary
+from bsa_st.shipped.names import read_names
 from demo.hpo import load_concepts
 from evaluation.data.embeddings import EmbeddingStore
 from evaluation.data.encoders import MINILM, MPNET, WORDLLAMA, load_encoder
@@ -108,6 +109,9 @@ def measure(data: Path, output: Path, cache_dir: Path | None) -> None:
     pool = np.sort(np.random.default_rng(0).permutation(len(documents))[:POOL])
     judges = Judges(test, pool, cache_dir)
     keep("general", "named", lambda: judges(named(dictionary)))
+    shipped = read_names(MINILM)
+    assert shipped is not None
+    keep("general", "shipped", lambda: judges(named(shipped)))
     everything = np.concatenate([train.embeddings, test.embeddings, store.evaluation(queries)])
     keep("bounds", "rates", lambda: rates(dictionary, everything))
     keep("bounds", "tags", lambda: tag_seconds(dictionary, test.embeddings[:1000]))
