@@ -13,6 +13,9 @@ from evaluation.methods.base import Method
 SPLITS = 8
 LEAST_PER_SPLIT = 8
 
+faiss.cvar.distance_compute_blas_threshold = 0
+"""Distances in subspaces of a few dimensions by its fused kernels whatever the number of rows: an OPQ of 96 bytes in minutes in place of half an hour."""
+
 
 class Codebooks(Method):
     """A faiss index as a codec of centred embeddings."""
