@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bsa_st import BinaryCodes
-from bsa_st.codes.decoder import Decoder
+from bsa_st.codes.scoring import Decoder
 
 
 class EngineSample(NamedTuple):

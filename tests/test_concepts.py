@@ -49,14 +49,12 @@ def test_tags_say_what_texts_are_about(named_model: SentenceTransformer) -> None
         assert len(found) <= K
 
 
-def test_tags_are_the_same_in_batches_and_from_embeddings(
-    named_model: SentenceTransformer, named_texts: list[str], named_rows: np.ndarray
+def test_tags_are_what_fires_for_the_embeddings(
+    named_model: SentenceTransformer, dictionary: NamedDictionary, named_texts: list[str], named_rows: np.ndarray
 ) -> None:
-    given = tags(named_model, named_texts[:1100], embeddings=named_rows[:1100])
     own = list(stream_tags(named_model, iter(named_texts[:40])))
-    assert [[name for name, _ in found] for found in own] == [[name for name, _ in found] for found in given[:40]]
-    with pytest.raises(BSAError, match="there are 10 embeddings and more texts than that"):
-        tags(named_model, named_texts[:20], embeddings=named_rows[:10])
+    fired = [[dictionary.names[number] for number in ids] for ids, _ in dictionary.fires(named_rows[:40])]
+    assert [[name for name, _ in found] for found in own] == fired
 
 
 def test_the_head_and_its_codes_stay_as_they_are(

@@ -19,9 +19,8 @@ from typer.testing import CliRunner
 
 from bsa_st import BinaryCodes, BSAError, encode, load, save
 from bsa_st.cli.main import app
-from bsa_st.codes.decoder import as_decoder
 from bsa_st.codes.file import BLOCK_TEXTS
-from bsa_st.codes.scoring import asymmetric_scores, top_k
+from bsa_st.codes.scoring import as_decoder, asymmetric_scores, top_k
 from bsa_st.codes.shards import stream_codes
 from bsa_st.encoding.encode import split_model
 from bsa_st.engines import connect
@@ -73,9 +72,9 @@ def refused(*arguments: object) -> str:
 
 @pytest.mark.parametrize("batch", [1, 7, 399, 400, 401])
 def test_streamed_codes_are_those_of_the_file(engine_sample: EngineSample, codes_file: Path, batch: int) -> None:
-    stream = stream_codes(codes_file, batch)
-    parts = list(stream.batches)
-    assert (stream.texts, stream.hidden_dim) == (400, 256)
+    hidden_dim, texts, batches = stream_codes(codes_file, batch)
+    parts = list(batches)
+    assert (texts, hidden_dim) == (400, 256)
     assert all(len(part) == batch for part in parts[:-1])
     assert BinaryCodes.concatenate(parts) == engine_sample.codes
 
@@ -86,7 +85,7 @@ def test_streaming_takes_no_more_memory_for_more_blocks(tmp_path: Path) -> None:
         texts = blocks * BLOCK_TEXTS
         BinaryCodes(np.tile([1, 5, 9, 700], texts), 4 * np.arange(texts + 1), 1024).save(tmp_path / "a.codes")
         tracemalloc.start()
-        assert sum(len(codes) for codes in stream_codes(tmp_path / "a.codes", 5000).batches) == texts
+        assert sum(len(codes) for codes in stream_codes(tmp_path / "a.codes", 5000)[2]) == texts
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0]
@@ -98,10 +97,10 @@ def test_a_damaged_block_is_named_when_it_is_reached(engine_sample: EngineSample
     data = bytearray(path.read_bytes())
     data[-100] ^= 1
     path.write_bytes(data)
-    stream = stream_codes(path)
-    assert len(next(stream.batches)) == 1000
+    *_, batches = stream_codes(path)
+    assert len(next(batches)) == 1000
     with pytest.raises(BSAError, match=r"b\.codes: block 1 of 2 is damaged"):
-        list(stream.batches)
+        list(batches)
     path.write_bytes(b"something else")
     with pytest.raises(BSAError, match="not a codes file"):
         stream_codes(path)

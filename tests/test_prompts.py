@@ -91,7 +91,7 @@ def test_names_and_tags_are_read_from_documents_with_their_prompt(
     encoder, _ = split_model(named)
     dense = np.asarray(encoder.encode(texts[:20], prompt_name="document"))
     assert [[name for name, _ in found] for found in bsa_st.tags(named, texts[:20])] == [
-        [name for name, _ in found] for found in bsa_st.tags(named, texts[:20], embeddings=dense)
+        [dictionary.names[number] for number in ids] for ids, _ in dictionary.fires(dense)
     ]
     fitted = bsa_st.name_features(named, texts[:60], ["kidney", "bone", "seizure"], k=1)
     with_rows = bsa_st.name_features(

@@ -87,7 +87,7 @@ def test_shards_are_the_bytes_of_one_file_and_of_encode(
     model: SentenceTransformer, lines: list[str], one: Path, tmp_path: Path
 ) -> None:
     expected = bsa_st.encode(model, lines, refine=True)
-    sharded = ShardedCodes.open(one)
+    sharded = ShardedCodes(one)
     assert [len(part) for part in sharded] == [4096, 4096, 700]
     assert len(sharded) == COUNT
     assert sharded.load() == expected
@@ -135,7 +135,7 @@ def test_a_killed_run_of_two_processes_continues_to_the_bytes_of_one(
     process.wait()
     assert process.returncode == -signal.SIGKILL, "the run ended before it was killed"
     with pytest.raises(BSAError, match="encoding has not finished"):
-        ShardedCodes.open(folder)
+        ShardedCodes(folder)
     deadline = time.monotonic() + 60
     while _session(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -298,26 +298,18 @@ def test_damage_is_named_when_it_is_met(damage: str, message: str, one: Path, tm
         whole = {"not json": "{", "list": "[]"}.get(damage) or json.dumps({**manifest, **changed[damage]})
         path.write_text(whole)
     with pytest.raises(BSAError, match=message):
-        ShardedCodes.open(folder).load()
+        ShardedCodes(folder).load()
 
 
-def test_positions_in_shards_are_those_of_an_array(one: Path) -> None:
-    sharded, whole = ShardedCodes.open(one / "manifest.json"), ShardedCodes.open(one).load()
-    rows = np.random.default_rng(0).permutation(COUNT)[:500]
-    mask = np.arange(COUNT) % 1000 == 7
-    for key in (rows, mask, slice(4000, 4200), -1):
-        assert sharded[key] == whole[key]
-    assert len(sharded[:0]) == 0
-    for wrong in (COUNT, [0, -COUNT - 1], mask[:-1]):
-        with pytest.raises(IndexError):
-            sharded[wrong]
+def test_a_folder_is_known_by_its_manifest(one: Path) -> None:
+    assert ShardedCodes(one / "manifest.json").load() == ShardedCodes(one).load()
 
 
 def test_the_command_line_reads_shards(model_folder: Path, one: Path, tmp_path: Path) -> None:
     invoke = CliRunner().invoke
     exported = invoke(app, ["export", str(one), str(tmp_path / "out.npy")], catch_exceptions=False)
     assert exported.exit_code == 0
-    assert np.array_equal(np.load(tmp_path / "out.npy"), ShardedCodes.open(one).load().to_packed())
+    assert np.array_equal(np.load(tmp_path / "out.npy"), ShardedCodes(one).load().to_packed())
     built = invoke(app, ["index", "build", str(model_folder), str(one), str(tmp_path / "out.index")], catch_exceptions=False)
     assert built.exit_code == 0
     assert len(Index.open(tmp_path / "out.index")) == COUNT
@@ -355,9 +347,9 @@ def test_devices_that_are_not_there_are_named(device: str, monkeypatch: pytest.M
 
 
 def test_shards_go_into_an_engine(one: Path) -> None:
-    codes = ShardedCodes.open(one)
-    stream = stream_codes(one, 1000)
-    batches = list(stream.batches)
-    assert (stream.texts, stream.hidden_dim) == (len(codes), codes.hidden_dim)
+    codes = ShardedCodes(one)
+    hidden_dim, texts, stream = stream_codes(one, 1000)
+    batches = list(stream)
+    assert (texts, hidden_dim) == (len(codes), codes.hidden_dim)
     assert {len(batch) for batch in batches[:-1]} == {1000}
     assert BinaryCodes.concatenate(batches) == codes.load()

@@ -81,7 +81,6 @@ def explain(
     b: Annotated[str, typer.Argument(help="Second text, the document.")],
     scoring: Annotated[str, typer.Option(help="float; asymmetric: query, stored code; decoded: both codes.")] = "float",
     top: Annotated[int, typer.Option(help="Names to show.", min=1)] = 10,
-    most: Annotated[int, typer.Option(help="Names to explain the score by, at most.", min=1)] = 16,
     prompt_name: Prompt = None,
     json: Json = None,
 ) -> None:
@@ -92,7 +91,7 @@ def explain(
 
     if json is not None:
         check_output(json, b"{")
-    result = run(load(model), a, b, scoring=scoring, most=most, prompt_name=prompt_name)  # type: ignore[arg-type]
+    result = run(load(model), a, b, scoring=scoring, prompt_name=prompt_name)  # type: ignore[arg-type]
     typer.echo(describe(result, top))
     if json is not None:
         write_json(json, result.as_dict())

@@ -99,7 +99,7 @@ def encode(
     refine: Annotated[bool, typer.Option(help="Bring the codes closer to the dense embeddings.")] = True,
     hidden_dim: Annotated[int | None, typer.Option(help="Use only so many features.  [default: all]")] = None,
     max_active_dims: Annotated[int | None, typer.Option(help="Another k than the model's.  [default: the model's]")] = None,
-    processes: Annotated[int | None, typer.Option(help="Processes, or Ray actors.  [default: one per device]")] = None,
+    processes: Annotated[int | None, typer.Option(help="Processes, or Ray actors.  [default: one per device]", min=1)] = None,
     device: Annotated[
         str | None, typer.Option(help="E.g. cuda:0,cuda:1; for ray cpu or cuda.  [default: a GPU, if any]")
     ] = None,

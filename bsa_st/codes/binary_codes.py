@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from bsa_st.atomic import atomic_file
 from bsa_st.codes import file
 from bsa_st.errors import BSAError
 
-BLOCK_CELLS = 1 << 25
-"""Bits that a conversion unpacks at a time: 32 MB."""
+BLOCK_CELLS = 1 << 25  # bits that a conversion unpacks at a time: 32 MB
 
 
 class BinaryCodes:
@@ -71,16 +71,6 @@ class BinaryCodes:
             raise BSAError("dense codes must hold only 0 and 1")
         return cls.from_packed(np.packbits(active, axis=1), array.shape[1])._smaller()
 
-    @classmethod
-    def from_scipy(cls, matrix: Any) -> BinaryCodes:
-        """Codes of a scipy sparse matrix (n, D) whose stored values are all 1."""
-        csr = sparse.csr_matrix(matrix, copy=True)
-        csr.eliminate_zeros()
-        csr.sort_indices()
-        if not np.all(csr.data == 1):
-            raise BSAError("a sparse matrix of codes must hold only 0 and 1")
-        return cls(csr.indices, csr.indptr, csr.shape[1])
-
     def to_scipy(self) -> sparse.csr_matrix:
         """scipy CSR matrix, float32 (n, D)."""
         values = np.ones(len(self.ids), dtype=np.float32)
@@ -97,14 +87,29 @@ class BinaryCodes:
     def to_packed(self) -> np.ndarray:
         """uint8 (n, ceil(D / 8)), the layout of ``encode(precision="ubinary")``; not a copy, where the codes are held so."""
         if self._packed is None:
-            self._packed = _pack(self.ids, self.indptr, self.hidden_dim)
+            width = -(-self.hidden_dim // 8)
+            packed = np.empty((len(self), width), dtype=np.uint8)
+            step = max(1, BLOCK_CELLS // (8 * width))
+            for start in range(0, len(packed), step):
+                starts = self.indptr[start : start + step + 1]
+                bits = np.zeros((len(starts) - 1) * width * 8, dtype=bool)
+                rows = np.repeat(np.arange(len(starts) - 1) * (8 * width), np.diff(starts))
+                bits[rows + self.ids[starts[0] : starts[-1]]] = True
+                packed[start : start + step] = np.packbits(bits).reshape(-1, width)
+            self._packed = packed
         return self._packed
 
     @property
     def ids(self) -> np.ndarray:
         """Active features of all texts, text after text: uint16 (nnz,) for D up to 65,536, else uint32."""
         if self._ids is None:
-            self._ids = _unpack(self.to_packed(), self.hidden_dim)
+            packed, dtype = self.to_packed(), id_dtype(self.hidden_dim)
+            width, parts = 8 * packed.shape[1], [np.zeros(0, dtype)]
+            step = max(1, BLOCK_CELLS // width)
+            for start in range(0, len(packed), step):
+                bits = np.unpackbits(packed[start : start + step]).view(bool)
+                parts.append((np.flatnonzero(bits) % width).astype(dtype))
+            self._ids = np.concatenate(parts)
         return self._ids
 
     @property
@@ -123,7 +128,8 @@ class BinaryCodes:
 
     def save(self, path: str | Path) -> None:
         """Write the compressed, checksummed file format of :mod:`bsa_st.codes.file`, atomically."""
-        file.write(Path(path), self)
+        with atomic_file(Path(path)) as opened:
+            opened.writelines(file.encoded(self))
 
     @classmethod
     def load(cls, path: str | Path) -> BinaryCodes:
@@ -131,16 +137,13 @@ class BinaryCodes:
         return file.read(cls, Path(path))
 
     def __len__(self) -> int:
-        if self._packed is not None:
-            return len(self._packed)
-        return len(self.indptr) - 1
+        return len(self._packed) if self._packed is not None else len(self.indptr) - 1
 
     def __getitem__(self, key: int | slice | list[int] | np.ndarray) -> BinaryCodes:
         """Some of the texts, as codes again: an int, a slice, an array of positions or a boolean mask."""
-        if isinstance(key, (int, np.integer)):
-            key = [int(key)]
         if not isinstance(key, slice):
-            key = np.atleast_1d(np.asarray(key, dtype=None if len(key) else np.int64))
+            key = np.atleast_1d(key)
+            key = key if len(key) else key.astype(np.int64)
         if self.is_packed:
             return BinaryCodes.from_packed(self.to_packed()[key], self.hidden_dim)
         rows = np.arange(len(self))[key]
@@ -207,29 +210,6 @@ def _indptr(counts: np.ndarray) -> np.ndarray:
     indptr = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(counts, out=indptr[1:])
     return indptr
-
-
-def _pack(ids: np.ndarray, indptr: np.ndarray, hidden_dim: int) -> np.ndarray:
-    """Packed bits of ids, a block of texts at a time."""
-    width = -(-hidden_dim // 8)
-    packed = np.empty((len(indptr) - 1, width), dtype=np.uint8)
-    step = max(1, BLOCK_CELLS // (8 * width))
-    for start in range(0, len(packed), step):
-        stop = min(len(packed), start + step)
-        bits = np.zeros((stop - start) * width * 8, dtype=bool)
-        rows = np.repeat(np.arange(stop - start) * (8 * width), np.diff(indptr[start : stop + 1]))
-        bits[rows + ids[indptr[start] : indptr[stop]]] = True
-        packed[start:stop] = np.packbits(bits).reshape(-1, width)
-    return packed
-
-
-def _unpack(packed: np.ndarray, hidden_dim: int) -> np.ndarray:
-    """Ids of packed bits, a block of texts at a time."""
-    width, dtype = 8 * packed.shape[1], id_dtype(hidden_dim)
-    parts = [np.zeros(0, dtype)]
-    for block in np.array_split(packed, range(max(1, BLOCK_CELLS // width), len(packed), max(1, BLOCK_CELLS // width))):
-        parts.append((np.flatnonzero(np.unpackbits(block).view(bool)) % width).astype(dtype))
-    return np.concatenate(parts)
 
 
 def _check(ids: np.ndarray, indptr: np.ndarray, hidden_dim: int) -> None:

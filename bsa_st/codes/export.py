@@ -43,17 +43,13 @@ def export_codes(codes: BinaryCodes, target: Path) -> None:
             flat.add(codes.to_packed())
             file.write(bytes(faiss.serialize_index_binary(flat)))
         elif target.suffix == ".usearch":
-            file.write(_usearch_graph(codes))
+            try:
+                from usearch.index import Index
+            except ImportError as error:
+                raise BSAError("this export needs usearch: pip install bsa-st[usearch]") from error
+            graph = Index(ndim=codes.hidden_dim, metric="hamming", dtype="b1")
+            graph.add(np.arange(len(codes), dtype=np.uint64), codes.to_packed(), threads=1)
+            file.write(bytes(graph.save() or b""))
         else:
             for start, stop in zip(codes.indptr[:-1], codes.indptr[1:], strict=True):
                 file.write(json.dumps(codes.ids[start:stop].tolist()).encode() + b"\n")
-
-
-def _usearch_graph(codes: BinaryCodes) -> bytes:
-    try:
-        from usearch.index import Index
-    except ImportError as error:
-        raise BSAError("this export needs usearch: pip install bsa-st[usearch]") from error
-    graph = Index(ndim=codes.hidden_dim, metric="hamming", dtype="b1")
-    graph.add(np.arange(len(codes), dtype=np.uint64), codes.to_packed(), threads=1)
-    return bytes(graph.save() or b"")

@@ -32,28 +32,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bsa_st.atomic import atomic_file
 from bsa_st.errors import BSAError
 
 if TYPE_CHECKING:
     from bsa_st.codes.binary_codes import BinaryCodes
 
 MAGIC = b"BSACODES"
-VERSION = 3
-"""Versions 1 and 2 had a byte per text for the length of its reconstruction, and no packed blocks."""
+VERSION = 3  # versions 1 and 2 had a byte per text for the length of its reconstruction, and no packed blocks
 BLOCK_TEXTS = 1 << 16
 MAX_HIDDEN_DIM = 1 << 31
-DENSE = 0.4
-"""Share of active features from which a block is packed without trying gaps."""
-
+DENSE = 0.4  # share of active features from which a block is packed without trying gaps
 PACKED_FIELDS = {"texts", "bytes", "crc32"}
 GAP_FIELDS = {*PACKED_FIELDS, "ids", "least", "count_bits", "rice", "counts_bytes", "remainder_bytes"}
-
-
-def write(path: Path, codes: BinaryCodes) -> None:
-    """Write :func:`encode`'s bytes, atomically."""
-    with atomic_file(path) as file:
-        file.writelines(_encoded(codes))
 
 
 def read(kind: type[BinaryCodes], path: Path) -> BinaryCodes:
@@ -91,7 +81,7 @@ def _named(path: Path) -> Iterator[None]:
 
 def encode(codes: BinaryCodes) -> bytes:
     """The bytes of a code file, in memory."""
-    return b"".join(_encoded(codes))
+    return b"".join(encoded(codes))
 
 
 def decode(kind: type[BinaryCodes], data: bytes) -> BinaryCodes:
@@ -105,8 +95,8 @@ def decode(kind: type[BinaryCodes], data: bytes) -> BinaryCodes:
     return kind.concatenate(parts)
 
 
-def _encoded(codes: BinaryCodes) -> list[Any]:
-    """A code file's header and blocks: bytes, or views of packed codes."""
+def encoded(codes: BinaryCodes) -> list[Any]:
+    """The parts of a code file, back to back: bytes, or views of packed codes."""
     blocks = [_encode_block(codes[start : start + BLOCK_TEXTS]) for start in range(0, len(codes), BLOCK_TEXTS)]
     header = {"hidden_dim": codes.hidden_dim, "texts": len(codes), "blocks": [entry for entry, _ in blocks]}
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -147,9 +137,22 @@ def _read_header(data: Any) -> tuple[dict[str, Any], int]:
     """The header of a code file's first bytes, checked before anything is allocated by it, and where its blocks start."""
     if bytes(data[:8]) != MAGIC:
         raise BSAError("not a codes file (it does not start with BSACODES)")
-    header, end = read_json_header(data, VERSION)
+    if len(data) < 16:
+        raise BSAError("cut short in the header")
+    version, length = struct.unpack("<II", bytes(data[8:16]))
+    if version != VERSION:
+        newer = f"newer than this bsa_st reads ({VERSION}); update bsa_st"
+        earlier = "of an earlier bsa_st; encode the texts again (bsa-st encode)"
+        raise BSAError(f"format version {version} is {newer if version > VERSION else earlier}")
+    end = 16 + length
+    if len(data) < end + 4 or struct.unpack("<I", bytes(data[end : end + 4]))[0] != zlib.crc32(data[:end]):
+        raise BSAError("the header is damaged or cut short")
+    try:
+        header = json.loads(bytes(data[16:end]))
+    except ValueError as error:
+        raise BSAError(f"the header is not JSON: {error}") from error
     kinds = {"hidden_dim": int, "texts": int, "blocks": list}
-    if header.keys() != kinds.keys() or any(type(header[name]) is not kind for name, kind in kinds.items()):
+    if not isinstance(header, dict) or {name: type(value) for name, value in header.items()} != kinds:
         raise BSAError("the header lacks a field or has one of the wrong kind")
     hidden_dim, entries = header["hidden_dim"], header["blocks"]
     if not 1 <= hidden_dim <= MAX_HIDDEN_DIM:
@@ -159,7 +162,7 @@ def _read_header(data: Any) -> tuple[dict[str, Any], int]:
             raise BSAError(f"block {number} has a malformed header entry")
     if sum(entry["texts"] for entry in entries) != header["texts"]:
         raise BSAError(f"the header promises {header['texts']} texts, its blocks hold others")
-    return header, end
+    return header, end + 4
 
 
 def _is_possible(entry: Any, width: int) -> bool:
@@ -176,31 +179,10 @@ def _is_possible(entry: Any, width: int) -> bool:
     )
 
 
-def read_json_header(
-    data: Any, version: int, again: str = "encode the texts again (bsa-st encode)"
-) -> tuple[dict[str, Any], int]:
-    """The JSON behind a magic of 8 bytes, its version and its length, with its checksum verified; and where it ends. ``again`` says what to do
-    about an earlier version."""
-    if len(data) < 16:
-        raise BSAError("cut short in the header")
-    found, length = struct.unpack("<II", bytes(data[8:16]))
-    if found != version:
-        newer = f"newer than this bsa_st reads ({version}); update bsa_st"
-        raise BSAError(f"format version {found} is {newer if found > version else f'of an earlier bsa_st; {again}'}")
-    end = 16 + length
-    if len(data) < end + 4 or struct.unpack("<I", bytes(data[end : end + 4]))[0] != zlib.crc32(data[:end]):
-        raise BSAError("the header is damaged or cut short")
-    try:
-        header = json.loads(bytes(data[16:end]))
-    except ValueError as error:
-        raise BSAError(f"the header is not JSON: {error}") from error
-    if not isinstance(header, dict):
-        raise BSAError("the header lacks a field or has one of the wrong kind")
-    return header, end + 4
-
-
 def _encode_gaps(ids: np.ndarray, counts: np.ndarray) -> tuple[dict[str, int], bytes]:
-    gaps = _to_gaps(ids.astype(np.int32), counts)
+    ids, starts = ids.astype(np.int32), _starts(counts)
+    gaps = np.diff(ids, prepend=np.int32(-1)) - 1
+    gaps[starts] = ids[starts]
     rice = _best_rice(gaps)
     least = int(counts.min())
     width = int(counts.max() - least).bit_length()
@@ -216,22 +198,9 @@ def _decode_gaps(entry: dict[str, int], raw: np.ndarray) -> tuple[np.ndarray, np
         raise BSAError("a block's counts do not add up to its ids")
     remainders = _unpack_bits(raw[first:second], entry["rice"], entry["ids"])
     quotients = _unpack_unary(raw[second:], entry["ids"])
-    return _from_gaps((quotients << entry["rice"]) + remainders, counts), counts
-
-
-def _to_gaps(ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    gaps = np.empty(len(ids), dtype=np.int32)
-    gaps[1:] = ids[1:] - ids[:-1] - 1
-    starts = _starts(counts)
-    gaps[starts] = ids[starts]
-    return gaps
-
-
-def _from_gaps(gaps: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    ids = np.cumsum(gaps + 1)
-    starts = _starts(counts)
+    ids, starts = np.cumsum((quotients << entry["rice"]) + remainders + 1), _starts(counts)
     before = np.where(starts > 0, ids[starts - 1], 0) if len(starts) else starts
-    return ids - np.repeat(before, counts[counts > 0]) - 1
+    return ids - np.repeat(before, counts[counts > 0]) - 1, counts
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:
@@ -249,7 +218,7 @@ def _best_rice(gaps: np.ndarray) -> int:
 
 def _pack_bits(values: np.ndarray, width: int) -> bytes:
     """The low ``width`` bits (0 to 32) of each value as bit planes: bit 0 of all values, then bit 1, and so on."""
-    planes = [np.packbits(((values >> bit) & 1).astype(np.uint8), bitorder="little") for bit in range(width)]
+    planes = (np.packbits(((values >> bit) & 1).astype(np.uint8), bitorder="little") for bit in range(width))
     return b"".join(plane.tobytes() for plane in planes)
 
 
@@ -266,10 +235,8 @@ def _unpack_bits(packed: np.ndarray, width: int, count: int) -> np.ndarray:
 
 
 def _pack_unary(quotients: np.ndarray) -> bytes:
-    if len(quotients) == 0:
-        return b""
     ends = np.cumsum(quotients + 1) - 1
-    bits = np.zeros(ends[-1] + 1, dtype=np.uint8)
+    bits = np.zeros(len(quotients) + quotients.sum(), dtype=np.uint8)
     bits[ends] = 1
     return np.packbits(bits, bitorder="little").tobytes()
 

@@ -1,9 +1,10 @@
-"""Scores between codes, and between float queries and codes, which are more exact, since only one side has been rounded. No torch."""
+"""Scores between codes, and between float queries and codes, which are more exact, since only one side has been rounded; and the decoder that they
+need, as arrays. No torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -14,8 +15,7 @@ Scoring = Literal["asymmetric", "decoded", "overlap", "cosine"]
 """How a query scores stored codes: a float query against the code; the query's code, decoded, against it; features that both codes have; their number divided by
 ``sqrt(k1 k2)``. The same words everywhere: exhaustive search, index, engines, commands."""
 
-BLOCK_CELLS = 1 << 25
-"""Cells of the largest temporary matrix: 128 MB as float32."""
+BLOCK_CELLS = 1 << 25  # cells of the largest temporary matrix: 128 MB as float32
 
 
 class Hits(NamedTuple):
@@ -25,20 +25,42 @@ class Hits(NamedTuple):
     scores: np.ndarray
 
 
+class Decoder(NamedTuple):
+    """``x_hat = V^T h + c``: V float32 (D, d), c float32 (d,), and what is added to ``|x_hat|^2`` where scores are divided by its root."""
+
+    weight: np.ndarray
+    offset: np.ndarray
+    softening: float = 0.0
+
+
+def as_decoder(source: Any, hidden_dim: int) -> Decoder | None:
+    """The decoder of a model, of a head, or of arrays (V, c), with or without the softening; None for None. Raises :class:`BSAError` if it does
+    not fit ``hidden_dim``, or holds NaN or infinite values."""
+    if source is None:
+        return None
+    if isinstance(source, (tuple, list)):
+        weight, offset, softening = (*source, 0.0)[:3]
+    else:
+        if not hasattr(source, "decoder_weight"):
+            source = source[-1] if len(source) else source
+        if not hasattr(source, "decoder_weight"):
+            raise BSAError("the model has no BSA head; load it with bsa_st.load instead of SentenceTransformer")
+        weight, offset = source.decoder_weight.detach().cpu().numpy(), source.decoder_bias.detach().cpu().numpy()
+        softening = float(source.length_softening)
+    weight, offset = (np.ascontiguousarray(part, dtype=np.float32) for part in (weight, offset))
+    decoder = Decoder(weight, offset, float(softening))
+    if weight.ndim != 2 or offset.shape != weight.shape[1:]:
+        raise BSAError(f"a decoder has shapes (D, d) and (d,), got {weight.shape} and {offset.shape}")
+    if len(weight) != hidden_dim:
+        raise BSAError(f"the codes have {hidden_dim} features, the decoder {len(weight)}")
+    if not all(np.isfinite(part).all() for part in decoder):
+        raise BSAError("the decoder holds NaN or infinite values")
+    return decoder
+
+
 def scores(queries: BinaryCodes, documents: BinaryCodes, measure: Literal["overlap", "cosine"] = "overlap") -> np.ndarray:
-    """All symmetric scores of two sets of codes.
-
-    Args:
-        queries: n codes.
-        documents: m codes with the same ``hidden_dim``.
-        measure: ``overlap`` shared features; ``cosine`` their number divided by the root of the product of both numbers of features.
-
-    Returns:
-        float32 (n, m). An empty code scores 0.
-
-    Raises:
-        BSAError: If the codes differ in ``hidden_dim`` or the measure is unknown.
-    """
+    """All symmetric scores, as :data:`Scoring` says, of n and m codes: float32 (n, m). An empty code scores 0. Raises :class:`BSAError` if the codes
+    differ in ``hidden_dim`` or the measure is unknown."""
     if queries.hidden_dim != documents.hidden_dim:
         raise BSAError(f"codes of {queries.hidden_dim} and of {documents.hidden_dim} features cannot be compared")
     if measure not in ("overlap", "cosine"):
@@ -64,8 +86,7 @@ def asymmetric_scores(
     Args:
         queries: float (n, d), unit norm where scores shall be cosines.
         documents: m codes.
-        decoder: V, float (D, d).
-        offset: c, float (d,).
+        decoder, offset: V, float (D, d), and c, float (d,).
         softening: Added to the squared lengths.
 
     Returns:
@@ -76,9 +97,8 @@ def asymmetric_scores(
     """
     queries = np.asarray(queries, dtype=np.float32)
     if queries.ndim != 2 or queries.shape[1] != decoder.shape[1] or decoder.shape[0] != documents.hidden_dim:
-        raise BSAError(
-            f"queries {queries.shape} and decoder {decoder.shape} do not fit codes of {documents.hidden_dim} features"
-        )
+        fit = f"do not fit codes of {documents.hidden_dim} features"
+        raise BSAError(f"queries {queries.shape} and decoder {decoder.shape} {fit}")
     factor = inverse_norms(documents, decoder, offset, softening)
     out = np.empty((len(queries), len(documents)), dtype=np.float32)
     for rows in _blocks(len(queries), max(len(documents), documents.hidden_dim)):

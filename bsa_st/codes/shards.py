@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from bsa_st.atomic import write_json
 from bsa_st.codes import BinaryCodes
 from bsa_st.codes import file as codefile
@@ -73,14 +71,12 @@ class Manifest:
         try:
             content = json.loads(path.read_bytes())
             if content["format"] == FORMAT:
-                shards = {
-                    int(entry["number"]): Shard(
-                        int(entry["number"]), int(entry["texts"]), int(entry["bytes"]), entry["sha256"], entry["texts_sha256"]
-                    )
-                    for entry in content["shards"]
-                }
-                sizes = int(content["hidden_dim"]), dict(content["settings"]), int(content["texts"])
-                return cls(content["model_sha256"], *sizes, bool(content["complete"]), shards)
+                shards = {}
+                for entry in content["shards"]:
+                    number, texts, size = (int(entry[name]) for name in ("number", "texts", "bytes"))
+                    shards[number] = Shard(number, texts, size, entry["sha256"], entry["texts_sha256"])
+                decided = int(content["hidden_dim"]), dict(content["settings"]), int(content["texts"])
+                return cls(content["model_sha256"], *decided, bool(content["complete"]), shards)
             newer = content["format"] > FORMAT
         except FileNotFoundError as error:
             raise BSAError(f"{folder} holds no sharded codes: {FILE} is missing") from error
@@ -93,7 +89,8 @@ class Manifest:
 
 
 class ShardedCodes:
-    """The codes in a folder of shards, in the order of the texts. A shard is read, and its checksum verified, when it is needed.
+    """The codes in a folder of shards, in the order of the texts; ``for codes in sharded`` gives those of one shard after the other. A shard is read, and
+    its checksum verified, when it is needed.
 
     Args:
         folder: A folder that :func:`bsa_st.encode_to_shards` or ``bsa-st encode --shards`` wrote (or its ``manifest.json``).
@@ -110,20 +107,13 @@ class ShardedCodes:
         if not self.manifest.complete:
             raise BSAError(f"{self.folder}: encoding has not finished ({len(shards)} shards so far); run it again to continue")
         self._shards = [shards[number] for number in sorted(shards)]
-        self._starts = np.cumsum([0, *(shard.texts for shard in self._shards)])
-        if sorted(shards) != list(range(len(shards))) or self._starts[-1] != len(self):
+        if sorted(shards) != list(range(len(shards))) or sum(shard.texts for shard in self._shards) != len(self):
             raise BSAError(f"{self.folder / FILE}: the shards do not count up from 0 to {len(self)} texts")
         for shard in self._shards:
             path = self.folder / shard.file
             size = path.stat().st_size if path.is_file() else 0
             if size != shard.bytes:
                 raise BSAError(f"{path}: missing, cut short or replaced: {size} bytes, the manifest lists {shard.bytes}")
-        self._latest: tuple[int, BinaryCodes] | None = None
-
-    @classmethod
-    def open(cls, folder: str | Path) -> ShardedCodes:
-        """The codes in a folder; arguments and errors as of the class."""
-        return cls(folder)
 
     @property
     def hidden_dim(self) -> int:
@@ -139,34 +129,16 @@ class ShardedCodes:
         return self.manifest.texts
 
     def __iter__(self) -> Iterator[BinaryCodes]:
-        """The codes of one shard after the other; raises what :meth:`shard` raises."""
-        return (self.shard(number) for number in range(len(self._shards)))
-
-    def shard(self, number: int) -> BinaryCodes:
-        """The codes of a shard; raises :class:`BSAError` if its file is missing, damaged, or does not hold what the manifest says."""
-        if self._latest is None or self._latest[0] != number:
-            shard = self._shards[number]
+        """The codes of one shard after the other; raises :class:`BSAError` if its file is missing, damaged, or not what the manifest says."""
+        for shard in self._shards:
             codes = codefile.decode(BinaryCodes, read_shard(self.folder, shard))
             if (len(codes), codes.hidden_dim) != (shard.texts, self.hidden_dim):
                 raise BSAError(f"{self.folder / shard.file}: not the codes that the manifest describes")
-            self._latest = number, codes
-        return self._latest[1]
-
-    def __getitem__(self, key: int | slice | list[int] | np.ndarray) -> BinaryCodes:
-        """Some of the texts, as codes: an int, a slice, positions in any order or a mask; reads only the shards they are in."""
-        rows = np.atleast_1d(np.arange(len(self))[key])
-        owners = np.searchsorted(self._starts, rows, side="right") - 1
-        if len(rows) == 0:
-            return self.shard(0)[:0]
-        parts = [self.shard(int(number))[rows[owners == number] - self._starts[number]] for number in np.unique(owners)]
-        return BinaryCodes.concatenate(parts)[np.argsort(np.argsort(owners, kind="stable"), kind="stable")]
+            yield codes
 
     def load(self) -> BinaryCodes:
-        """All codes in memory; raises what :meth:`shard` raises."""
+        """All codes in memory; raises what iterating raises."""
         return BinaryCodes.concatenate(self)
-
-    def __repr__(self) -> str:
-        return f"ShardedCodes({len(self)} texts in {len(self._shards)} shards, hidden_dim={self.hidden_dim})"
 
 
 def load_codes(path: str | Path) -> BinaryCodes:
@@ -175,23 +147,16 @@ def load_codes(path: str | Path) -> BinaryCodes:
     return ShardedCodes(path).load() if path.is_dir() or path.name == FILE else BinaryCodes.load(path)
 
 
-class CodeStream(NamedTuple):
-    """Codes that are read batch by batch: their number D of features, the number of texts, and the codes in order."""
-
-    hidden_dim: int
-    texts: int
-    batches: Iterator[BinaryCodes]
-
-
-def stream_codes(path: str | Path, batch_size: int = 1000) -> CodeStream:
-    """Open a code file or a folder of shards; a block of at most 65,536 texts, or a shard, is in memory at a time, and only the last batch has fewer than
-    ``batch_size`` texts. Raises :class:`BSAError` if the file is missing, foreign, of a newer version or damaged; for a block when it is reached."""
+def stream_codes(path: str | Path, batch_size: int = 1000) -> tuple[int, int, Iterator[BinaryCodes]]:
+    """Features and texts of a code file or a folder of shards, and its codes in batches, of which only the last has fewer than ``batch_size`` texts; a
+    block of at most 65,536 texts, or a shard, is in memory at a time. Raises :class:`BSAError` if the file is missing, foreign, of a newer version or
+    damaged; for a block when it is reached."""
     path = Path(path)
     if path.is_dir():
         codes = ShardedCodes(path)
-        return CodeStream(codes.hidden_dim, len(codes), _batches(codes, batch_size))
+        return codes.hidden_dim, len(codes), _batches(codes, batch_size)
     hidden_dim, texts, blocks = codefile.stream(BinaryCodes, path)
-    return CodeStream(hidden_dim, texts, _batches(blocks, batch_size))
+    return hidden_dim, texts, _batches(blocks, batch_size)
 
 
 def _batches(blocks: Iterable[BinaryCodes], size: int) -> Iterator[BinaryCodes]:

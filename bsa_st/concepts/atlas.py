@@ -18,8 +18,7 @@ from bsa_st.errors import BSAError
 
 SHOWN = 5
 PAIRS, PAIR_TEXTS = 300, 3_000
-SAME_TEXT = 0.98
-"""Texts at least so alike make a dull pair."""
+SAME_TEXT = 0.98  # texts at least so alike make a dull pair
 LEAST_TOGETHER = 3
 RELATIVES = 6
 MAX_MAPPED = 8_192
@@ -56,14 +55,12 @@ def build_atlas(dictionary: NamedDictionary, texts: Sequence[str], embeddings: n
         rows, values = columns.indices[part], columns.data[part]
 
         def quoted(order: np.ndarray) -> list[tuple[int, float]]:
-            distinct: dict[str, tuple[int, float]] = {}
+            distinct: dict[str, int] = {}
             for at in order.tolist():
-                text = texts[rows[at]]
-                if text.casefold() not in distinct:
-                    distinct[text.casefold()] = (place(text), round(float(values[at]), 3))
+                distinct.setdefault(texts[rows[at]].casefold(), at)
                 if len(distinct) == SHOWN:
                     break
-            return list(distinct.values())
+            return [(place(texts[rows[at]]), round(float(values[at]), 3)) for at in distinct.values()]
 
         return {
             "name": dictionary.names[number],

@@ -16,10 +16,8 @@ import numpy as np
 from bsa_st.errors import BSAError
 
 K = 12
-MERGE_COSINE = 0.9
-"""Names whose atoms are at least so alike are one feature."""
-HIGHEST_RATE, LOWEST_RATE = 0.04, 0.0003
-"""Shares of the corpus between which every feature fires."""
+MERGE_COSINE = 0.9  # names whose atoms are at least so alike are one feature
+HIGHEST_RATE, LOWEST_RATE = 0.04, 0.0003  # shares of the corpus between which every feature fires
 FEW_NAMES = 100
 """The mean of fewer names than that says more about what they are than about what all names share: it is drawn to the mean of the texts."""
 BLOCK_CELLS = 1 << 24
@@ -85,10 +83,8 @@ def fit_dictionary(candidates: Candidates, texts: np.ndarray, hidden_dim: int | 
     atoms = unit(raw - centre, "a name lies exactly in the middle of the others")
     kept, merged = merge(atoms, hidden_dim or len(atoms))
     if len(kept) < 2:
-        raise BSAError(
-            f"a dictionary needs at least two names that the encoder tells apart; of {len(raw)} it tells {len(kept)} "
-            f"({candidates.names[0]!r})"
-        )
+        told = f"of {len(raw)} it tells {len(kept)} ({candidates.names[0]!r})"
+        raise BSAError(f"a dictionary needs at least two names that the encoder tells apart; {told}")
     atoms = np.ascontiguousarray(atoms[kept])
     thresholds, rates = fit_thresholds(rows, mean, atoms, k)
     names = tuple(candidates.names[place] for place in kept)

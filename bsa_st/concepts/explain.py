@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import textwrap
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy.optimize import nnls
+from sentence_transformers import SentenceTransformer
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.codes.decoder import as_decoder
-from bsa_st.codes.scoring import decode, inverse_norms
+from bsa_st.codes.scoring import as_decoder, decode, inverse_norms
 from bsa_st.concepts.dictionary import NamedDictionary, unit
 from bsa_st.concepts.names import names_of
 from bsa_st.encoding.encode import encode_embeddings, split_model
 from bsa_st.errors import BSAError
 from bsa_st.inputs.prompts import document_prompt, query_prompt
 from bsa_st.inputs.texts import read_texts
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
-
 
 Scored = Literal["float", "asymmetric", "decoded"]
 MOST = 16
@@ -57,7 +52,7 @@ class Explanation:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**dataclasses.asdict(self), "named_share": self.named_share}
+        return {**asdict(self), "named_share": self.named_share}
 
     def __str__(self) -> str:
         return describe(self)
@@ -70,19 +65,16 @@ def explain(
     *,
     scoring: Scored = "float",
     document: BinaryCodes | None = None,
-    most: int = MOST,
     prompt_name: str | None = None,
 ) -> Explanation:
     """Why two texts match, name by name: both embeddings, less the mean, are written as sums of the same few atoms of the named dictionary.
 
     Args:
         model: A model with names, from :func:`bsa_st.concepts.name_features` or its folder.
-        a: The query.
-        b: The document.
+        a, b: The query and the document.
         scoring: ``float`` cosine of the dense embeddings; ``asymmetric`` float query against the stored (refined) code, as an index scores; ``decoded`` both by
             their codes.
         document: The stored code of ``b``, e.g. from an index, for ``asymmetric`` and ``decoded``; default: ``b`` is encoded.
-        most: Names at most.
         prompt_name: Name of one of the model's prompts, for the query; default ``query``, if it has such a prompt.
 
     Raises:
@@ -90,8 +82,6 @@ def explain(
     """
     if scoring not in get_args(Scored):
         raise BSAError(f"scoring must be one of {', '.join(get_args(Scored))}, got {scoring!r}: names explain embeddings")
-    if most < 1:
-        raise BSAError(f"most must be at least 1, got {most}")
     dictionary = names_of(model)
     encoder, head = split_model(model)
     read_texts([a, b] if document is None else [a])
@@ -106,14 +96,14 @@ def explain(
     if document is None or scoring == "float":
         dense = embed(b, document_prompt(encoder))
     if scoring == "float":
-        return explain_vectors(dictionary, first, unit(dense, dtype=np.float64)[0], a=a, b=b, scoring=scoring, most=most)
+        return explain_vectors(dictionary, first, unit(dense, dtype=np.float64)[0], a=a, b=b)
     decoder = as_decoder(head, head.hidden_dim)
     assert decoder is not None
     code = encode_embeddings(head, dense) if document is None else document
     second = decode(code, decoder.weight, decoder.offset)[0].astype(np.float64) * float(inverse_norms(code, *decoder)[0])
     if scoring == "decoded":
         first = decode(encode_embeddings(head, query), decoder.weight, decoder.offset)[0].astype(np.float64)
-    return explain_vectors(dictionary, first, second, a=a, b=b, scoring=scoring, most=most)
+    return explain_vectors(dictionary, first, second, a=a, b=b, scoring=scoring)
 
 
 def explain_vectors(

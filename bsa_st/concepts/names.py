@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from sentence_transformers import SentenceTransformer
 
-from bsa_st.concepts.dictionary import Candidates, NamedDictionary, fit_dictionary, unit
-from bsa_st.concepts.dictionary import K as DEFAULT_K
+from bsa_st.concepts.dictionary import Candidates, K, NamedDictionary, fit_dictionary, unit
 from bsa_st.concepts.vocabulary import LEAST_AUC, Vocabulary
 from bsa_st.encoding.encode import split_model
 from bsa_st.errors import BSAError
+from bsa_st.head.layer import head_of
 from bsa_st.inputs.prompts import document_prompt
 from bsa_st.inputs.texts import Texts, read_texts, stream_texts
 
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
-
 CHUNK_TEXTS = 1024
 HIDDEN_DIM = 4096
-MOST_TEXTS = 20_000
-"""Texts that thresholds and words are learnt from; more are sampled down to so many."""
-SPARE = 1.5
-"""Candidates that are embedded for each feature wanted: some are merged, some badly embedded."""
+MOST_TEXTS = 20_000  # texts that thresholds and words are learnt from; more are sampled down to so many
+SPARE = 1.5  # candidates that are embedded for each feature wanted: some are merged, some badly embedded
 
 Names = Iterable[str] | Mapping[str, Iterable[str]]
 TagList = list[tuple[str, float]]
@@ -36,7 +32,7 @@ def name_features(
     names: Names | None = None,
     *,
     hidden_dim: int | None = None,
-    k: int = DEFAULT_K,
+    k: int = K,
     embeddings: np.ndarray | None = None,
     batch_size: int = 32,
     show_progress_bar: bool = False,
@@ -53,8 +49,7 @@ def name_features(
         hidden_dim: Most features; default 4,096, and with given names all of them.
         k: Names that a text is told to have at most, and has on average; fewer on average where there are few names.
         embeddings: Dense embeddings of the texts, float (n, d); default: computed.
-        batch_size: Texts per forward pass.
-        show_progress_bar: Show progress of encoding.
+        batch_size, show_progress_bar: As in :func:`bsa_st.encode`.
 
     Raises:
         BSAError: If the model has no BSA head, a name is empty or has no letter or digit, fewer than two names can be told apart, or the texts offer no names.
@@ -72,15 +67,14 @@ def name_features(
         raise BSAError(f"there are {len(embeddings)} embeddings for {len(corpus)} texts")
     chosen = np.sort(np.random.default_rng(0).permutation(len(corpus))[:MOST_TEXTS])
     corpus = [corpus[place] for place in chosen]
+    dense = embed(corpus) if embeddings is None else np.array(embeddings[chosen], dtype=np.float32)
+    wanted = hidden_dim or len(given) or HIDDEN_DIM
     if given:
         rows = unit(embed([text for group in given.values() for text in group]))
-        starts = np.concatenate([[0], np.cumsum([len(group) for group in given.values()])[:-1]])
-        candidates, wanted = Candidates(list(given), np.add.reduceat(rows, starts, axis=0)), hidden_dim or len(given)
-    dense = embed(corpus) if embeddings is None else np.array(embeddings[chosen], dtype=np.float32)
-    if given and len(given) > wanted:
-        candidates = most_used(candidates, dense)
-    if not given:
-        wanted = hidden_dim or HIDDEN_DIM
+        starts = np.cumsum([0, *map(len, given.values())])[:-1]
+        candidates = Candidates(list(given), np.add.reduceat(rows, starts, axis=0))
+        candidates = most_used(candidates, dense) if len(given) > wanted else candidates
+    else:
         words = Vocabulary(corpus, round(SPARE * wanted))
         embedded = embed(words.names)
         good = np.flatnonzero(words.auc(embedded, dense) >= LEAST_AUC)
@@ -91,12 +85,11 @@ def name_features(
 
 def names_of(model: SentenceTransformer) -> NamedDictionary:
     """The named features of a model; raises :class:`BSAError` if it has no BSA head, or no names yet."""
-    _, head = split_model(model)
-    if head.names is None:
-        raise BSAError(
-            "the model has no named features yet; bsa_st.name_features(model, texts) or bsa-st names MODEL TEXTS makes them"
-        )
-    return head.names
+    names = head_of(model).names
+    if names is None:
+        made = "bsa_st.name_features(model, texts) or bsa-st names MODEL TEXTS makes them"
+        raise BSAError(f"the model has no named features yet; {made}")
+    return names
 
 
 def tags(model: SentenceTransformer, texts: Texts, **options: Any) -> list[TagList]:
@@ -105,41 +98,28 @@ def tags(model: SentenceTransformer, texts: Texts, **options: Any) -> list[TagLi
     Args:
         model: A model with names, from :func:`bsa_st.name_features` or its folder.
         texts: n texts, in any form that :func:`bsa_st.inputs.texts.read_texts` takes.
-        **options: ``embeddings``, the texts' dense embeddings, float (n, d), by default computed; ``batch_size`` 32, texts per forward pass;
-            ``prompt_name``, one of the model's prompts, by default the one for documents.
+        **options: ``batch_size`` 32, texts per forward pass; ``prompt_name``, one of the model's prompts, by default the one for documents.
 
     Returns:
         For each text pairs (name, strength). The strength is the projection of the text's embedding, less the mean, on the name's direction, at most about 1.
 
     Raises:
-        BSAError: If the model has no names, a text is empty, or there are not as many embeddings as texts.
+        BSAError: If the model has no names, or a text is empty.
     """
     return list(stream_tags(model, texts, **options))
 
 
 def stream_tags(
-    model: SentenceTransformer,
-    texts: Texts,
-    *,
-    embeddings: np.ndarray | None = None,
-    batch_size: int = 32,
-    prompt_name: str | None = None,
+    model: SentenceTransformer, texts: Texts, *, batch_size: int = 32, prompt_name: str | None = None
 ) -> Iterator[TagList]:
     """:func:`tags` one after the other: at most 1,024 texts are held at a time."""
     encoder, _ = split_model(model)
     dictionary = names_of(model)
-    prompt = document_prompt(encoder, prompt_name)
-    stream, done = stream_texts(texts), 0
+    prompt, stream = document_prompt(encoder, prompt_name), stream_texts(texts)
     while chunk := list(islice(stream, CHUNK_TEXTS)):
-        if embeddings is None:
-            rows = encoder.encode(chunk, batch_size=batch_size, prompt_name=prompt, show_progress_bar=False)
-        elif len(rows := embeddings[done : done + len(chunk)]) < len(chunk):
-            raise BSAError(f"there are {len(embeddings)} embeddings and more texts than that")
-        done += len(chunk)
+        rows = encoder.encode(chunk, batch_size=batch_size, prompt_name=prompt, show_progress_bar=False)
         for ids, strengths in dictionary.fires(np.asarray(rows)):
             yield [(dictionary.names[name], float(value)) for name, value in zip(ids, strengths, strict=True)]
-    if embeddings is not None and done != len(embeddings):
-        raise BSAError(f"there are {len(embeddings)} embeddings for {done} texts")
 
 
 def _read_names(names: Names | None) -> dict[str, list[str]]:
@@ -167,7 +147,7 @@ def most_used(candidates: Candidates, texts: np.ndarray) -> Candidates:
     step = max(1, (1 << 24) // len(atoms))
     for start in range(0, len(rows), step):
         scores = (rows[start : start + step] - mean) @ atoms.T
-        best = np.argpartition(-scores, min(DEFAULT_K, len(atoms)) - 1, axis=1)[:, :DEFAULT_K]
+        best = np.argpartition(-scores, min(K, len(atoms)) - 1, axis=1)[:, :K]
         counts += np.bincount(best.ravel(), minlength=len(atoms))
     order = np.argsort(-counts, kind="stable")
     return Candidates([candidates.names[place] for place in order.tolist()], candidates.embeddings[order])

@@ -21,10 +21,8 @@ from bsa_st.concepts.atlas import clip
 
 SCRIPTS = ("dom.js", "data.js", "charts.js", "features.js", "pairs.js", "main.js")
 MAX_BYTES = 3_000_000
-BEGINNING = b"<!doctype html>\n<!-- named features, by bsa_st -->"
-"""By which a page of ours is known."""
-CHARACTERS = (200, 160, 110, 80, 50)
-"""Lengths that texts are cut to, the longest first whose page stays under the limit."""
+BEGINNING = b"<!doctype html>\n<!-- named features, by bsa_st -->"  # by which a page of ours is known
+CHARACTERS = (200, 160, 110, 80, 50)  # lengths that texts are cut to, the longest first whose page stays under the limit
 
 
 def write_page(atlas: dict[str, Any], path: Path, title: str = "Named features") -> int:
@@ -40,10 +38,8 @@ def render_page(atlas: dict[str, Any], title: str, limit: int = MAX_BYTES) -> st
     folder = files("bsa_st.concepts") / "template"
     style = (folder / "page.css").read_text(encoding="utf-8")
     script = "\n".join(['"use strict";', *((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)])
-    policy = (
-        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; base-uri 'none'; form-action 'none'; "
-        "img-src data:"
-    )
+    policy = f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+    policy += "base-uri 'none'; form-action 'none'; img-src data:"
     template = Template((folder / "page.html").read_text(encoding="utf-8"))
     page = ""
     for characters in CHARACTERS:

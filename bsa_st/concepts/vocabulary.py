@@ -12,12 +12,9 @@ from bsa_st.concepts.dictionary import unit
 from bsa_st.errors import BSAError
 
 LEAST_TEXTS = 5
-MOST_SHARE = 0.05
-"""A word in more texts than that tells little about any of them."""
-INSIDE = 0.7
-"""A word that stands in one pair so often is part of that name, as "york" of "new york"."""
-LEAST_AUC = 0.85
-"""A word is a name where its embedding ranks texts that hold it above others at least so well."""
+MOST_SHARE = 0.05  # a word in more texts than that tells little about any of them
+INSIDE = 0.7  # a word that stands in one pair so often is part of that name, as "york" of "new york"
+LEAST_AUC = 0.85  # a word is a name where its embedding ranks texts that hold it above others at least so well
 RANKED_TEXTS = 10_000
 BLOCK = 256
 
@@ -40,9 +37,8 @@ class Vocabulary:
         try:
             present = sparse.csc_matrix(vectorizer.fit_transform(texts))
         except ValueError as error:  # sklearn's way to say that nothing is left
-            raise BSAError(
-                f"no word stands in at least {least} of the {len(texts)} texts: give names, or more texts"
-            ) from error
+            few = f"no word stands in at least {least} of the {len(texts)} texts"
+            raise BSAError(f"{few}: give names, or more texts") from error
         names = vectorizer.get_feature_names_out()
         counts = np.diff(present.indptr)
         within = dict(zip(names.tolist(), counts.tolist(), strict=True))

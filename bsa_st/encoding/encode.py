@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,14 +23,9 @@ from bsa_st.inputs.texts import Texts, read_texts
 from bsa_st.inputs.unit_rows import batches
 
 CHUNK_TEXTS = 4096
-WIDE = 5
-"""Features per dimension above which relaxed steps cost more than they find."""
-
-BLOCK_CELLS = 1 << 18
-"""Cells of a state that is refined at a time on a CPU: 1 MB, which stays in its cache."""
-
-CARD_KEYS = ("base_model", "license", "language")
-"""What a model's card says about its encoder."""
+WIDE = 5  # features per dimension above which relaxed steps cost more than they find
+BLOCK_CELLS = 1 << 18  # cells of a state that is refined at a time on a CPU: 1 MB, which stays in its cache
+CARD_KEYS = ("base_model", "license", "language")  # what a model's card says about its encoder
 
 
 def split_model(model: SentenceTransformer) -> tuple[SentenceTransformer, BinarySparsityAlignment]:
@@ -81,8 +76,7 @@ def encode(
         prompt_name: Name of one of the model's prompts; default the one for documents, if it has one.
         refine: Bring the codes closer to the dense embeddings (:mod:`bsa_st.head.refine`), as texts that are stored want it; for overlap scores
             leave at least the queries plain.
-        relaxed_steps: As in :func:`encode_embeddings`.
-        equal_lengths: As in :func:`encode_embeddings`.
+        relaxed_steps, equal_lengths: As in :func:`encode_embeddings`.
         hidden_dim: Use only so many features; one of the widths the head was trained for.
         max_active_dims: Another k than the head's. Decode and search such codes with the model that :func:`bsa_st.truncate` gives for the
             same budget.
@@ -98,11 +92,7 @@ def encode(
     recipe = Recipe(model, batch_size, prompt_name, hidden_dim, max_active_dims, **refinement)
     texts = read_texts(texts)
     with tqdm(total=len(texts), desc="Encoding", unit="text", disable=not show_progress_bar) as bar:
-        parts = []
-        for part in recipe.encode(texts):
-            parts.append(part)
-            bar.update(len(part))
-    return BinaryCodes.concatenate(parts)
+        return recipe.encode(texts, bar.update)
 
 
 class Recipe:
@@ -134,9 +124,13 @@ class Recipe:
         """Codes of dense embeddings."""
         return BinaryCodes.concatenate(encode_embeddings(self.head, rows, **self.refinement) for rows in chunks(dense))
 
-    def encode(self, texts: list[str]) -> Iterator[BinaryCodes]:
-        """Codes of texts, chunk after chunk."""
-        return (self.codes(self.dense(part)) for part in chunks(texts))
+    def encode(self, texts: list[str], done: Callable[[int], object] = lambda _: None) -> BinaryCodes:
+        """Codes of texts; ``done`` is told the texts of each chunk."""
+        parts = []
+        for part in chunks(texts):
+            parts.append(self.codes(self.dense(part)))
+            done(len(part))
+        return BinaryCodes.concatenate(parts)
 
 
 def chunks(rows: Any) -> Iterator[Any]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,8 +36,6 @@ class Job(NamedTuple):
 def choose_devices(device: str | None, processes: int | None) -> list[str]:
     """One device per process: those named, comma-separated, else CUDA devices where there are any, else the CPU; by default one process per device named, or
     a single one. Raises :class:`BSAError` if a device is unknown or not there, or there are fewer processes than devices."""
-    if processes is not None and processes < 1:
-        raise BSAError(f"processes must be at least 1, got {processes}")
     if device is None:
         names = [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu"]
         names = names[: processes or 1]
@@ -62,24 +61,22 @@ def encode_locally(
     Raises :class:`BSAError` if a process died."""
     if len(devices) == 1:
         for job in jobs:
-            parts = []
-            for part in recipe.encode(job.texts):
-                parts.append(part)
-                done(len(part))
-            yield job, BinaryCodes.concatenate(parts)
+            yield job, recipe.encode(job.texts, done)
         return
-    with _pool(recipe.encoder, devices) as pool:
-
-        def dense(job: Job) -> np.ndarray:
-            try:
-                return recipe.dense(job.texts, pool=pool, chunk_size=CHUNK_TEXTS)
-            except RuntimeError as error:
-                raise BSAError(f"encoding stopped: {str(error).splitlines()[0]}; run it again to continue") from error
-
-        for job, rows in look_ahead(dense, jobs):
-            codes = recipe.codes(rows)
-            done(len(codes))
-            yield job, codes
+    with _pool(recipe.encoder, devices) as pool, ThreadPoolExecutor(1) as thread:
+        ahead: tuple[Job, Future[np.ndarray]] | None = None
+        for next_job in chain(jobs, [None]):
+            ready, ahead = ahead, None
+            if next_job is not None:
+                ahead = next_job, thread.submit(recipe.dense, next_job.texts, pool=pool, chunk_size=CHUNK_TEXTS)
+            if ready is not None:
+                try:
+                    dense = ready[1].result()
+                except RuntimeError as error:
+                    raise BSAError(f"encoding stopped: {str(error).splitlines()[0]}; run it again to continue") from error
+                codes = recipe.codes(dense)
+                done(len(codes))
+                yield ready[0], codes
 
 
 @contextmanager
@@ -100,18 +97,6 @@ def _pool(encoder: SentenceTransformer, devices: list[str]) -> Iterator[Any]:
         encoder.stop_multi_process_pool(pool)
 
 
-def look_ahead(function: Callable[[Job], np.ndarray], jobs: Iterable[Job]) -> Iterator[tuple[Job, np.ndarray]]:
-    """Jobs with their results, in order; the next result is computed in a thread while the caller works on the last one."""
-    with ThreadPoolExecutor(1) as thread:
-        begun: tuple[Job, Future[np.ndarray]] | None = None
-        for job in jobs:
-            last, begun = begun, (job, thread.submit(function, job))
-            if last is not None:
-                yield last[0], last[1].result()
-        if begun is not None:
-            yield begun[0], begun[1].result()
-
-
 class EndsWithParent:
     """Unpickled in a process of the pool, ends that process when its parent is gone, even if it was killed: the pool's processes would
     else wait for work forever and keep their memory and GPU."""
@@ -120,7 +105,7 @@ class EndsWithParent:
         return watch_parent, (os.getpid(),)
 
 
-def watch_parent(parent: int) -> EndsWithParent:
+def watch_parent(parent: int) -> None:
     """In a child of the process ``parent``: start a thread that ends this process when the parent is gone."""
 
     def wait() -> None:
@@ -129,4 +114,3 @@ def watch_parent(parent: int) -> EndsWithParent:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
-    return EndsWithParent()

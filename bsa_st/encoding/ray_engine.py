@@ -20,8 +20,7 @@ from bsa_st.encoding.encode import Recipe
 from bsa_st.encoding.pool import Job
 from bsa_st.errors import BSAError
 
-TRIES = 3
-"""Times that a shard is begun anew on another actor when one is lost."""
+TRIES = 3  # times that a shard is begun anew on another actor when one is lost
 
 
 def encode_on_ray(
@@ -35,8 +34,6 @@ def encode_on_ray(
         from ray.util import ActorPool
     except ImportError as error:
         raise BSAError("the ray engine needs Ray: pip install 'bsa-st[ray]'") from error
-    if actors < 1:
-        raise BSAError(f"processes must be at least 1, got {actors}")
     with _cluster(ray):
         gpus = _gpus_per_actor(ray, device, actors)
         kind: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=TRIES, max_task_retries=TRIES)(ShardEncoder)
@@ -98,7 +95,7 @@ class ShardEncoder:
         self.recipe = Recipe(loaded, **settings)
 
     def encode(self, job: Job) -> tuple[Job, BinaryCodes]:
-        return job._replace(texts=[]), BinaryCodes.concatenate(self.recipe.encode(job.texts))
+        return job._replace(texts=[]), self.recipe.encode(job.texts)
 
 
 def _last_line(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from bsa_st.codes import file as codefile
 from bsa_st.codes.shards import FILE, Manifest, Shard, ShardedCodes, read_shard
 from bsa_st.encoding.encode import CHUNK_TEXTS, Recipe
 from bsa_st.encoding.pool import Job, choose_devices, encode_locally
+from bsa_st.encoding.ray_engine import encode_on_ray
 from bsa_st.errors import BSAError
 from bsa_st.inputs.embeddings import encoder_fingerprint, texts_fingerprint
 from bsa_st.inputs.texts import Texts, stream_texts
@@ -37,25 +38,20 @@ def encode_to_shards(
     show_progress_bar: bool = False,
     **settings: Any,
 ) -> ShardedCodes:
-    """Encode texts of any number into a folder of code files with a manifest; texts are read as a stream.
+    """Encode texts of any number into a folder of code files with a manifest, and open it; texts are read as a stream.
 
     Run again with the same arguments it continues: finished shards are verified and kept, damaged ones are made again. The bytes do not depend on
     engine or processes, as far as the hardware gives the same embeddings.
 
     Args:
         model: A BSA model; a pool of processes moves it to the CPU.
-        texts: As in :func:`bsa_st.inputs.texts.stream_texts`.
+        texts, text_column: As in :func:`bsa_st.inputs.texts.stream_texts`.
         folder: Where to write; made if it is not there.
-        text_column: Field that holds the text in .jsonl, .parquet and datasets.
         shard_texts: Texts per file, a multiple of 4,096.
         engine: ``"local"`` this machine, ``"ray"`` a Ray cluster (or a Ray on this machine, where ``RAY_ADDRESS`` names none).
         processes: Processes, or Ray actors.
         device: Torch devices, comma-separated, e.g. ``"cuda:0,cuda:1"``; for ``"ray"`` ``"cpu"`` or ``"cuda"``, one GPU per actor.
-        show_progress_bar: Show a bar over the texts.
         **settings: Further arguments of :func:`bsa_st.encode`.
-
-    Returns:
-        The codes, opened.
 
     Raises:
         BSAError: If the folder holds something else or codes of another model, other settings or other texts; if a text cannot be used, a
@@ -63,16 +59,16 @@ def encode_to_shards(
     """
     if engine not in ("local", "ray"):
         raise BSAError(f"engine must be one of local, ray, got {engine!r}")
+    if processes is not None and processes < 1:
+        raise BSAError(f"processes must be at least 1, got {processes}")
     if shard_texts < 1 or shard_texts % CHUNK_TEXTS:
         raise BSAError(f"shard_texts must be a multiple of {CHUNK_TEXTS}, got {shard_texts}")
     recipe, folder = Recipe(model, **settings), Path(folder)
     devices = choose_devices(device, processes) if engine == "local" else []
     decided = {**recipe.settings, "shard_texts": shard_texts, "chunk_texts": CHUNK_TEXTS}
     manifest = _begin(folder, Manifest(encoder_fingerprint(model), recipe.head.hidden_dim, decided))
-    total = 0
-    with tqdm(
-        total=len(texts) if isinstance(texts, list) else None, desc="Encoding", unit="text", disable=not show_progress_bar
-    ) as bar:
+    total, known_total = 0, len(texts) if isinstance(texts, list) else None
+    with tqdm(total=known_total, desc="Encoding", unit="text", disable=not show_progress_bar) as bar:
 
         def jobs() -> Iterator[Job]:
             """Shards that are not finished, in order; a finished one must be of the same texts."""
@@ -92,8 +88,6 @@ def encode_to_shards(
                     yield job
 
         if engine == "ray":
-            from bsa_st.encoding.ray_engine import encode_on_ray
-
             encoded = encode_on_ray(model, recipe.settings, jobs(), 1 if processes is None else processes, device)
         else:
             encoded = encode_locally(recipe, jobs(), devices, bar.update)
@@ -128,9 +122,8 @@ def _begin(folder: Path, fresh: Manifest) -> Manifest:
     for name in {**manifest.settings, **fresh.settings}:
         old, new = manifest.settings.get(name), fresh.settings.get(name)
         if old != new:
-            raise BSAError(
-                f"{folder} was begun with {name} = {old}, not {new}; give the same settings or choose another folder"
-            )
+            begun = f"{folder} was begun with {name} = {old}, not {new}"
+            raise BSAError(f"{begun}; give the same settings or choose another folder")
     if (manifest.model_sha256, manifest.hidden_dim) != (fresh.model_sha256, fresh.hidden_dim):
         raise BSAError(f"{folder} holds codes of another model; choose another folder")
     for name in names:

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.codes.decoder import as_decoder
-from bsa_st.codes.scoring import asymmetric_scores
+from bsa_st.codes.scoring import as_decoder, asymmetric_scores
 from bsa_st.errors import BSAError
 from bsa_st.search.queries import check_counts, prepared
 from bsa_st.search.rescoring import Ranking, best
@@ -28,8 +27,9 @@ CANDIDATES = 200
 INDEX_FROM = 100_000
 MOST_FEATURES = 1024
 """Codes of more bits stay out: D / 8 bytes each would be many times what their few active features need."""
-LONGEST_KEYWORD = 256
-"""Longer strings are text, not keywords; they stay in the payload only."""
+TIMEOUT = 60  # seconds that a request to a server may take
+BUSY = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses after which the same request may succeed
+LONGEST_KEYWORD = 256  # longer strings are text, not keywords; they stay in the payload only
 
 T = TypeVar("T")
 Payload = Mapping[str, Any]
@@ -85,9 +85,7 @@ class Engine(abc.ABC):
         url: The address, as :func:`bsa_st.engines.connect` takes it.
         collection: Name of the collection, table or index; it need not exist yet.
         index: Whether :meth:`finish` builds the engine's index over the bits, and searches use it; default from 100,000 documents on.
-        api_key: Of the server.
-        shards: Shards of a new collection, and
-        replicas: copies of each of them; default the server's.
+        **server: Where the engine has such ``options``: ``api_key``; ``shards`` of a new collection, and ``replicas``, copies of each of them.
     """
 
     name: ClassVar[str]
@@ -95,20 +93,10 @@ class Engine(abc.ABC):
     batch_size: ClassVar[int] = 2000  # documents that are best sent at once
     errors: ClassVar[tuple[type[Exception], ...]] = (Exception,)  # that its package raises
 
-    def __init__(
-        self,
-        url: str,
-        collection: str,
-        *,
-        index: bool | None = None,
-        api_key: str | None = None,
-        shards: int | None = None,
-        replicas: int | None = None,
-    ) -> None:
+    def __init__(self, url: str, collection: str, *, index: bool | None = None, **server: Any) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,47}", collection):
             raise BSAError(f"a collection's name is up to 48 small letters, digits and _, a letter first; got {collection!r}")
-        self.url, self.collection, self.index, self.api_key = url, collection, index, api_key
-        self.shards, self.replicas = shards, replicas
+        self.url, self.collection, self.index, self.server = url, collection, index, server
         scheme, self.place = url.split("://", 1)
         self.transport = scheme.partition("+")[2]
         self.where = f"{self.name} at {shown_url(url)}"
@@ -151,6 +139,18 @@ class Engine(abc.ABC):
         """What an error of the engine's package means: :class:`Unavailable` where the same call may succeed later."""
         return BSAError(f"{self.where}: {one_line(error)}")
 
+    def _check_version(self, version: str, oldest: tuple[int, int], hint: str = "") -> None:
+        """Raise :class:`BSAError` where what a server says of its version is older."""
+        number = re.search(r"(\d+)\.(\d+)", version)
+        if number and (int(number[1]), int(number[2])) < oldest:
+            raise BSAError(f"{version} at {self.where} is too old; bsa_st needs {oldest[0]}.{oldest[1]} or newer{hint}")
+
+    def _refusal(self, status: int, text: str) -> BSAError:
+        """What an HTTP status of a server means, which says this text."""
+        if status in (401, 403):
+            return BSAError(f"{self.where} refuses access ({status}); check the user, the password or the API key")
+        return (Unavailable if status in BUSY else BSAError)(f"{self.where} answers {status}: {one_line(text)}")
+
     def close(self) -> None:  # noqa: B027
         """Release connections and files; the next call opens them again."""
 
@@ -176,7 +176,11 @@ class Engine(abc.ABC):
 
     def create(self, hidden_dim: int) -> None:
         """Create the collection, if there is none; raises :class:`BSAError` where there is one of another D, or D is above 1,024 or no multiple of 8."""
-        check_width(hidden_dim)
+        if hidden_dim > MOST_FEATURES:
+            wide = f"engines hold codes of at most {MOST_FEATURES} bits, these have {hidden_dim}"
+            raise BSAError(f"{wide}: distil a head of at most so many, or search them with bsa_st.Index")
+        if hidden_dim % 8:
+            raise BSAError(f"engines hold whole bytes: hidden_dim must be a multiple of 8, got {hidden_dim}")
         self._width = self.hidden_dim()
         if self._width is None:
             self._ask(self._create, hidden_dim)
@@ -290,15 +294,6 @@ class Engine(abc.ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def check_width(hidden_dim: int) -> None:
-    """Raise :class:`BSAError` where codes do not go into engines as bits."""
-    if hidden_dim > MOST_FEATURES:
-        wide = f"engines hold codes of at most {MOST_FEATURES} bits, these have {hidden_dim}"
-        raise BSAError(f"{wide}: distil a head of at most so many, or search them with bsa_st.Index")
-    if hidden_dim % 8:
-        raise BSAError(f"engines hold whole bytes: hidden_dim must be a multiple of 8, got {hidden_dim}")
 
 
 def keywords(payload: Payload) -> list[str]:

@@ -17,6 +17,8 @@ from bsa_st.engines.base import Documents, Found
 from bsa_st.engines.sql import SQLEngine
 from bsa_st.errors import BSAError
 
+ARRIVING = pa.schema([("id", "int64"), ("bits", "binary"), ("tags", pa.list_(pa.string())), ("payload", "string")])
+
 
 class DuckDBEngine(SQLEngine):
     """A table in a file, open for writing in one process at a time; ``index`` must not be true."""
@@ -60,13 +62,8 @@ class DuckDBEngine(SQLEngine):
         self._run(f"CREATE TABLE {self._table} (id BIGINT PRIMARY KEY, {bits}, tags VARCHAR[], payload JSON)")
 
     def _upsert(self, documents: Documents) -> None:
-        arriving = {
-            "id": documents.ids,
-            "bits": pa.array([row.tobytes() for row in documents.bits], pa.binary()),
-            "tags": pa.array([names or None for names in documents.keywords], pa.list_(pa.string())),
-            "payload": pa.array(documents.json(), pa.string()),
-        }
-        self._database.register("arriving", pa.table(arriving))
+        bits, tags = [row.tobytes() for row in documents.bits], [names or None for names in documents.keywords]
+        self._database.register("arriving", pa.table([documents.ids, bits, tags, documents.json()], schema=ARRIVING))
         self._run(f"INSERT OR REPLACE INTO {self._table} SELECT id, bits::BIT, tags, payload FROM arriving")
 
     def _candidates(self, bits: np.ndarray, count: int, groups: list[list[str]]) -> Found:

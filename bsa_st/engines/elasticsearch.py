@@ -13,12 +13,9 @@ from typing import Any, ClassVar
 import httpx
 import numpy as np
 
-from bsa_st.engines.base import Documents, Engine, Found, Unavailable, one_line
+from bsa_st.engines.base import BUSY, TIMEOUT, Documents, Engine, Found, Unavailable, one_line
 from bsa_st.errors import BSAError
 
-BUSY = (408, 429, 500, 502, 503, 504)
-TIMEOUT = 60.0
-"""Seconds that a request may take."""
 FIELDS = {
     "tags": {"type": "keyword"},
     "code": {"type": "keyword", "index": False, "doc_values": False},
@@ -43,7 +40,8 @@ class ElasticsearchEngine(Engine):
     oldest: ClassVar[tuple[int, int]] = (8, 15)
 
     def _connect(self) -> None:
-        headers = {"Authorization": f"ApiKey {self.api_key}"} if self.api_key else {}
+        key = self.server.get("api_key")
+        headers = {"Authorization": f"ApiKey {key}"} if key else {}
         url = f"{self.transport or 'http'}://{self.place}"
         self._client = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT)
         answer = self._call("GET", "/")
@@ -52,8 +50,7 @@ class ElasticsearchEngine(Engine):
         number = str(version.get("number", ""))
         if not number[:1].isdigit() or version.get("distribution", "elasticsearch") != self.flavour:
             raise BSAError(f"{self.where} answers, but is not {self.name}; check the address")
-        if tuple(int(part) for part in number.split(".")[:2]) < self.oldest:
-            raise BSAError(f"{number} at {self.where} is too old; bsa_st needs {'.'.join(map(str, self.oldest))} or newer")
+        self._check_version(number, self.oldest)
 
     def _call(self, method: str, path: str, body: dict[str, Any] | str | None = None, missing: Any = None) -> Any:
         """The server's answer to JSON or lines of it; ``missing`` for 404, if it is given."""
@@ -63,10 +60,8 @@ class ElasticsearchEngine(Engine):
         status = answer.status_code
         if status == 404 and missing is not None:
             return missing
-        if status in (401, 403):
-            raise BSAError(f"{self.where} refuses access ({status}); check the user, the password or the API key")
         if status >= 300:
-            raise (Unavailable if status in BUSY else BSAError)(f"{self.where} answers {status}: {one_line(answer.text)}")
+            raise self._refusal(status, answer.text)
         return answer.json()
 
     def _error(self, error: Exception) -> BSAError:
@@ -93,8 +88,8 @@ class ElasticsearchEngine(Engine):
         return {"knn": {**knn, **({"filter": filter_clauses(groups)} if groups else {})}, "size": count, "_source": ["code"]}
 
     def _mapped(self, bits: dict[str, Any], **settings: Any) -> dict[str, Any]:
-        wanted = {"number_of_shards": self.shards, "number_of_replicas": self.replicas, **settings}
-        index = {key: value for key, value in wanted.items() if value is not None}
+        settings |= {f"number_of_{name}": self.server.get(name) for name in ("shards", "replicas")}
+        index = {key: value for key, value in settings.items() if value is not None}
         return {"settings": {"index": index}, "mappings": {"dynamic": False, "properties": {"bits": bits, **FIELDS}}}
 
     # -- the engine -------------------------------------------------------------------------------------------------

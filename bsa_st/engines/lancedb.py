@@ -17,8 +17,7 @@ from lancedb.index import IvfFlat
 
 from bsa_st.engines.base import Documents, Engine, Found
 
-PROBES = 320
-"""Lists that are looked at; evaluation/NOTES.md has what fewer and more find at a million codes."""
+PROBES = 320  # lists that are looked at; evaluation/NOTES.md has what fewer and more find at a million codes
 
 
 class LanceDBEngine(Engine):
@@ -51,9 +50,8 @@ class LanceDBEngine(Engine):
     def _upsert(self, documents: Documents) -> None:
         width = documents.bits.shape[1]
         bits = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(documents.bits).reshape(-1)), width)
-        tags = pa.array([names or None for names in documents.keywords], pa.list_(pa.string()))
-        columns = [pa.array(documents.ids), bits, tags, pa.array(documents.json(), pa.string())]
-        rows = pa.table(columns, schema=_schema(width))
+        tags = [names or None for names in documents.keywords]
+        rows = pa.table([documents.ids, bits, tags, documents.json()], schema=_schema(width))
         # most loads bring new documents: appending is many times cheaper than merging
         if self._table.count_rows(f"id >= {documents.ids.min()} AND id <= {documents.ids.max()}") == 0:
             self._table.add(rows)

@@ -22,8 +22,7 @@ from bsa_st.engines.base import CANDIDATES, Engine, Filter
 from bsa_st.errors import BSAError
 from bsa_st.head.layer import head_of
 
-ID = "document_id"
-"""Field of the payload that keeps an id which is no whole number."""
+ID = "document_id"  # field of the payload that keeps an id which is no whole number
 
 
 class BSAVectorStore(VectorStore):

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from bsa_st.codes import BinaryCodes
 from bsa_st.codes.shards import stream_codes
-from bsa_st.engines.base import Engine, Found, Unavailable, check_width, keywords
+from bsa_st.engines.base import Engine, Found, Unavailable, keywords
 from bsa_st.errors import BSAError
 from bsa_st.inputs.texts import numbered_lines, stream_texts
 from bsa_st.search.queries import check_counts
@@ -65,22 +65,20 @@ def load_codes(
         batch_size: Documents per request; default the engine's.
         replace: Replace documents that have the same ids and are others.
         attempts: Calls at most while the server does not answer.
-        show_progress_bar: Show a bar.
 
     Raises:
         BSAError: If a file or a setting cannot be used, an id is taken, or the server refuses or stays away; what was sent until then is there.
     """
     size = engine.batch_size if batch_size is None else batch_size
     check_counts(batch_size=size)
-    stream = stream_codes(path, size)
-    check_width(stream.hidden_dim)
-    records: Iterator[dict[str, Any]] = repeat({}) if payloads is None else _checked_payloads(Path(payloads), stream.texts)
+    hidden_dim, texts, batches = stream_codes(path, size)
+    records: Iterator[dict[str, Any]] = repeat({}) if payloads is None else _checked_payloads(Path(payloads), texts)
     call, done, sent = retrying(attempts), 0, 0
     try:
-        call(engine.create, stream.hidden_dim)
+        call(engine.create, hidden_dim)
         empty = call(engine.count) == 0
-        with tqdm(total=stream.texts, unit=" documents", disable=not show_progress_bar) as bar:
-            for codes in stream.batches:
+        with tqdm(total=texts, unit=" documents", disable=not show_progress_bar) as bar:
+            for codes in batches:
                 ids = np.arange(first_id + done, first_id + done + len(codes))
                 own = list(islice(records, len(codes)))
                 if empty or not _is_there(*call(engine.fetch, ids), ids, codes, own, replace):
@@ -90,7 +88,7 @@ def load_codes(
                 bar.update(len(codes))
         call(engine.finish)
     except Unavailable as error:
-        message = f"the first {done} of {stream.texts} documents are loaded, the same command goes on from there"
+        message = f"the first {done} of {texts} documents are loaded, the same command goes on from there"
         raise BSAError(f"{error}; {message}") from error
     return Loaded(done, sent, done - sent)
 

@@ -18,13 +18,11 @@ from bsa_st.engines.base import Documents, Found, Unavailable, one_line
 from bsa_st.engines.sql import SQLEngine
 from bsa_st.errors import BSAError
 
-OLDEST = (0, 8)
-"""The first pgvector with iterative scans; ``bit`` came with 0.7."""
+OLDEST = (0, 8)  # the first pgvector with iterative scans; ``bit`` came with 0.7
 REFUSED = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry", "permission denied")
 EXPLORED = 2.1
 """Size of HNSW's candidate list, ``hnsw.ef_search``, per candidate: 97 % of what scoring every code finds, at a million documents."""
-MEMORY = "1GB"
-"""Where a million documents' graph is built; beyond that pgvector goes on slowly, on disk."""
+MEMORY = "1GB"  # where a million documents' graph is built; beyond that pgvector goes on slowly, on disk
 
 
 class PostgresEngine(SQLEngine):
@@ -83,10 +81,7 @@ class PostgresEngine(SQLEngine):
         with self._transaction() as cursor:
             cursor.execute("CREATE EXTENSION IF NOT EXISTS vector")
             ((version,),) = cursor.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchall()
-            if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
-                needed = ".".join(map(str, OLDEST))
-                words = f"pgvector {version} at {self.where} is too old; bsa_st needs {needed} or newer"
-                raise BSAError(f"{words} (ALTER EXTENSION vector UPDATE)")
+            self._check_version(f"pgvector {version}", OLDEST, " (ALTER EXTENSION vector UPDATE)")
             cursor.execute(f"CREATE TABLE {self._table} ({columns})".encode())
 
     def _upsert(self, documents: Documents) -> None:

@@ -7,7 +7,6 @@ that are not quantised yet are found in the same order. What can be filtered by 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,16 +15,12 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from bsa_st.engines.base import Documents, Engine, Found, Unavailable, one_line
+from bsa_st.engines.base import TIMEOUT, Documents, Engine, Found, Unavailable, one_line
 from bsa_st.errors import BSAError
 
-OLDEST = (1, 11)
-"""The first release with uint8 vectors, binary quantisation and the query interface."""
-BUSY = (408, 425, 429, 500, 502, 503, 504)
+OLDEST = (1, 11)  # the first release with uint8 vectors, binary quantisation and the query interface
 VECTOR = "bits"
 ON = 255
-TIMEOUT = 60
-"""Seconds that a request may take."""
 
 
 class QdrantEngine(Engine):
@@ -39,17 +34,11 @@ class QdrantEngine(Engine):
     errors = (UnexpectedResponse, ResponseHandlingException, ResourceExhaustedResponse, OSError)
 
     def _connect(self) -> None:
-        target: dict[str, Any] = {
-            "url": f"{self.transport or 'http'}://{self.place}",
-            "timeout": TIMEOUT,
-            "api_key": self.api_key,
-        }
-        target = {"location": self.place} if self.place == ":memory:" else target
+        url = f"{self.transport or 'http'}://{self.place}"
+        server: dict[str, Any] = {"url": url, "timeout": TIMEOUT, "api_key": self.server.get("api_key")}
+        target = {"location": self.place} if self.place == ":memory:" else server
         self.client = QdrantClient(**target, check_compatibility=False)
-        version = self.client.info().version
-        number = re.match(r"(\d+)\.(\d+)", version)
-        if number and (int(number[1]), int(number[2])) < OLDEST:
-            raise BSAError(f"{self.where} is too old; bsa_st needs {OLDEST[0]}.{OLDEST[1]} or newer, not {version}")
+        self._check_version(self.client.info().version, OLDEST)
 
     def _hidden_dim(self) -> int | None:
         if not self.client.collection_exists(self.collection):
@@ -71,8 +60,8 @@ class QdrantEngine(Engine):
             self.collection,
             vectors_config={VECTOR: vector},
             on_disk_payload=True,
-            shard_number=self.shards,
-            replication_factor=self.replicas,
+            shard_number=self.server.get("shards"),
+            replication_factor=self.server.get("replicas"),
         )
         self.client.create_payload_index(self.collection, "tags", models.PayloadSchemaType.KEYWORD)
 
@@ -104,10 +93,7 @@ class QdrantEngine(Engine):
 
     def _error(self, error: Exception) -> BSAError:
         if isinstance(error, UnexpectedResponse):
-            status, text = error.status_code, one_line(error.content.decode(errors="replace"))
-            if status in (401, 403):
-                return BSAError(f"{self.where} refuses access ({status}); check the API key")
-            return (Unavailable if status in BUSY else BSAError)(f"{self.where} answers {status}: {text}")
+            return self._refusal(error.status_code or 0, error.content.decode(errors="replace"))
         if isinstance(error, ResponseHandlingException) and isinstance(error.source, ValueError):
             return BSAError(f"{self.where} answers, but not as Qdrant does; check the address")
         # among these 429 with a Retry-After header
@@ -116,14 +102,14 @@ class QdrantEngine(Engine):
 
 def points(documents: Documents) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
     """Documents as points: id, vector and payload."""
-    values = (np.unpackbits(documents.bits, axis=1).astype(np.float32) * ON).tolist()
+    values = vector_of(documents.bits)
     for name, row, tags, payload in zip(documents.ids.tolist(), values, documents.keywords, documents.payloads, strict=True):
         yield name, {VECTOR: row}, {**({"tags": tags} if tags else {}), **({"payload": dict(payload)} if payload else {})}
 
 
-def vector_of(bits: np.ndarray) -> list[float]:
-    """The query's bits, uint8 (D / 8,), as Qdrant compares them."""
-    return (np.unpackbits(bits).astype(np.float32) * ON).tolist()
+def vector_of(bits: np.ndarray) -> list[Any]:
+    """Bits, uint8 (D / 8,) or (n, D / 8), as Qdrant compares them: a list, or a list of lists."""
+    return (np.unpackbits(bits, axis=-1).astype(np.float32) * ON).tolist()
 
 
 def found_of(found: list[Any], width: int) -> Found:

@@ -13,8 +13,7 @@ import qdrant_edge as edge
 from bsa_st.engines.base import Documents, Engine, Found
 from bsa_st.engines.qdrant import VECTOR, found_of, payloads_of, points, vector_of
 
-GRAPH = 16
-"""Links per node of the index, Qdrant's own default; 0 is none."""
+GRAPH = 16  # links per node of the index, Qdrant's own default; 0 is none
 
 
 class QdrantEdgeEngine(Engine):
@@ -23,10 +22,8 @@ class QdrantEdgeEngine(Engine):
     name = "Qdrant Edge"
     _open: edge.EdgeShard | None = None
 
-    @property
-    def folder(self) -> Path:
-        """Where the collection is."""
-        return Path(self.place) / self.collection
+    def _connect(self) -> None:
+        self.folder = Path(self.place) / self.collection
 
     @property
     def _shard(self) -> edge.EdgeShard:

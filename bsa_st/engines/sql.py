@@ -12,15 +12,11 @@ from bsa_st.engines.base import Engine, Found
 class SQLEngine(Engine):
     """A table of a database; what differs between their dialects is said once, in these attributes."""
 
-    columns: ClassVar[list[tuple[str, str]]]
-    """Names and types, as the database tells them."""
-    bits: ClassVar[str]
-    """The bits as bytes, after so many bytes of ``prefix``."""
+    columns: ClassVar[list[tuple[str, str]]]  # names and types, as the database tells them
+    bits: ClassVar[str]  # the bits as bytes, after so many bytes of ``prefix``
     prefix: ClassVar[int] = 0
-    among: ClassVar[str]
-    """Whether the id is in a list, the parameter."""
-    having: ClassVar[str]
-    """Whether there is a tag of a list, the parameter."""
+    among: ClassVar[str]  # whether the id is in a list, the parameter
+    having: ClassVar[str]  # whether there is a tag of a list, the parameter
 
     @abc.abstractmethod
     def _run(self, query: str, values: list[Any] | None = None) -> list[tuple[Any, ...]]:

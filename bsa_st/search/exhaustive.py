@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.codes.decoder import as_decoder
-from bsa_st.codes.scoring import BLOCK_CELLS, Hits, Scoring, asymmetric_scores, scores
+from bsa_st.codes.scoring import BLOCK_CELLS, Hits, Scoring, as_decoder, asymmetric_scores, scores
 from bsa_st.codes.scoring import top_k as best_of
 from bsa_st.search.queries import prepared
 

@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.codes.decoder import Decoder, as_decoder
-from bsa_st.codes.scoring import Scoring
+from bsa_st.codes.scoring import Decoder, Scoring, as_decoder
 from bsa_st.errors import BSAError
 from bsa_st.inputs.texts import read_texts
 from bsa_st.search import file

@@ -9,8 +9,7 @@ import faiss
 import numpy as np
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.codes.decoder import Decoder
-from bsa_st.codes.scoring import decode
+from bsa_st.codes.scoring import Decoder, decode
 
 CHUNK = 1 << 14
 """Codes that are decoded at a time."""

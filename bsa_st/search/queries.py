@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.codes.decoder import Decoder
-from bsa_st.codes.scoring import Scoring, decode
+from bsa_st.codes.scoring import Decoder, Scoring, decode
 from bsa_st.errors import BSAError
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.codes.decoder import Decoder, as_decoder
-from bsa_st.codes.scoring import inverse_norms
+from bsa_st.codes.scoring import Decoder, as_decoder, inverse_norms
 from bsa_st.errors import BSAError
 from bsa_st.search.fields import Rows
 from bsa_st.search.lists import HammingLists, assign_lists

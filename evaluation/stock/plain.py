@@ -22,8 +22,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import InputModule
 
 from bsa_st import BinarySparsityAlignment, BSAError, DistillSettings, encode_embeddings
-from bsa_st.codes.decoder import as_decoder
-from bsa_st.codes.scoring import asymmetric_scores
+from bsa_st.codes.scoring import as_decoder, asymmetric_scores
 from bsa_st.hub.export import stock_modules
 from bsa_st.training import train_head
 from evaluation import RESULTS_FOLDER
