@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from bsa_st import BSAError
-from evaluation.comparison import cli
+from evaluation.__main__ import app
 from evaluation.comparison.results import read
+from evaluation.console import DATA_VARIABLE, run_command
 from evaluation.data.folders import read_pairs, read_retrieval
 from evaluation.data.neighbours import general_texts
 
@@ -101,10 +102,10 @@ def test_the_command_line_answers_in_one_line_with_status_2(
     arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(cli.DATA_VARIABLE, raising=False)
+    monkeypatch.delenv(DATA_VARIABLE, raising=False)
     monkeypatch.setattr(sys, "argv", ["evaluation", *arguments])
     with pytest.raises(SystemExit) as stop:
-        cli.main()
+        run_command(app, "evaluation")
     error = capsys.readouterr().err
     assert stop.value.code == 2
     assert message in error

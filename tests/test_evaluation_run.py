@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
 from mteb.types import PromptType
 
+from evaluation.__main__ import app
 from evaluation.comparison import cells as cells_module
 from evaluation.comparison.cells import Cell, cells
-from evaluation.comparison.cli import app
 from evaluation.comparison.report import full_tables, page
 from evaluation.comparison.results import Results, interval, read
 from evaluation.data.encoders import load_encoder
-from evaluation.data.inputs import FRACTIONS, Inputs, budgets
+from evaluation.data.inputs import FRACTIONS, Inputs, usual_budgets
 from evaluation.data.labelled import Embed
 from evaluation.data.neighbours import found_counts, nearest, shares
 from evaluation.data.tasks import folder_task
@@ -234,7 +234,7 @@ def test_the_interval_of_a_difference_is_narrower_than_that_of_its_parts() -> No
 
 @pytest.mark.parametrize("width", [256, 384, 768])
 def test_budgets_are_fractions_of_float32_and_every_cell_fits(width: int) -> None:
-    sizes = budgets(width)
+    sizes = usual_budgets(width)
     assert len(sizes) == len(FRACTIONS)
     assert all(size % 8 == 0 and size <= 4 * width / 12 for size in sizes)
     found = cells(list(METHODS), sizes, 3, width)

@@ -121,10 +121,13 @@ def test_collections_are_encoded_with_the_prompt_for_documents(
     assert stored.load() == bsa_st.encode(model, texts[:50], refine=True, prompt_name="document")
 
 
-def test_the_evaluation_puts_no_prompt_before_texts(model: SentenceTransformer, texts: list[str], tmp_path: Path) -> None:
+def test_the_evaluation_puts_no_prompt_before_texts(
+    model: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BSA_ST_CACHE", str(tmp_path))
     encoder, _ = split_model(model)
     asking = under_prompt(encoder, "query")
-    store = EmbeddingStore(asking, tmp_path, show_progress_bar=False)
+    store = EmbeddingStore(asking)
     plain = np.asarray(encoder.encode(texts[:20], prompt=""))
     assert np.allclose(store.evaluation(texts[:20]), plain, atol=2e-3)
     assert not np.allclose(store.evaluation(texts[:20]), np.asarray(asking.encode(texts[:20])), atol=2e-2)

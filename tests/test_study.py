@@ -8,17 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional as F
 
-from bsa_st import BinarySparsityAlignment, BSAError, BSALoss, DistillSettings
+from bsa_st import BSAError, DistillSettings
 from evaluation.data.neighbours import General, shares
-from evaluation.study import ablations, objectives
+from evaluation.study import objectives
 from evaluation.study.__main__ import app
 from evaluation.study.heads import KINDS, train
-from evaluation.study.page import PAGE, RESULTS, read_results, render
+from evaluation.study.page import PAGE, RESULTS, SECTIONS, read_results, render
 from evaluation.study.runner import Cell, Inputs, measure
-from evaluation.study.variants import BSAVariant
 
 pytestmark = pytest.mark.evaluation
 
@@ -70,32 +67,18 @@ def test_a_head_is_measured_and_shown(embeddings: np.ndarray) -> None:
     found = {kind: 100 * shares(one[kind]["counts"]).mean() for kind in KINDS}
     assert found["plain"] < found["refined"] < found["refit"] + 3
     assert one["active"] == 12
-    for section, fact in ((objectives, {"objective": "bsa"}), (ablations, {"change": {"seed": 0}})):
-        assert f"{found['refit']:.1f} ±" in section.render({"cell": {**one, **fact}})
+    assert f"{found['refit']:.1f} ±" in objectives.render({"cell": {**one, "objective": "bsa"}})
 
 
 def test_every_cell_has_its_own_name() -> None:
-    for section in (objectives, ablations):
+    for section in SECTIONS.values():
         names = [cell.name for cell in section.cells()]
         assert len(set(names)) == len(names)
 
 
 def test_an_unknown_section_names_the_nearest() -> None:
-    with pytest.raises(BSAError, match="unknown section 'ablation'; did you mean 'ablations'"):
-        app(["--sections", "ablation", "--report-only"], standalone_mode=False)
-
-
-def test_a_variant_without_changes_is_bsa() -> None:
-    torch.manual_seed(0)
-    head = BinarySparsityAlignment(24, 96, 8, "topk").train()
-    x = F.normalize(torch.randn(300, 24) + 0.5, dim=1)
-    head.initialise(x)
-    expected = BSALoss(torch.nn.Sequential(head)).head_loss(head({"sentence_embedding": x}))  # type: ignore[arg-type]
-    variant = BSAVariant()
-    variant.prepare(head, x)
-    found = variant.loss(head, x)
-    for name in expected:
-        assert float(found[name].detach()) == pytest.approx(float(expected[name].detach()), abs=1e-6)
+    with pytest.raises(BSAError, match="unknown section 'domain'; did you mean 'domains'"):
+        app(["--sections", "domain", "--report-only"], standalone_mode=False)
 
 
 @pytest.mark.docs

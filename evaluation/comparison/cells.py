@@ -90,23 +90,18 @@ def measure(cell: Cell, inputs: Inputs, work: Path) -> dict[str, Any]:
 def fit(method: Method, inputs: Inputs, path: Path) -> float:
     """Fit a method, or take the fit from its file where data and settings are the same; processor seconds that the fit took."""
     key = {"data": inputs.fingerprint, "settings": method.fit_settings()}
-    kept = read_fit(path)
-    if kept is not None and kept["key"] == key:
-        vars(method).update(vars(kept["method"]))
-        return float(kept["seconds"])
+    try:
+        kept = pickle.loads(path.read_bytes())
+        if kept["key"] == key:
+            vars(method).update(vars(kept["method"]))
+            return float(kept["seconds"])
+    except (FileNotFoundError, ImportError, AttributeError):
+        pass  # there is none, or one of classes that have moved since
     began = time.process_time()
     method.fit(inputs.general.training)
     seconds = time.process_time() - began
     write(path, pickle.dumps({"key": key, "seconds": seconds, "method": method}))
     return seconds
-
-
-def read_fit(path: Path) -> dict[str, Any] | None:
-    """A kept fit; ``None`` where there is none, or one of classes that have moved since."""
-    try:
-        return dict(pickle.loads(path.read_bytes()))
-    except (FileNotFoundError, ImportError, AttributeError):
-        return None
 
 
 def general_figures(method: Method, inputs: Inputs) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``RESULTS.md``: one screen read out of ``results/encoders/*.json``; and all further tables, for the terminal."""
+"""``RESULTS.md``: one screen read out of ``results/encoders/*.json``, with its picture; and all further tables, for the terminal."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ from evaluation.methods import METHODS, OURS, RIVALS, SIZED_RIVALS
 from evaluation.stock import plain
 
 ONE_SEED = "¹"
+COLOURS = ("#0072b2", "#009e73")
+"""Of ours in the picture; from the palette of Okabe and Ito, which colour-blind readers can tell apart."""
+FIGURES = {
+    "stored": "bytes",
+    "cosine": "cosine",
+    "limit_bytes": "limit's bytes",
+    "fit_seconds": "fit s",
+    "encode_ms": "encode ms",
+}
+"""Of every cell, in the full tables."""
 TITLE = """# Results
 
 found@10 is the share of the float embeddings' own ten nearest documents among the ten found: {queries:,} queries on {documents:,} general
@@ -43,13 +53,46 @@ READING = """## How to read it
 
 def write_report(folder: Path) -> Path:
     """Write ``RESULTS.md`` and ``plots/found.png`` where the documents lie, above the folder of results; returns the path of the page."""
-    from evaluation.comparison.plots import plot_found  # matplotlib is slow to import and needed here alone
-
     found = load(folder)
     path = folder.parent.parent / "RESULTS.md"
     plot_found(found, folder.parent.parent / "plots" / "found.png")
     path.write_text(page(found))
     return path
+
+
+def plot_found(found: list[Results], path: Path) -> None:
+    """Save found@10 against bytes, a panel per encoder: ours and the limit in colour, rivals in grey with their names."""
+    from matplotlib.figure import Figure  # slow to import and needed here alone
+
+    figure = Figure(figsize=(4.5 * max(1, len(found)), 4))
+    panels = figure.subplots(1, max(1, len(found)), squeeze=False, sharey=True)[0]
+    for panel, results in zip(panels, found, strict=False):
+        largest = max(results.budgets, default=0)
+        for number, name in enumerate([*RIVALS, "limit", *OURS]):
+            points = sorted(
+                (size, 100 * value.mean)
+                for method, budget in results.cells
+                if method == name and (value := results.found(name, budget))
+                if (size := results.figure(name, budget, "stored") or 0.0) <= 1.1 * largest
+            )
+            if not points:
+                continue
+            style = {"color": "#999999", "linewidth": 0.9, "marker": "." if METHODS[name].sized else "o"}
+            if name in OURS:
+                style = {"color": COLOURS[OURS.index(name)], "linewidth": 2.2, "marker": "o"}
+            if name == "limit":
+                style |= {"color": "black", "linestyle": ":"}
+            panel.plot(*zip(*points, strict=True), label=name, **style)
+            lift = 0 if METHODS[name].sized else 8 * (number % 3 - 1)  # methods of one size lie close together
+            panel.annotate(name, points[-1], fontsize=6, xytext=(3, lift), textcoords="offset points", color=style["color"])
+        panel.set_title(results.content["encoder"], fontsize=9)
+        panel.set_xlabel("bytes per text")
+        panel.set_ylim(40, 100)
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("found@10, %")
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
 
 
 def load(folder: Path) -> list[Results]:
@@ -71,18 +114,25 @@ def page(found: list[Results]) -> str:
     parts.append(f"## Methods of one size\n\n{fixed_table(found)}\n")
     parts.append(f"## Judged sets\n\n{judged_table(found)}\n")
     absent = [name for name in SIZED_RIVALS if not any(name == method for results in found for method, _ in results.cells)]
-    parts.append(
-        READING
-        + (f"- A dash: not measured. No figure at all: {', '.join(absent)}.\n" if absent else "- A dash: not measured.\n")
-    )
-    return "\n".join(parts)
+    dash = "- A dash: not measured." + (f" No figure at all: {', '.join(absent)}." if absent else "")
+    return "\n".join([*parts, f"{READING}{dash}\n"])
 
 
 def found_table(results: Results) -> str:
     """found@10 by budget: ours, the limit, each rival, and our lead over the best rival."""
-    rivals = [name for name in SIZED_RIVALS if any((name, budget) in results.cells for budget in results.budgets)]
-    columns = [*(name for name in OURS if any((name, budget) in results.cells for budget in results.budgets)), "limit", *rivals]
-    header = ["bytes", "seeds", *(_marked(name) for name in columns), "lead", "bytes above the limit"]
+
+    def measured(name: str) -> bool:
+        return any((name, budget) in results.cells for budget in results.budgets)
+
+    rivals = [name for name in SIZED_RIVALS if measured(name)]
+    columns = [*(name for name in OURS if measured(name)), "limit", *rivals]
+    header = [
+        "bytes",
+        "seeds",
+        *(name + (ONE_SEED if name in RIVALS and METHODS[name].seeds == 1 else "") for name in columns),
+        "lead",
+        "bytes above the limit",
+    ]
     body = []
     for budget in results.budgets:
         values = {name: results.found(name, budget) for name in columns}
@@ -92,7 +142,9 @@ def found_table(results: Results) -> str:
             for name, value in values.items()
         ]
         seeds = max(len(results.cells.get((name, budget), ())) for name in OURS)
-        body.append([str(budget), str(seeds), *row, _lead(results, budget), _above(results, budget)])
+        needed = results.figure(OURS[0], budget, "limit_bytes")
+        above = MISSING if needed is None else f"{budget - needed:.0f}"
+        body.append([str(budget), str(seeds), *row, _lead(results, budget), above])
     return markdown_table(header, body)
 
 
@@ -111,13 +163,10 @@ def judged_table(found: list[Results]) -> str:
     for results in found:
         for budget in results.budgets:
             best = best_rival(results, budget)
-            names = [*OURS, *([best] if best else [])]
-            cells = [_judged(results, name, budget) for name in names]
-            cells += [MISSING] * (len(OURS) + 1 - len(cells))
-            if any(cell != MISSING for cell in cells):
-                body.append(
-                    [str(results.content["encoder"]), str(budget), *cells[:-1], f"{best}: {cells[-1]}" if best else MISSING]
-                )
+            cells = [_judged(results, name, budget) for name in OURS]
+            rival = _judged(results, best, budget) if best else MISSING
+            if {*cells, rival} != {MISSING}:
+                body.append([results.content["encoder"], str(budget), *cells, f"{best}: {rival}" if best else MISSING])
     table = markdown_table(["encoder", "bytes", *OURS, "rival that finds most"], body)
     names = list(dict.fromkeys(name for results in found for cell in results.content["cells"] for name in cell["tasks"]))
     collections, rated = ([name for name in names if name.startswith("sts") == sts] for sts in (False, True))
@@ -136,35 +185,12 @@ def full_tables(folder: Path) -> str:
             estimates = ", ".join(
                 f"{name} {100 * sum(cell['found'][name] for cell in cells) / len(cells):.1f}" for name in cells[0]["found"]
             )
-            figures = [
-                results.figure(method, budget, name) for name in ("stored", "cosine", "limit_bytes", "fit_seconds", "encode_ms")
-            ]
+            figures = [results.figure(method, budget, name) for name in FIGURES]
             tasks = ", ".join(f"{name} {score:.4f}" for name, score in cells[0]["tasks"].items())
             numbers = [MISSING if value is None else f"{value:.4g}" for value in figures]
-            rows.append(
-                [
-                    method,
-                    str(budget or MISSING),
-                    str(len(cells)),
-                    _found(results.found(method, budget)),
-                    estimates,
-                    *numbers,
-                    tasks,
-                ]
-            )
-        header = [
-            "method",
-            "budget",
-            "seeds",
-            "found@10",
-            "by estimate",
-            "bytes",
-            "cosine",
-            "limit's bytes",
-            "fit s",
-            "encode ms",
-            "first seed",
-        ]
+            found = _found(results.found(method, budget))
+            rows.append([method, str(budget or MISSING), str(len(cells)), found, estimates, *numbers, tasks])
+        header = ["method", "budget", "seeds", "found@10", "by estimate", *FIGURES.values(), "first seed"]
         parts.append(f"## {_heading(results)}\n\n{markdown_table(header, rows)}\n")
     return "\n".join(parts)
 
@@ -172,7 +198,7 @@ def full_tables(folder: Path) -> str:
 def best_rival(results: Results, budget: int) -> str | None:
     """The rival that finds most at this budget."""
     found = {name: value.mean for name in SIZED_RIVALS if (value := results.found(name, budget))}
-    return max(found, key=lambda name: found[name]) if found else None
+    return max(found, key=found.__getitem__, default=None)
 
 
 def _heading(results: Results) -> str:
@@ -183,26 +209,14 @@ def _heading(results: Results) -> str:
     )
 
 
-def _marked(name: str) -> str:
-    return name + (ONE_SEED if METHODS[name].seeds == 1 and name in RIVALS else "")
-
-
 def _found(value: Value | None) -> str:
     return MISSING if value is None else f"{100 * value.mean:.1f} ±{100 * value.half:.1f}"
 
 
 def _lead(results: Results, budget: int) -> str:
     best = best_rival(results, budget)
-    leads = [lead for name in OURS if best and (lead := results.lead(name, best, budget))]
-    if not leads:
-        return MISSING
-    lead = max(leads)
-    return f"{100 * lead.mean:+.1f} ±{100 * lead.half:.1f}"
-
-
-def _above(results: Results, budget: int) -> str:
-    needed = results.figure(OURS[0], budget, "limit_bytes")
-    return MISSING if needed is None else f"{budget - needed:.0f}"
+    lead = max((lead for name in OURS if best and (lead := results.lead(name, best, budget))), default=None)
+    return MISSING if lead is None else f"{100 * lead.mean:+.1f} ±{100 * lead.half:.1f}"
 
 
 def _fixed(results: Results, name: str) -> str:

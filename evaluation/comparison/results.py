@@ -16,10 +16,9 @@ from bsa_st import BSAError
 from evaluation.comparison.cells import Cell
 from evaluation.data.inputs import Inputs
 from evaluation.data.neighbours import shares
-from evaluation.jsonfiles import write
+from evaluation.jsonfiles import read_json, write
 from evaluation.methods import METHODS
 
-CONFIDENCE = 0.95
 RESAMPLES = 2000
 FLOAT = "float32"
 
@@ -86,15 +85,14 @@ class Results:
         return float(values / np.mean([dense[0]["tasks"][name] for name in names]))
 
 
-def interval(values: np.ndarray, against: np.ndarray | None = None, seed: int = 0) -> Value:
-    """Mean and half of a bootstrap interval over queries and seeds.
+def interval(values: np.ndarray, against: np.ndarray | None = None) -> Value:
+    """Mean and half of a 95 % bootstrap interval over queries and seeds.
 
     Args:
         values: By seed and query, float (s, q).
         against: Values of another method on the same queries (its seeds are drawn for themselves): the difference is estimated.
-        seed: Seed of the draws.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     columns = rng.integers(values.shape[1], size=(RESAMPLES, values.shape[1]))
 
     def draws(table: np.ndarray) -> np.ndarray:
@@ -104,7 +102,7 @@ def interval(values: np.ndarray, against: np.ndarray | None = None, seed: int = 
     drawn, mean = draws(values), values.mean()
     if against is not None:
         drawn, mean = drawn - draws(against), mean - against.mean()
-    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.quantile(drawn, [0.025, 0.975])
     return Value(float(mean), float(high - low) / 2)
 
 
@@ -127,10 +125,9 @@ def merge(path: Path, inputs: Inputs, measured: Iterable[tuple[Cell, dict[str, A
         }
         chosen = METHODS[method].estimate or max(found, key=lambda estimate: found[estimate])
         for cell, figures in group:
-            kept[cell.method, cell.n_bytes, cell.seed] = {
-                "method": cell.method,
-                "budget": cell.n_bytes,
-                "seed": cell.seed,
+            key = cell.method, cell.n_bytes, cell.seed
+            kept[key] = {
+                **dict(zip(("method", "budget", "seed"), key, strict=True)),
                 **{name: figures[name] for name in ("stored", "fit_seconds", "encode_ms", "cosine")},
                 "limit_bytes": round(inputs.limit.n_bytes(figures["cosine"]), 1)
                 if figures["cosine"] and cell.n_bytes
@@ -162,10 +159,7 @@ def read(path: Path) -> Results:
     Raises:
         BSAError: If it is missing, damaged or of another version.
     """
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise BSAError(f"cannot read {path}: {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict) or "cells" not in content:
         raise BSAError(f"{path}: no results of this version; run python -m evaluation again")
     return Results(content)

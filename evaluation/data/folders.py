@@ -64,9 +64,9 @@ def read_retrieval(folder: Path) -> RetrievalData:
     return RetrievalData(corpus, judged, qrels)
 
 
-def read_pairs(folder: Path, split: str = "test") -> PairData:
-    """The sentence pairs of ``<split>.tsv``; raises :class:`BSAError` like :func:`read_retrieval`."""
-    path = _existing(folder, f"{split}.tsv")
+def read_pairs(folder: Path) -> PairData:
+    """The sentence pairs of ``test.tsv``; raises :class:`BSAError` like :func:`read_retrieval`."""
+    path = _existing(folder, "test.tsv")
     lines = numbered_lines(path)
     header = next(lines, (0, ""))[1].split("\t")
     missing = [column for column in STS_COLUMNS if column not in header]

@@ -74,6 +74,6 @@ class Inputs:
         return dense if self._reshaped is None else self._reshaped(dense)
 
 
-def budgets(width: int, chosen: tuple[int, ...] = FRACTIONS) -> list[int]:
+def usual_budgets(width: int) -> list[int]:
     """Bytes per text for embeddings of this width, ascending."""
-    return [8 * (4 * width // fraction // 8) for fraction in sorted(chosen, reverse=True)]
+    return [8 * (4 * width // fraction // 8) for fraction in FRACTIONS]

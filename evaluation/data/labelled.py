@@ -11,7 +11,7 @@ import numpy as np
 import pytrec_eval
 from scipy import stats
 
-from evaluation.data.folders import read_pairs, read_retrieval
+from evaluation.data.folders import RetrievalData, read_pairs, read_retrieval
 from evaluation.data.neighbours import nearest
 from evaluation.methods.base import Method
 
@@ -32,6 +32,12 @@ class Collection:
     query_ids: list[str]
     document_ids: list[str]
     qrels: dict[str, dict[str, int]]
+
+    @classmethod
+    def of(cls, judged: RetrievalData, embed: Embed) -> Collection:
+        """A collection of texts, embedded."""
+        queries, documents = embed(list(judged.queries.values())), embed(judged.documents)
+        return cls(queries, documents, list(judged.queries), list(judged.corpus), judged.qrels)
 
     def score(self, method: Method, codes: Any, estimate: str) -> float:
         """Mean nDCG@10 of float queries against the codes of the documents."""
@@ -56,9 +62,7 @@ def read_tasks(data: Path, embed: Embed) -> dict[str, Collection | Pairs]:
     found: dict[str, Collection | Pairs] = {}
     for name in RETRIEVAL:
         if (folder := data / f"retrieval_{name}").is_dir():
-            judged = read_retrieval(folder)
-            queries, documents = embed(list(judged.queries.values())), embed(judged.documents)
-            found[name] = Collection(queries, documents, list(judged.queries), list(judged.corpus), judged.qrels)
+            found[name] = Collection.of(read_retrieval(folder), embed)
     for name in STS:
         if (folder := data / f"sts_{name}").is_dir():
             rated = read_pairs(folder)
@@ -68,10 +72,9 @@ def read_tasks(data: Path, embed: Embed) -> dict[str, Collection | Pairs]:
 
 def ndcg(scores: np.ndarray, collection: Collection) -> np.ndarray:
     """nDCG@10 of every query, float (q,), from scores (q, n)."""
-    top = nearest(scores, min(RANKED, scores.shape[1]))
     ranking = {
-        query: {collection.document_ids[place]: float(scores[row, place]) for place in top[row]}
-        for row, query in enumerate(collection.query_ids)
+        query: {collection.document_ids[place]: float(own[place]) for place in top}
+        for query, own, top in zip(collection.query_ids, scores, nearest(scores, min(RANKED, scores.shape[1])), strict=True)
     }
     found = pytrec_eval.RelevanceEvaluator(collection.qrels, {"ndcg_cut.10"}).evaluate(ranking)
     return np.array([found[query]["ndcg_cut_10"] for query in collection.query_ids])

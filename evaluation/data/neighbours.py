@@ -5,6 +5,7 @@ General sentences: the first queries, then documents, then training rows of one 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +59,27 @@ def general_texts(data: Path, share: float = 1.0) -> tuple[list[str], list[str],
 def nearest(scores: np.ndarray, k: int = FOUND) -> np.ndarray:
     """Columns of the ``k`` largest scores of each row, int (q, k), in no order."""
     return np.argpartition(-scores, k - 1, axis=1)[:, :k]
+
+
+def with_block(best: tuple[np.ndarray, np.ndarray], scores: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ten best scores of each query so far, float32 (q, 10), and their documents, int64 (q, 10), with those of one more block.
+
+    Args:
+        best: The same before this block: to begin with minus infinity and any documents.
+        scores: Of the block's documents, float32 (q, n).
+        start: Number of the block's first document.
+    """
+    names = np.broadcast_to(np.arange(start, start + scores.shape[1]), scores.shape)
+    scores, names = np.concatenate([best[0], scores], axis=1), np.concatenate([best[1], names], axis=1)
+    chosen = nearest(scores)
+    return np.take_along_axis(scores, chosen, 1), np.take_along_axis(names, chosen, 1)
+
+
+def share_found(found: Iterable[np.ndarray], truth: np.ndarray) -> float:
+    """Mean share of the ten nearest documents of each query, int (q, 10), among those found for it; of the first queries where only these were asked."""
+    return float(
+        np.mean([len(set(one.tolist()) & set(true.tolist())) / FOUND for one, true in zip(found, truth, strict=False)])
+    )
 
 
 def found_counts(scores: np.ndarray, truth: np.ndarray) -> str:

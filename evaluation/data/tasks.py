@@ -52,8 +52,8 @@ class LocalSTS(AbsTaskSTS):
 
 def folder_task(folder: Path) -> AbsTask:
     """A folder ``retrieval_NAME`` or ``sts_NAME`` as a real mteb task; raises :class:`BSAError` on bad data."""
-    kind, _, name = folder.name.partition("_")
-    return local_task(name, read_pairs(folder) if kind == "sts" else read_retrieval(folder))
+    read = read_pairs if folder.name.startswith("sts_") else read_retrieval
+    return local_task(folder.name.partition("_")[2], read(folder))
 
 
 def local_task(name: str, data: RetrievalData | PairData) -> AbsTask:

@@ -30,9 +30,11 @@ from bsa_st.engines import Engine, connect
 from bsa_st.engines.load import load_codes
 from bsa_st.engines.sql import SQLEngine
 from evaluation import RESULTS_FOLDER
-from evaluation.console import run_command
+from evaluation.console import new_app, run_command, split_names
+from evaluation.data.neighbours import FOUND, share_found, with_block
 from evaluation.engines.report import write_reports
 from evaluation.jsonfiles import read_json, write_json
+from evaluation.search.__main__ import HeadFile, Texts, Work, load
 
 LOG = logging.getLogger("evaluation.engines")
 RESULTS = RESULTS_FOLDER / "engines.json"
@@ -42,17 +44,12 @@ MOST_SECONDS = 30.0
 WARM = 20
 """Queries that are asked first and not counted: engines read their indexes into memory when they are first needed."""
 BLOCK = 10_000
-BEST = 10
 GROWN = 1_000_000
 """Documents with embeddings of their own; more are copies of their codes."""
 FLIPPED = 0.127
 """Share of a copy's bits that are flipped: as many as differ, on average, between a document of the million and the real one that it was grown from."""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-Texts = Annotated[Path, typer.Option(help="Texts: the first 1,000 ask, the others are documents.")]
-HeadFile = Annotated[Path, typer.Option(help="The decoder, .npz with weight (D, d) and offset (d,).")]
-Work = Annotated[Path, typer.Option(help="Folder of grown documents, as of `python -m evaluation.search`.")]
-Scratch = Annotated[Path, typer.Option(help="Folder of the collections.")]
+app = new_app()
 
 
 @app.command()
@@ -63,12 +60,12 @@ def bench(
     engines: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(ENGINES),
     index: Annotated[bool, typer.Option("--index/--no-index", help="Measure with the engine's index too.")] = True,
     work: Work = Path("build/search"),
-    scratch: Scratch = Path("build/engines"),
+    scratch: Annotated[Path, typer.Option(help="Folder of the collections.")] = Path("build/engines"),
     output: Annotated[Path, typer.Option(help="Results.")] = RESULTS,
     report_only: Annotated[bool, typer.Option("--report-only", help="Only write ENGINES.md and SCALE.md.")] = False,
 ) -> None:
     """Measure engines; write engines.json, ENGINES.md and SCALE.md. Rows that are there already are replaced one by one."""
-    names = [name.strip() for name in engines.split(",")]
+    names = split_names(engines)
     if unknown := set(names) - set(ENGINES):
         raise BSAError(f"engines are {', '.join(ENGINES)}, not {unknown.pop()}")
     rows: list[dict[str, Any]] = read_json(output)["rows"] if output.is_file() else []
@@ -94,8 +91,6 @@ def prepare(texts: Path, head: Path, documents: int, work: Path, scratch: Path) 
     codes_file, asked_file = scratch / f"documents-{documents}.codes", scratch / f"asked-{documents}.npz"
     if codes_file.is_file() and asked_file.is_file():
         return
-    from evaluation.search.__main__ import load
-
     scratch.mkdir(parents=True, exist_ok=True)
     data = load(texts, head, min(documents, GROWN), work)
     copied_codes(data.codes, documents).save(codes_file)
@@ -119,11 +114,11 @@ def one(name: str, documents: int, scratch: Path, index: Annotated[bool, typer.O
         row["disk_bytes"] = disk_bytes(engine, scratch / f"{name}-{documents}")
         gc.collect()
         for query in asked["queries"][:WARM]:
-            engine.search(query, BEST, model=decoder)
+            engine.search(query, FOUND, model=decoder)
         found, times, spent = [], [], cpu_seconds(server)
         for query in asked["queries"]:
             started = time.perf_counter()
-            (ranking,) = engine.search(query, BEST, model=decoder)
+            (ranking,) = engine.search(query, FOUND, model=decoder)
             times.append(time.perf_counter() - started)
             found.append(ranking.ids)
             if sum(times) > MOST_SECONDS:
@@ -131,8 +126,8 @@ def one(name: str, documents: int, scratch: Path, index: Annotated[bool, typer.O
         row["cpu_ms"] = 1000 * (cpu_seconds(server) - spent) / len(times)
         row |= {"ms": 1000 * float(np.median(times)), "queries": len(times), "resident_growth": anonymous_bytes() - before}
         if "nearest" in asked:
-            row["found"] = shared(found, asked["nearest"])
-            row["found_by_all"] = shared(asked["scored"][: len(found)], asked["nearest"])
+            row["found"] = share_found(found, asked["nearest"])
+            row["found_by_all"] = share_found(asked["scored"][: len(found)], asked["nearest"])
     typer.echo(json.dumps(row))
 
 
@@ -200,25 +195,13 @@ def copied_codes(codes: np.ndarray, count: int) -> BinaryCodes:
     return BinaryCodes.from_packed(whole)
 
 
-def scored_best(queries: np.ndarray, codes: np.ndarray, decoder: tuple[np.ndarray, ...]) -> np.ndarray:
+def scored_best(queries: np.ndarray, codes: np.ndarray, decoder: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """The ten best documents of each query when every code is scored: int64 (q, 10)."""
-    scores = np.full((len(queries), BEST), -np.inf, np.float32)
-    names = np.zeros((len(queries), BEST), np.int64)
+    best = np.full((len(queries), FOUND), -np.inf, np.float32), np.zeros((len(queries), FOUND), np.int64)
     for start in range(0, len(codes), BLOCK):
         block = BinaryCodes.from_packed(np.ascontiguousarray(codes[start : start + BLOCK]))
-        weight, offset, *softening = decoder
-        both = np.concatenate([scores, asymmetric_scores(queries, block, weight, offset, *map(float, softening))], axis=1)
-        ids = np.concatenate([names, np.broadcast_to(np.arange(start, start + len(block)), (len(names), len(block)))], axis=1)
-        best = np.argpartition(-both, BEST - 1, axis=1)[:, :BEST]
-        scores, names = np.take_along_axis(both, best, 1), np.take_along_axis(ids, best, 1)
-    return names
-
-
-def shared(found: Any, nearest: np.ndarray) -> float:
-    """Share of the float embeddings' own ten nearest among those found."""
-    return float(
-        np.mean([len(set(one.tolist()) & set(truth.tolist())) / BEST for one, truth in zip(found, nearest, strict=False)])
-    )
+        best = with_block(best, asymmetric_scores(queries, block, *decoder), start)
+    return best[1]
 
 
 def cpu_seconds(server: int) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from evaluation import HERE, RESULTS_FOLDER
 from evaluation.comparison.results import read
 from evaluation.data.encoders import MINILM
 from evaluation.jsonfiles import read_json
-from evaluation.markdown import MISSING, markdown_table
+from evaluation.markdown import MISSING, records_table
 
 Row = dict[str, Any]
 
@@ -24,7 +23,7 @@ PER_MACHINE = 100_000_000
 
 def write_reports(results: Path) -> list[Path]:
     """Write ENGINES.md and SCALE.md beside ``results``; returns their paths."""
-    rows: list[Row] = json.loads(results.read_text())["rows"]
+    rows: list[Row] = read_json(results)["rows"]
     pages = {"ENGINES.md": engines_page(rows), "SCALE.md": scale_page(rows)}
     paths = []
     for name, lines in pages.items():
@@ -47,59 +46,36 @@ def engines_page(rows: list[Row]) -> list[str]:
         "payload and no tags here: texts come on top.",
         "",
         "*bytes*: on disk per document, the engine's index apart. *ms*: CPU milliseconds of a single float query, best ten of 200 candidates, scoring included, those of the "
-        "server too; on an idle machine of one core that is the time that passes. PostgreSQL is a server of default settings, the others run in this process. *found*: share of the float embeddings' own ten nearest "
+        "server too; on an idle machine of one core that is the time that passes. *queries*: as many as 30 seconds were enough for, 500 at most. PostgreSQL is a server of default settings, the others run in this process. *found*: share of the float embeddings' own ten nearest "
         "among the ten found; *of scoring all*: that share divided by what scoring every code finds. *load*: documents per second by `bsa-st engine load`, one "
         "process. Queries were asked on an idle machine of one core; loads and index builds ran beside other work (*load average*): their rates are lower bounds. Sets of 100,000 stand "
         "where a million could not be finished.",
         "",
-        markdown_table(
-            [
-                "engine",
-                "documents",
-                "index",
-                "bytes",
-                "bytes of the index",
-                "ms",
-                "found",
-                "of scoring all",
-                "load, documents/s",
-                "index, s",
-                "load average",
-            ],
-            [_row(row) for row in rows],
-        ),
+        records_table([_row(row) for row in rows]),
         "",
         *_memory(rows),
-        *REMARKS,
+        "LanceDB's index holds the bits a second time: a table without it is the smallest and scans every code. PostgreSQL's "
+        "bytes are row overhead: 24 for the header, 8 for the id, 20 for the key. Qdrant keeps the bits in memory and the uint8 vectors that they are made from on disk. DuckDB "
+        "scans.",
     ]
 
 
-REMARKS = [
-    "LanceDB's index holds the bits a second time: a table without it is the smallest and scans every code. PostgreSQL's "
-    "bytes are row overhead: 24 for the header, 8 for the id, 20 for the key. Qdrant keeps the bits in memory and the uint8 vectors that they are made from on disk. DuckDB "
-    "scans.",
-    "",
-]
-
-
-def _row(row: Row) -> list[str]:
-    index = row["index"]
-    disk = row["disk_bytes"]
-    found = "found" in row
-    return [
-        NAMES[row["engine"]],
-        f"{row['documents']:,}",
-        INDEXES.get(row["engine"], "none") if index else "none",
-        f"{disk['documents'] / row['documents']:.1f}",
-        f"{disk['index'] / row['documents']:.1f}" if index and disk["index"] else MISSING,
-        f"{row['cpu_ms']:.1f}",
-        str(row["queries"]),
-        f"{100 * row['found']:.1f}" if found else MISSING,
-        f"{100 * row['found'] / row['found_by_all']:.1f} %" if found else MISSING,
-        f"{row['documents'] / row['load_seconds']:,.0f}",
-        f"{row['index_seconds']:,.0f}" if index else MISSING,
-        f"{row['index_load_average' if index else 'load_average']:.0f}",
-    ]
+def _row(row: Row) -> dict[str, str]:
+    index, disk, found = row["index"], row["disk_bytes"], "found" in row
+    return {
+        "engine": NAMES[row["engine"]],
+        "documents": f"{row['documents']:,}",
+        "index": INDEXES.get(row["engine"], "none") if index else "none",
+        "bytes": f"{disk['documents'] / row['documents']:.1f}",
+        "bytes of the index": f"{disk['index'] / row['documents']:.1f}" if index and disk["index"] else MISSING,
+        "ms": f"{row['cpu_ms']:.1f}",
+        "queries": str(row["queries"]),
+        "found": f"{100 * row['found']:.1f}" if found else MISSING,
+        "of scoring all": f"{100 * row['found'] / row['found_by_all']:.1f} %" if found else MISSING,
+        "load, documents/s": f"{row['documents'] / row['load_seconds']:,.0f}",
+        "index, s": f"{row['index_seconds']:,.0f}" if index else MISSING,
+        "load average": f"{row['index_load_average' if index else 'load_average']:.0f}",
+    }
 
 
 def _memory(rows: list[Row]) -> list[str]:
@@ -115,30 +91,26 @@ def _memory(rows: list[Row]) -> list[str]:
 
 def scale_page(rows: list[Row]) -> list[str]:
     """A plan for a billion texts, from the largest set measured in each engine."""
-    largest: dict[tuple[str, bool], Row] = {}
-    for row in rows:
-        key = row["engine"], row["index"]
-        if key not in largest or row["documents"] > largest[key]["documents"]:
-            largest[key] = row
+    largest = {(row["engine"], row["index"]): row for row in sorted(rows, key=lambda row: int(row["documents"]))}
     shards = BILLION // PER_MACHINE
     body = []
-    for (engine, index), row in sorted(largest.items(), key=lambda one: list(NAMES).index(one[0][0])):
+    for (engine, index), row in sorted(largest.items(), key=lambda one: (list(NAMES).index(one[0][0]), one[0][1])):
         disk = row["disk_bytes"]
         each = (disk["documents"] + (disk["index"] if index else 0)) / row["documents"]
         seconds = row["load_seconds"] + (row["index_seconds"] if index else 0)
         hours = BILLION / row["documents"] * seconds / 3600
         scan = row["cpu_ms"] * PER_MACHINE / row["documents"]
         body.append(
-            [
-                NAMES[engine],
-                INDEXES[engine] if index else "none",
-                f"{row['documents']:,}",
-                f"{each:.0f}",
-                f"{each * BILLION / 1e9:,.0f} GB",
-                f"{hours:,.0f}",
-                f"{hours / shards:,.1f}",
-                f"{scan / 1000:,.1f} s" if not index else f"more than {row['cpu_ms']:.0f} ms",
-            ]
+            {
+                "engine": NAMES[engine],
+                "index": INDEXES[engine] if index else "none",
+                "measured with": f"{row['documents']:,}",
+                "bytes/text on disk": f"{each:.0f}",
+                "a billion": f"{each * BILLION / 1e9:,.0f} GB",
+                "hours to load, one core": f"{hours:,.0f}",
+                f"on {shards} machines": f"{hours / shards:,.1f}",
+                "a query, one shard, one core": f"{scan / 1000:,.1f} s" if not index else f"more than {row['cpu_ms']:.0f} ms",
+            }
         )
     encoder = read_json(HERE / "study" / "results" / "cost.json")["cells"]["encoder"]["milliseconds"]
     codes = read(RESULTS_FOLDER / "encoders" / f"{MINILM}.json").figure("compact", CODE_BYTES, "encode_ms")
@@ -162,19 +134,7 @@ def scale_page(rows: list[Row]) -> list[str]:
         "",
         "## Engines",
         "",
-        markdown_table(
-            [
-                "engine",
-                "index",
-                "measured with",
-                "bytes/text on disk",
-                "a billion",
-                "hours to load, one core",
-                f"on {shards} machines",
-                "a query, one shard, one core",
-            ],
-            body,
-        ),
+        records_table(body),
         "",
         "Scans grow with the documents and are divided by the cores of a machine. Indexes grow more slowly than that, but by how much beyond the size measured is not known; hours "
         "of HNSW builds grow faster than the documents once the graph does not fit `maintenance_work_mem`. Filters, replicas and failures of machines are the engines' own "

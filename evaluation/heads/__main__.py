@@ -8,13 +8,17 @@ from typing import Annotated
 import typer
 
 from evaluation import RESULTS_FOLDER
-from evaluation.comparison.cli import DATA_VARIABLE
-from evaluation.console import run_command
+from evaluation.console import DATA_VARIABLE, new_app, run_command
+from evaluation.heads.cards import table, write_cards
+from evaluation.heads.measure import found_by_heads
+from evaluation.heads.texts import training_texts
+from evaluation.heads.train import ENCODERS, train_heads, train_names
+from evaluation.jsonfiles import read_json, write_json
 
 WORDNET = Path("/usr/share/wordnet")
 RESULTS = RESULTS_FOLDER / "heads.json"
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = new_app()
 
 WordNet = Annotated[Path, typer.Option(help="Folder with WordNet's data files, as Debian's wordnet-base installs them.")]
 Encoders = Annotated[list[str] | None, typer.Option("--encoder", help="Encoder; may be given several times.  [default: all]")]
@@ -27,18 +31,12 @@ def train(
     size: Annotated[
         list[str] | None, typer.Option(help="Bytes, or sparse; may be given several times.  [default: all]")
     ] = None,
-    rows: Annotated[int | None, typer.Option(help="Most texts that are learnt from.  [default: all that are embedded]")] = None,
 ) -> None:
     """Train the heads and write their files and cards into bsa_st/shipped/heads, which say on how many texts."""
-    from evaluation.heads.cards import write_cards
-    from evaluation.heads.texts import training_texts
-    from evaluation.heads.train import ENCODERS
-    from evaluation.heads.train import train as run
-
     texts = training_texts(wordnet)
     sizes = tuple(None if one == "sparse" else int(one) for one in size or [])
-    for name in encoder or list(ENCODERS):
-        for path in run(name, texts, sizes, rows):
+    for name in encoder or ENCODERS:
+        for path in train_heads(name, texts, sizes):
             typer.echo(f"{path.name}: {path.stat().st_size} bytes")
     write_cards(RESULTS)
 
@@ -46,10 +44,6 @@ def train(
 @app.command()
 def names(wordnet: WordNet = WORDNET, encoder: Encoders = None) -> None:
     """Make the named features that ship with the sparse heads."""
-    from evaluation.heads.cards import write_cards
-    from evaluation.heads.texts import training_texts
-    from evaluation.heads.train import ENCODERS, train_names
-
     for name in encoder or [name for name, known in ENCODERS.items() if None in known.sizes]:
         path = train_names(name, training_texts(wordnet))
         typer.echo(f"{path.name}: {path.stat().st_size} bytes")
@@ -63,17 +57,9 @@ def measure(
     encoder: Encoders = None,
 ) -> None:
     """Count what the heads find on general sentences, beside heads trained on those; writes evaluation/results/heads.json and the cards."""
-    from evaluation.heads.cards import table, write_cards
-    from evaluation.heads.measure import measure as run
-    from evaluation.heads.texts import training_texts
-    from evaluation.heads.train import ENCODERS
-    from evaluation.jsonfiles import read_json, write_json
-
-    names = encoder or list(ENCODERS)
-    rows = run(data, names, training_texts(wordnet))
-    heads = {row["head"] for row in rows}
-    kept = [row for row in read_json(RESULTS) if row["head"] not in heads] if RESULTS.is_file() else []
-    write_json(RESULTS, sorted(kept + rows, key=lambda row: str(row["head"])))
+    rows = {row["head"]: row for row in read_json(RESULTS)} if RESULTS.is_file() else {}
+    rows |= {row["head"]: row for row in found_by_heads(data, encoder or list(ENCODERS), training_texts(wordnet))}
+    write_json(RESULTS, [rows[head] for head in sorted(rows)])
     write_cards(RESULTS)
     typer.echo(table(RESULTS))
 

@@ -26,13 +26,22 @@ model = bsa_st.attach("{encoder}", {argument})
 - Written by `python -m evaluation.heads train`{measured}; {seconds:.0f} s on {hardware}, without the embedding. Weights: Apache-2.0.
 """
 
+NAMED = """
+- It comes with {count:,} named features, words and pairs of words of its training texts that tell texts apart: what `bsa_st.tags` and `bsa_st.explain` read \
+(`python -m evaluation.heads names`). Names for texts of a special kind: `bsa_st.name_features`."""
+
 
 def write_cards(results: Path) -> None:
     """Write the card of every shipped head beside it, and the README's table of them."""
     measured = {row["head"]: row for row in read_json(results)} if results.is_file() else {}
     for facts in shipped_heads():
         FOLDER.joinpath(f"{facts.name}.md").write_text(card(facts, measured.get(facts.name)), encoding="utf-8")
-    write_readme(README)
+    write_readme()
+
+
+def _argument(facts: HeadFacts) -> str:
+    """What :func:`bsa_st.attach` takes for this head."""
+    return "sparse=True" if facts.code_bytes is None else f"code_bytes={facts.code_bytes}"
 
 
 def card(facts: HeadFacts, measured: dict[str, Any] | None) -> str:
@@ -47,14 +56,7 @@ def card(facts: HeadFacts, measured: dict[str, Any] | None) -> str:
         other = measured["found_general"]
         general += "." if other is None else f"; a head trained on 30,000 such sentences finds {other:.1%} refined."
     names = read_names(facts.encoder) if facts.code_bytes is None else None
-    named = (
-        ""
-        if names is None
-        else (
-            f"\n- It comes with {len(names):,} named features, words and pairs of words of its training texts that tell texts apart: what `bsa_st.tags` and "
-            "`bsa_st.explain` read (`python -m evaluation.heads names`). Names for texts of a special kind: `bsa_st.name_features`."
-        )
-    )
+    named = "" if names is None else NAMED.format(count=len(names))
     return CARD.format(
         name=facts.name,
         kind="sparse" if facts.code_bytes is None else "compact",
@@ -63,7 +65,7 @@ def card(facts: HeadFacts, measured: dict[str, Any] | None) -> str:
         bytes=facts.hidden_dim // 8,
         hidden_dim=facts.hidden_dim,
         active=f"about {facts.k} of them set" if facts.code_bytes is None else "about half of them set",
-        argument="sparse=True" if facts.code_bytes is None else f"code_bytes={facts.code_bytes}",
+        argument=_argument(facts),
         texts=facts.report["texts"],
         source=facts.report["texts_from"],
         found=figures["found_at_10"],
@@ -76,19 +78,16 @@ def card(facts: HeadFacts, measured: dict[str, Any] | None) -> str:
     )
 
 
-def write_readme(readme: Path) -> None:
+def write_readme() -> None:
     """Write the table of the shipped heads into the README."""
     rows = ["| heads that ship | | bytes | found@10 refined | flag-free |", "|---|---|---:|---:|---:|"]
     for facts in sorted(shipped_heads(), key=lambda facts: (facts.encoder, facts.code_bytes or facts.hidden_dim)):
         figures = facts.report["figures"]
-        argument = "sparse=True" if facts.code_bytes is None else f"code_bytes={facts.code_bytes}"
         shares = " | ".join(f"{100 * figures[name]:.1f}" for name in ("found_at_10", "found_at_10_unrolled"))
-        rows.append(f"| {facts.encoder} | `{argument}` | {facts.hidden_dim // 8} | {shares} |")
-    text = readme.read_text(encoding="utf-8")
-    before, rest = text.split("<!-- heads -->\n")
+        rows.append(f"| {facts.encoder} | `{_argument(facts)}` | {facts.hidden_dim // 8} | {shares} |")
+    before, rest = README.read_text(encoding="utf-8").split("<!-- heads -->\n")
     after = rest.split("<!-- end of heads -->")[1]
-    table = "\n".join(rows)
-    readme.write_text(f"{before}<!-- heads -->\n{table}\n<!-- end of heads -->{after}", encoding="utf-8")
+    README.write_text(f"{before}<!-- heads -->\n" + "\n".join(rows) + f"\n<!-- end of heads -->{after}", encoding="utf-8")
 
 
 def table(results: Path) -> str:

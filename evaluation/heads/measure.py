@@ -14,17 +14,17 @@ from bsa_st.codes.scoring import asymmetric_scores
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.shipped.packed import read_head, shipped_heads
 from evaluation import RESULTS_FOLDER
+from evaluation.comparison.results import read
 from evaluation.data.embeddings import EmbeddingStore
 from evaluation.data.encoders import load_encoder
-from evaluation.data.neighbours import General, general_texts, share, shares
+from evaluation.data.neighbours import General, general_texts, share
 from evaluation.heads.train import ENCODERS
-from evaluation.jsonfiles import read_json
 from evaluation.stock.plain import found_refined
 
 logger = logging.getLogger("evaluation")
 
 
-def measure(data: Path, names: list[str], training: list[str]) -> list[dict[str, Any]]:
+def found_by_heads(data: Path, names: list[str], training: list[str]) -> list[dict[str, Any]]:
     """found@10 of the shipped heads on general sentences.
 
     Queries that are training texts of the shipped heads are left out. Heads trained on 30,000 general sentences are those of ``python -m evaluation``.
@@ -76,7 +76,5 @@ def _trained_on_general(name: str, code_bytes: int | None, kept: np.ndarray) -> 
     path = RESULTS_FOLDER / "encoders" / f"{name}.json"
     if code_bytes is None or not path.is_file():
         return None
-    cells = [cell for cell in read_json(path)["cells"] if cell["method"] == "compact" and cell["budget"] == code_bytes]
-    if not cells:
-        return None
-    return round(float(np.mean([shares(cell["counts"])[kept].mean() for cell in cells])), 4)
+    found = read(path).queries("compact", code_bytes)
+    return None if found is None else round(float(found[:, kept].mean()), 4)

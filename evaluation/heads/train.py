@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
+from sentence_transformers import SentenceTransformer
 
 from bsa_st.concepts import name_features
 from bsa_st.concepts.dictionary import NamedDictionary, fit_thresholds, unit
@@ -57,13 +58,10 @@ ENCODERS = {
 """Fewer texts where they take eight times as long to embed."""
 
 
-def train(name: str, texts: list[str], sizes: tuple[int | None, ...] = (), limit: int | None = None) -> Iterator[Path]:
-    """Train and write the heads of an encoder, all its sizes or these, on at most ``limit`` of its texts; yields the path of each one's weights."""
-    known = ENCODERS[name]
-    encoder = load_encoder(name)
-    prompted = under_prompt(encoder, document_prompt(encoder))
-    rows = np.array(cached_embeddings(prompted, texts[: known.texts])[:limit], dtype=np.float32)
-    mark = fingerprint(encoder)
+def train_heads(name: str, texts: list[str], sizes: tuple[int | None, ...] = ()) -> Iterator[Path]:
+    """Train and write the heads of an encoder, all its sizes or these; yields the path of each one's weights."""
+    known, encoder = ENCODERS[name], load_encoder(name)
+    rows, mark = _embedded(encoder, texts[: known.texts]), fingerprint(encoder)
     for size in sizes or known.sizes:
         settings = DistillSettings(held_out=HELD_OUT) if size is None else DistillSettings.of_bytes(size, held_out=HELD_OUT)
         head = train_head(rows, settings, show_progress_bar=False)
@@ -75,10 +73,15 @@ def train_names(name: str, texts: list[str]) -> Path:
     """Make and write the named features of an encoder: words and pairs of words of its texts; returns the path of their file."""
     known, encoder = ENCODERS[name], load_encoder(name)
     corpus = texts[: known.texts]
-    rows = np.array(cached_embeddings(under_prompt(encoder, document_prompt(encoder)), corpus), dtype=np.float32)
+    rows = _embedded(encoder, corpus)
     head = BinarySparsityAlignment(rows.shape[1], 2 * rows.shape[1], rows.shape[1] // 8)
     dictionary = name_features(put_behind(encoder, head), corpus, hidden_dim=NAMES, embeddings=rows, show_progress_bar=True)
     return write_names(dictionary, rows, known.name)
+
+
+def _embedded(encoder: SentenceTransformer, texts: list[str]) -> np.ndarray:
+    """Float32 (n, d), with the encoder's prompt for documents."""
+    return np.array(cached_embeddings(under_prompt(encoder, document_prompt(encoder)), texts), dtype=np.float32)
 
 
 def facts_of(head: BinarySparsityAlignment, encoder: Encoder, code_bytes: int | None) -> HeadFacts:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from evaluation.data.encoders import MPNET, WORDLLAMA
-from evaluation.markdown import markdown_table
+from evaluation.jsonfiles import read_json
+from evaluation.markdown import records_table
 
 NAMES = {
     "named": "**named features**, plain",
@@ -15,8 +15,6 @@ NAMES = {
     "refined": "the same atoms, refined codes",
     "learnt_names": "named features, then BSA's losses",
     "bsa": "BSA's losses",
-    "bsa_published": "BSA's losses, all steps",
-    "bsa_wide": "BSA's losses, D = 16,384",
     "topk": "TopK sparse autoencoder",
     "csr": "CSR",
     "nmf": "NMF topics",
@@ -29,7 +27,7 @@ SOURCES = {"general": "general sentences", "hpo": "phenotype ontology, its names
 def write_document(results: Path) -> Path:
     """Write ``INTERPRETABILITY.md`` beside a results file; return its path."""
     path = results.parent.parent / "INTERPRETABILITY.md"
-    path.write_text(render(json.loads(results.read_text())), encoding="utf-8")
+    path.write_text(render(read_json(results)), encoding="utf-8")
     return path
 
 
@@ -49,38 +47,20 @@ def render(found: dict[str, Any]) -> str:
                 f"are judged, those that fire on at least five texts. The judges are {WORDLLAMA} (all held-out texts) and {MPNET} (a sample). *At one rate*: only the "
                 "strongest 0.3 % of the texts of a feature count, as rare features look better. *Pure*: share of the ten strongest and of all firing texts among the 5 % "
                 "nearest to the label.",
-                markdown_table(
-                    [
-                        "features",
-                        "texts",
-                        "D",
-                        "steps",
-                        "labelled",
-                        "active",
-                        f"good, {WORDLLAMA}",
-                        f"good, {MPNET}",
-                        f"at one rate, {WORDLLAMA}",
-                        f"at one rate, {MPNET}",
-                        "mean AUC",
-                        "balanced accuracy",
-                        "pure: strongest / all",
-                    ],
+                records_table(
                     [
                         _row(method, source, found[source][method])
                         for source in SOURCES
                         for method in NAMES
                         if method in found.get(source, {})
-                    ],
+                    ]
                 ),
                 _note(found["general"]),
                 "## Do few features tell a class, and does a second seed find them again?",
                 "Sparse probing: AUC on test texts of the one and of the five features that differ most between an intent of BANKING77 and the other 76, mean over the "
                 f"intents; *{DENSE}* are the encoder's own, each taken for a feature. Stability: features of two seeds matched one to one (Hungarian method), mean cosine of the "
                 "matched directions and share of at least .8; the seeds of named features are two overlapping samples of 20,000 of the 30,000 texts.",
-                markdown_table(
-                    ["features", "D", "AUC, one feature", "AUC, five", "stability: mean cosine", "share of at least .8"],
-                    [_second_row(method, found) for method in ("dense", *NAMES) if method in found["probing"]],
-                ),
+                records_table([_second_row(method, found) for method in ("dense", *NAMES) if method in found["probing"]]),
                 "## Bounds",
                 f"On {rates['texts']:,} texts the most frequent of {rates['names']:,} names is on {rates['highest_rate']:.1%} of them and {rates['never_share']:.1%} of the "
                 f"names on none; {rates['without_a_tag']:.1%} of the texts have no name. Tags of {tags['texts']:,} texts took {tags['seconds']:.2f} s beyond the encoder.",
@@ -132,31 +112,33 @@ def _note(general: dict[str, Any]) -> str:
     return " ".join(parts)
 
 
-def _row(method: str, source: str, line: dict[str, Any]) -> list[str]:
+def _row(method: str, source: str, line: dict[str, Any]) -> dict[str, str]:
     first = line[WORDLLAMA]
-    return [
-        NAMES[method],
-        SOURCES[source],
-        f"{line['features']:,}",
-        f"{line['steps']:,}" if "steps" in line else "-",
-        f"{line['labelled'] / line['features']:.0%}",
-        f"{line['active']:.1f}",
-        *(_share(line[name]) for name in (WORDLLAMA, MPNET, f"{WORDLLAMA}_matched", f"{MPNET}_matched")),
-        f"{first.get('mean_auc', 0):.2f}",
-        f"{first.get('mean_accuracy', 0):.2f}",
-        f"{first.get('mean_pure_strongest', 0):.0%} / {first.get('mean_pure_all', 0):.0%}",
-    ]
+    return {
+        "features": NAMES[method],
+        "texts": SOURCES[source],
+        "D": f"{line['features']:,}",
+        "steps": f"{line['steps']:,}" if "steps" in line else "-",
+        "labelled": f"{line['labelled'] / line['features']:.0%}",
+        "active": f"{line['active']:.1f}",
+        **{f"good, {name}": _share(line[name]) for name in (WORDLLAMA, MPNET)},
+        **{f"at one rate, {name}": _share(line[f"{name}_matched"]) for name in (WORDLLAMA, MPNET)},
+        "mean AUC": f"{first.get('mean_auc', 0):.2f}",
+        "balanced accuracy": f"{first.get('mean_accuracy', 0):.2f}",
+        "pure: strongest / all": f"{first.get('mean_pure_strongest', 0):.0%} / {first.get('mean_pure_all', 0):.0%}",
+    }
 
 
-def _second_row(method: str, found: dict[str, Any]) -> list[str]:
+def _second_row(method: str, found: dict[str, Any]) -> dict[str, str]:
     probed, stable, line = found["probing"][method], found.get("stability", {}).get(method), found["general"].get(method)
-    return [
-        NAMES.get(method, DENSE),
-        f"{line['features']:,}" if line else "384",
-        f"{probed['auc_1']:.3f}",
-        f"{probed['auc_5']:.3f}",
-        *([f"{stable['mean_cosine']:.2f}", f"{stable['alike']:.0%}"] if stable else ["-", "-"]),
-    ]
+    return {
+        "features": NAMES.get(method, DENSE),
+        "D": f"{line['features']:,}" if line else "384",
+        "AUC, one feature": f"{probed['auc_1']:.3f}",
+        "AUC, five": f"{probed['auc_5']:.3f}",
+        "stability: mean cosine": f"{stable['mean_cosine']:.2f}" if stable else "-",
+        "share of at least .8": f"{stable['alike']:.0%}" if stable else "-",
+    }
 
 
 def _share(line: dict[str, Any]) -> str:

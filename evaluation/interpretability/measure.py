@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import random
 import time
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from bsa_st import BSAError, DistillSettings
+from bsa_st import DistillSettings
 from bsa_st.concepts.dictionary import Candidates, NamedDictionary, fit_dictionary
 from bsa_st.concepts.explain import MOST, explain_vectors
 from bsa_st.concepts.names import HIDDEN_DIM, MOST_TEXTS, SPARE, most_used
@@ -24,7 +23,7 @@ from bsa_st.shipped.names import read_names
 from demo.hpo import load_concepts
 from evaluation.data.embeddings import EmbeddingStore
 from evaluation.data.encoders import MINILM, MPNET, WORDLLAMA, load_encoder
-from evaluation.data.folders import read_classes
+from evaluation.data.folders import read_classes, read_pairs
 from evaluation.data.neighbours import general_texts
 from evaluation.interpretability.detection import MATCHED_RATE, judge, summary
 from evaluation.interpretability.methods import Features, Texts, csr, learnt, learnt_names, named, refined, topics
@@ -39,10 +38,8 @@ JUDGED = 1_000
 POOL, HPO_POOL = 3_000, 2_000
 """Held-out texts that the slow judge reads."""
 HPO_TRAINING, HPO_DEFINITIONS, HPO_SYNONYMS = 12_000, 6_000, 12_000
-PUBLISHED = DistillSettings(hidden_dim=4096, k=12, steps=2000, refit_rounds=0)
-SHORT = replace(PUBLISHED, steps=300)
-"""What fits one core; the rows say so."""
-WIDE = replace(SHORT, hidden_dim=16384)
+SHORT = DistillSettings(hidden_dim=4096, k=12, steps=300, refit_rounds=0)
+"""Fewer steps than the 2,000 that were published: what fits one core; the rows say so."""
 CLASSES = "banking77"
 
 
@@ -52,13 +49,12 @@ class Judges:
     Args:
         test: Held-out texts.
         pool: Positions of those that the slow judge reads.
-        cache_dir: Folder of the embedding cache.
     """
 
-    def __init__(self, test: Texts, pool: np.ndarray, cache_dir: Path | None) -> None:
+    def __init__(self, test: Texts, pool: np.ndarray) -> None:
         self.test = test
         self.rows = {WORDLLAMA: np.arange(len(test.texts)), MPNET: pool}
-        self.stores = {name: EmbeddingStore(load_encoder(name), cache_dir, show_progress_bar=False) for name in self.rows}
+        self.stores = {name: EmbeddingStore(load_encoder(name)) for name in self.rows}
         self.texts = {name: self.stores[name].evaluation([test.texts[row] for row in rows]) for name, rows in self.rows.items()}
 
     def __call__(self, features: Features) -> dict[str, Any]:
@@ -82,20 +78,19 @@ class Judges:
         return found
 
 
-def measure(data: Path, output: Path, cache_dir: Path | None) -> None:
+def measure(data: Path, output: Path) -> None:
     """Measure what the results file lacks.
 
     Args:
         data: Folder with ``text_mix`` and ``sts_stsbenchmark``.
         output: The results, JSON; what is in it stays.
-        cache_dir: Folder of the embedding cache.
 
     Raises:
         BSAError: If the data folder lacks something.
     """
     found: dict[str, Any] = read_json(output) if output.is_file() else {}
     found.setdefault("encoder", MINILM)
-    store = EmbeddingStore(load_encoder(MINILM), cache_dir, show_progress_bar=False)
+    store = EmbeddingStore(load_encoder(MINILM))
 
     def keep(place: str, name: str, make: Callable[[], Any]) -> None:
         if name not in found.setdefault(place, {}):
@@ -107,7 +102,7 @@ def measure(data: Path, output: Path, cache_dir: Path | None) -> None:
     train, test = Texts(training, store.evaluation(training)), Texts(documents, store.evaluation(documents))
     dictionary = general_dictionary(store, train)
     pool = np.sort(np.random.default_rng(0).permutation(len(documents))[:POOL])
-    judges = Judges(test, pool, cache_dir)
+    judges = Judges(test, pool)
     keep("general", "named", lambda: judges(named(dictionary)))
     shipped = read_names(MINILM)
     assert shipped is not None
@@ -116,7 +111,7 @@ def measure(data: Path, output: Path, cache_dir: Path | None) -> None:
     keep("bounds", "rates", lambda: rates(dictionary, everything))
     keep("bounds", "tags", lambda: tag_seconds(dictionary, test.embeddings[:1000]))
     keep("explained", "sts", lambda: explained(data, store, dictionary))
-    keep("hpo", "named", lambda: hpo(store, cache_dir))
+    keep("hpo", "named", lambda: hpo(store))
     fitting, asked = (labelled(data, split, store) for split in ("train", "test"))
 
     def probed(make: Callable[[int], Features]) -> dict[str, float]:
@@ -137,8 +132,6 @@ def measure(data: Path, output: Path, cache_dir: Path | None) -> None:
         "topk": (SHORT, lambda seed: learnt(replace(SHORT, objective="topk", seed=seed), train)),
         "csr": (SHORT, lambda seed: csr(replace(SHORT, seed=seed), train)),
         "refined": (None, lambda seed: refined(dictionary)),
-        "bsa_published": (PUBLISHED, lambda seed: learnt(replace(PUBLISHED, seed=seed), train)),
-        "bsa_wide": (WIDE, lambda seed: learnt(replace(WIDE, seed=seed), train)),
     }
 
     def judged(make: Callable[[int], Features], settings: DistillSettings | None) -> dict[str, Any]:
@@ -164,16 +157,17 @@ def labelled(data: Path, split: str, store: EmbeddingStore) -> tuple[Texts, np.n
     return Texts(texts, store.evaluation(texts)), np.array(classes)
 
 
-def hpo(store: EmbeddingStore, cache_dir: Path | None) -> dict[str, Any]:
-    """The names of the phenotype ontology on its own definitions and synonyms."""
+def hpo(store: EmbeddingStore) -> dict[str, Any]:
+    """4,096 names of the phenotype ontology, those that its own definitions and synonyms use most, on others of these."""
     names, texts = hpo_texts()
     embedded = store.evaluation(texts)
     held_out = np.sort(np.random.default_rng(1).permutation(len(texts))[HPO_TRAINING:])
     in_pool = np.sort(held_out[np.random.default_rng(2).permutation(len(held_out))[:HPO_POOL]])
     learnt_from = np.setdiff1d(np.arange(len(texts)), held_out)
     test = Texts([texts[row] for row in held_out], embedded[held_out])
-    concepts = hpo_dictionary(names, store.evaluation(names), embedded[learnt_from])
-    return Judges(test, np.searchsorted(held_out, in_pool), cache_dir)(named(concepts))
+    candidates, training = Candidates(names, store.evaluation(names)), embedded[learnt_from]
+    concepts = fit_dictionary(most_used(candidates, training), training, HIDDEN_DIM)
+    return Judges(test, np.searchsorted(held_out, in_pool))(named(concepts))
 
 
 def general_dictionary(store: EmbeddingStore, train: Texts, seed: int = 0) -> NamedDictionary:
@@ -196,11 +190,6 @@ def hpo_texts() -> tuple[list[str], list[str]]:
     texts = list(dict.fromkeys(draw.sample(definitions, HPO_DEFINITIONS) + draw.sample(synonyms, HPO_SYNONYMS)))
     draw.shuffle(texts)
     return names, texts
-
-
-def hpo_dictionary(names: list[str], embeddings: np.ndarray, texts: np.ndarray) -> NamedDictionary:
-    """4,096 names of the ontology, those that the training texts use most."""
-    return fit_dictionary(most_used(Candidates(names, embeddings), texts), texts, HIDDEN_DIM)
 
 
 def rates(dictionary: NamedDictionary, embeddings: np.ndarray) -> dict[str, Any]:
@@ -232,12 +221,9 @@ def tag_seconds(dictionary: NamedDictionary, embeddings: np.ndarray) -> dict[str
 
 def explained(data: Path, store: EmbeddingStore, dictionary: NamedDictionary) -> dict[str, Any]:
     """How much of the cosine of true pairs (rating at least 4, test part of STSBenchmark) the names explain."""
-    path = data / "sts_stsbenchmark" / "test.tsv"
-    if not path.is_file():
-        raise BSAError(f"file not found: {path}")
-    with path.open(encoding="utf-8", newline="") as file:
-        pairs = [row for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if float(row["score"]) >= 4]
-    one, two = (store.evaluation([row[side] for row in pairs]) for side in ("sentence1", "sentence2"))
+    rated = read_pairs(data / "sts_stsbenchmark")
+    alike = [place for place, score in enumerate(rated.score) if score >= 4]
+    one, two = (store.evaluation([side[place] for place in alike]) for side in (rated.sentence1, rated.sentence2))
     told = [
         explain_vectors(dictionary, left.astype(np.float64), right.astype(np.float64))
         for left, right in zip(one, two, strict=True)
@@ -245,7 +231,7 @@ def explained(data: Path, store: EmbeddingStore, dictionary: NamedDictionary) ->
     shares = np.array([explanation.named_share for explanation in told])
     sums = [abs(sum(part.value for part in each.parts) + each.rest - each.score) for each in told]
     return {
-        "pairs": len(pairs),
+        "pairs": len(alike),
         "names": MOST,
         "at_least_half": round(float((shares >= 0.5).mean()), 4),
         "median_share": round(float(np.median(shares)), 4),

@@ -24,9 +24,6 @@ METHODS: dict[str, type[Method]] = {
         codebooks.PLSQ,
         codebooks.LSQ,
         codebooks.RQ,
-        dimensions.ITQ,
-        dimensions.Principal,
-        dimensions.Truncated,
         dimensions.Sign,
         dimensions.CentredSign,
         dimensions.EDEN,
@@ -36,7 +33,6 @@ METHODS: dict[str, type[Method]] = {
         dimensions.RaBitQ4,
         OSQ,
         dimensions.Int8,
-        dimensions.Float16,
         dimensions.Float32,
         limit.Limit,
     )

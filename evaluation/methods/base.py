@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import faiss
 import numpy as np
 import torch
 
@@ -38,11 +39,9 @@ class Method(ABC):
         estimate: The one of the estimates that is reported; empty: that which finds most.
         estimates: How float queries may be scored, see :data:`ESTIMATES`.
         fit_name: Name of the method whose fit it uses, where that is another one's.
-        source: Where it was published, and by which code it runs here.
     """
 
     name: ClassVar[str]
-    source: ClassVar[str]
     sized: ClassVar[bool] = True
     seeds: ClassVar[int] = 3
     estimates: ClassVar[tuple[str, ...]] = ESTIMATES
@@ -115,6 +114,19 @@ class Method(ABC):
             squares = np.einsum("nd,nd->n", decoded, decoded)[:, None]
             return np.asarray(decoded / np.sqrt(np.maximum(squares + self.softening, TINY)), dtype=np.float32)
         return estimated(decoded, self.mean, estimate)
+
+
+class FaissMethod(Method):
+    """A method whose fit holds a faiss index, which is pickled as bytes."""
+
+    index: Any
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"index": faiss.serialize_index(self.index)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.index = faiss.deserialize_index(state["index"])
 
 
 def estimated(decoded: np.ndarray, mean: np.ndarray, estimate: str) -> np.ndarray:

@@ -19,7 +19,6 @@ CODER_SHARE = 0.97
 class Head(Method):
     """A trained head, documents refined."""
 
-    source = "this package"
     estimate = "softened"
     encoding: ClassVar[dict[str, bool]] = {"refine": True}
     """Keyword arguments of :func:`bsa_st.encode_embeddings` for documents."""

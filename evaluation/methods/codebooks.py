@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import faiss
 import numpy as np
 
-from evaluation.methods.base import Method
+from evaluation.methods.base import FaissMethod
 
 SPLITS = 8
 LEAST_PER_SPLIT = 8
@@ -17,7 +17,7 @@ faiss.cvar.distance_compute_blas_threshold = 0
 """Distances in subspaces of a few dimensions by its fused kernels whatever the number of rows: an OPQ of 96 bytes in minutes in place of half an hour."""
 
 
-class Codebooks(Method):
+class Codebooks(FaissMethod):
     """A faiss index as a codec of centred embeddings."""
 
     @abstractmethod
@@ -25,7 +25,7 @@ class Codebooks(Method):
         """The untrained index."""
 
     def learn(self, training: np.ndarray) -> None:
-        self.index: Any = self.build(training.shape[1])
+        self.index = self.build(training.shape[1])
         self.index.train(np.ascontiguousarray(self.arrange(training - self.mean)))
 
     def encode(self, dense: np.ndarray) -> np.ndarray:
@@ -42,19 +42,11 @@ class Codebooks(Method):
         """Undo :meth:`arrange`."""
         return decoded
 
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"index": faiss.serialize_index(self.index)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self.index = faiss.deserialize_index(state["index"])
-
 
 class PQ(Codebooks):
-    """Product quantisation, one byte per subspace; where the width cannot be divided, subspaces differ by one dimension."""
+    """Product quantisation (Jégou, Douze and Schmid 2011), one byte per subspace; where the width cannot be divided, subspaces differ by one dimension."""
 
     name = "PQ"
-    source = "Jégou, Douze and Schmid 2011; faiss IndexPQ"
 
     @classmethod
     def fits(cls, n_bytes: int, width: int) -> bool:
@@ -78,11 +70,9 @@ class PQ(Codebooks):
 
 
 class OPQ(Codebooks):
-    """Product quantisation after a learnt rotation, faiss' 50 iterations over all rows."""
+    """Product quantisation after a learnt rotation (Ge, He, Ke and Sun 2013), faiss' 50 iterations over all rows."""
 
-    name = "OPQ"
-    source = "Ge, He, Ke and Sun 2013; faiss OPQMatrix and IndexPQ"
-    seeds = 1
+    name, seeds = "OPQ", 1
 
     @classmethod
     def fits(cls, n_bytes: int, width: int) -> bool:
@@ -94,32 +84,26 @@ class OPQ(Codebooks):
 
 
 class RQ(Codebooks):
-    """Residual quantisation, one byte per step."""
+    """Residual quantisation (Chen, Guan and Wang 2010), one byte per step."""
 
-    name = "RQ"
-    source = "Chen, Guan and Wang 2010; faiss IndexResidualQuantizer"
-    seeds = 1
-
-    def build(self, width: int) -> Any:
-        return faiss.IndexResidualQuantizer(width, self.n_bytes, 8)
-
-
-class LSQ(Codebooks):
-    """Additive quantisation by local search."""
-
-    name = "LSQ"
-    source = "Martinez, Zakhmi, Hoos and Little 2018 (LSQ++); faiss IndexLocalSearchQuantizer"
-    seeds = 1
+    name, seeds = "RQ", 1
+    kind: ClassVar[Any] = faiss.IndexResidualQuantizer
 
     def build(self, width: int) -> Any:
-        return faiss.IndexLocalSearchQuantizer(width, self.n_bytes, 8)
+        return self.kind(width, self.n_bytes, 8)
+
+
+class LSQ(RQ):
+    """Additive quantisation by local search (LSQ++: Martinez, Zakhmi, Hoos and Little 2018)."""
+
+    name, kind = "LSQ", faiss.IndexLocalSearchQuantizer
 
 
 class PRQ(Codebooks):
     """Residual quantisers of at most eight subspaces, at least eight steps each."""
 
     name = "PRQ"
-    source = "faiss IndexProductResidualQuantizer"
+    kind: ClassVar[Any] = faiss.IndexProductResidualQuantizer
 
     @classmethod
     def fits(cls, n_bytes: int, width: int) -> bool:
@@ -133,16 +117,10 @@ class PRQ(Codebooks):
 
     def build(self, width: int) -> Any:
         parts = self.splits(self.n_bytes, width)
-        return faiss.IndexProductResidualQuantizer(width, parts, self.n_bytes // parts, 8)
+        return self.kind(width, parts, self.n_bytes // parts, 8)
 
 
 class PLSQ(PRQ):
     """The same with local search."""
 
-    name = "PLSQ"
-    source = "faiss IndexProductLocalSearchQuantizer"
-    seeds = 1
-
-    def build(self, width: int) -> Any:
-        parts = self.splits(self.n_bytes, width)
-        return faiss.IndexProductLocalSearchQuantizer(width, parts, self.n_bytes // parts, 8)
+    name, seeds, kind = "PLSQ", 1, faiss.IndexProductLocalSearchQuantizer

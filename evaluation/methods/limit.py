@@ -5,7 +5,7 @@ Source: Cover and Thomas, "Elements of Information Theory", sections 10.3.2 and 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -47,16 +47,10 @@ class GaussianLimit:
         return float(self.variances.sum() ** 2 / (self.variances**2).sum())
 
 
-class LimitCodes(NamedTuple):
-    """Decoded rows, float32 (n, d), of a code that need not exist."""
-
-    decoded: np.ndarray
-
-
 class Limit(Method):
-    """What the best code would decode to: the Gaussian test channel applied to the embeddings themselves."""
+    """What the best code would decode to: the Gaussian test channel applied to the embeddings themselves. Its codes are decoded rows, float32 (n, d)."""
 
-    name, source = "limit", "Gaussian rate-distortion bound, simulated"
+    name = "limit"
 
     def settings(self) -> dict[str, Any]:
         return {"channel": "forward"}
@@ -65,14 +59,14 @@ class Limit(Method):
         limit = GaussianLimit(training)
         self.level, self.variances, self.axes = limit.level(self.n_bytes), limit.variances, limit.axes
 
-    def encode(self, dense: np.ndarray) -> LimitCodes:
+    def encode(self, dense: np.ndarray) -> np.ndarray:
         kept = 1 - np.minimum(self.level / self.variances, 1)
         noise = np.random.default_rng(self.seed).standard_normal((len(dense), len(kept)))
         along = (dense - self.mean) @ self.axes * kept + noise * np.sqrt(self.level * kept)
-        return LimitCodes(np.asarray(along @ self.axes.T + self.mean, dtype=np.float32))
+        return np.asarray(along @ self.axes.T + self.mean, dtype=np.float32)
 
-    def decode(self, codes: LimitCodes) -> np.ndarray:
-        return codes.decoded
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        return codes
 
-    def stored_bytes(self, codes: LimitCodes) -> float:
+    def stored_bytes(self, codes: np.ndarray) -> float:
         return float(self.n_bytes)

@@ -23,7 +23,6 @@ class OSQ(Method):
     """
 
     name, sized, seeds, estimates = "BBQ (OSQ)", False, 1, ("own", "float")
-    source = "Apache Lucene OptimizedScalarQuantizer, the formula"
 
     def learn(self, training: np.ndarray) -> None:
         pass

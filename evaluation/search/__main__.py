@@ -23,14 +23,16 @@ from typing import Annotated, Any
 
 import faiss
 import numpy as np
+import psutil
 import typer
 
 from bsa_st import BSAError
 from bsa_st.inputs.embeddings import cached_embeddings
 from bsa_st.inputs.texts import read_texts
 from evaluation import RESULTS_FOLDER
-from evaluation.console import run_command
+from evaluation.console import new_app, run_command
 from evaluation.data.encoders import MINILM, load_encoder
+from evaluation.data.neighbours import share_found
 from evaluation.jsonfiles import read_json, write_json
 from evaluation.search.contenders import CONTENDERS, Search
 from evaluation.search.data import Data, Head, prepare
@@ -42,7 +44,7 @@ ROUNDS = 10
 SECONDS = 0.5
 BATCH = 64
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = new_app()
 Texts = Annotated[Path, typer.Option(help="Texts: the first 1,000 ask, the others are documents.")]
 HeadFile = Annotated[Path, typer.Option(help="The decoder, .npz with weight (D, d) and offset (d,).")]
 Work = Annotated[Path, typer.Option(help="Folder for grown documents, for resuming.")]
@@ -110,10 +112,9 @@ def measure(texts: Path, head: Path, count: int, name: str, work: Work = Path("b
     rows: list[dict[str, Any]] = []
     for setting, search in searches.items():
         found = np.concatenate([search(data.queries[start : start + BATCH]) for start in range(0, len(data.queries), BATCH)])
-        share = np.mean([len(set(a) & set(b)) for a, b in zip(found.tolist(), data.nearest.tolist(), strict=True)]) / 10
         single, batch = _milliseconds(search, data, 1), _milliseconds(search, data, BATCH)
         times = {"single_ms": round(single, 3), "batch_ms": round(batch, 3)}
-        rows.append({**shared, "setting": setting, "found": round(float(share), 4), **times})
+        rows.append({**shared, "setting": setting, "found": round(share_found(found, data.nearest), 4), **times})
     data.codes.base.madvise(mmap.MADV_DONTNEED)  # type: ignore[union-attr]  # what was read to build from is no part of the index
     gc.collect()
     resident = round((_resident() - before) / count, 1)
@@ -167,10 +168,9 @@ def _milliseconds(search: Search, data: Data, size: int) -> float:
 
 
 def _resident() -> int:
-    """Bytes resident, without those of the documents that were read to build from; what was freed is given back first."""
+    """Bytes resident; what was freed is given back first."""
     ctypes.CDLL(None).malloc_trim(0)
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split("VmRSS:")[1].split()[0])
+    return psutil.Process().memory_info().rss
 
 
 if __name__ == "__main__":

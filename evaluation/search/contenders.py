@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import faiss
 import numpy as np
 
 from bsa_st import BinaryCodes, Index
-from evaluation.search.data import Data
+from evaluation.search.data import Data, grown
 
 Search = Callable[[np.ndarray], np.ndarray]
 """From queries, float32 (q, d), to the ten documents found for each, int64 (q, 10)."""
@@ -38,20 +39,16 @@ def _ours(lists: int | None, settings: list[tuple[int, int]], most: int) -> Cont
         count = lists_for(data.size) if lists is None else lists
         Index.build(BinaryCodes.from_packed(data.codes), decoder=tuple(data.head), lists=count).save(path)
 
-    def search(index: Index, probes: int, candidates: int) -> Search:
-        def ask(queries: np.ndarray) -> np.ndarray:
-            return np.stack([one.ids for one in index.search(queries, BEST, probes=probes, candidates=candidates)])
-
-        return ask
+    def ask(queries: np.ndarray, index: Index, probes: int, candidates: int) -> np.ndarray:
+        return np.stack([one.ids for one in index.search(queries, BEST, probes=probes, candidates=candidates)])
 
     def opened(data: Data, path: Path) -> dict[str, Search]:
         index = Index.open(path)
-        return {
-            f"{candidates} candidates" if lists == 0 else f"{probes} probes, {candidates} candidates": search(
-                index, probes, candidates
-            )
-            for probes, candidates in settings
-        }
+        found: dict[str, Search] = {}
+        for probes, candidates in settings:
+            name = f"{candidates} candidates" if lists == 0 else f"{probes} probes, {candidates} candidates"
+            found[name] = partial(ask, index=index, probes=probes, candidates=candidates)
+        return found
 
     return Contender(build, opened, most)
 
@@ -87,7 +84,7 @@ def _factory(name: str, most: int, probes: tuple[int, ...] = ()) -> Contender:
         index: Any = faiss.index_factory(
             data.real.shape[1], name.format(lists=lists_for(data.size)), faiss.METRIC_INNER_PRODUCT
         )
-        index.train(data.first(TRAINING))
+        index.train(np.concatenate(list(grown(data.real, min(TRAINING, data.size)))))
         for rows in data.chunks():
             index.add(np.ascontiguousarray(rows))
         faiss.write_index(index, str(path))
@@ -95,15 +92,12 @@ def _factory(name: str, most: int, probes: tuple[int, ...] = ()) -> Contender:
     def opened(data: Data, path: Path) -> dict[str, Search]:
         index: Any = faiss.read_index(str(path))
 
-        def search(count: int | None) -> Search:
-            def ask(queries: np.ndarray) -> np.ndarray:
-                if count is not None:
-                    index.nprobe = count
-                return np.asarray(index.search(queries, BEST)[1])
+        def ask(queries: np.ndarray, count: int = 0) -> np.ndarray:
+            if count:
+                index.nprobe = count
+            return np.asarray(index.search(queries, BEST)[1])
 
-            return ask
-
-        return {f"{count} probes": search(count) for count in probes} or {"": search(None)}
+        return {f"{count} probes": partial(ask, count=count) for count in probes} or {"": ask}
 
     return Contender(build, opened, most)
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bsa_st.atomic import atomic_file
+from evaluation.data.embeddings import unit_rows
+from evaluation.data.neighbours import FOUND, with_block
 
 LOG = logging.getLogger(__name__)
 CHUNK = 10_000
@@ -18,7 +20,6 @@ NOISE = 0.35
 """Length of the noise added to a copy of a unit embedding."""
 STEPS = 8
 QUERIES = 500
-BEST = 10
 
 
 class Head(NamedTuple):
@@ -38,7 +39,6 @@ class Data(NamedTuple):
         nearest: The ten nearest documents of each query by the floats, int64 (500, 10).
         codes: Packed codes of the documents, uint8 (n, D / 8), memory-mapped.
         head: Their decoder.
-        folder: Where they are kept.
     """
 
     real: np.ndarray
@@ -47,15 +47,10 @@ class Data(NamedTuple):
     nearest: np.ndarray
     codes: np.ndarray
     head: Head
-    folder: Path
 
     def chunks(self) -> Iterator[np.ndarray]:
         """The documents' embeddings, float32, 10,000 at a time."""
         return grown(self.real, self.size)
-
-    def first(self, count: int) -> np.ndarray:
-        """The first documents' embeddings, float32 (count, d): the real ones and some grown, or all."""
-        return np.concatenate(list(grown(self.real, min(count, self.size))))
 
 
 def grown(real: np.ndarray, count: int, first: int = 0) -> Iterator[np.ndarray]:
@@ -67,49 +62,44 @@ def grown(real: np.ndarray, count: int, first: int = 0) -> Iterator[np.ndarray]:
         else:
             rng = np.random.default_rng(start)
             noise = rng.standard_normal((CHUNK, real.shape[1]), dtype=np.float32)
-            rows = unit(real[rng.integers(0, len(real), CHUNK)] + NOISE * unit(noise))
+            rows = unit_rows(real[rng.integers(0, len(real), CHUNK)] + NOISE * unit_rows(noise))
         yield rows[: count - start]
 
 
 def prepare(queries: np.ndarray, real: np.ndarray, head: Head, count: int, folder: Path) -> Data:
     """Codes of the documents and the queries' nearest ones, made once and kept in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    queries, real = unit(queries[:QUERIES]), unit(real[: len(real) // CHUNK * CHUNK])
+    queries, real = unit_rows(queries[:QUERIES]), unit_rows(real[: len(real) // CHUNK * CHUNK])
     codes_file, nearest_file = folder / f"codes-{count}.npy", folder / f"nearest-{count}.npy"
     if not nearest_file.is_file():
         _grow(queries, real, head, count, folder)
     codes = np.load(codes_file, mmap_mode="r")
     assert isinstance(codes, np.memmap)
-    return Data(real, count, queries, np.load(nearest_file), codes, head, folder)
+    return Data(real, count, queries, np.load(nearest_file), codes, head)
 
 
 def _grow(queries: np.ndarray, real: np.ndarray, head: Head, count: int, folder: Path) -> None:
     """Write codes and nearest documents; whoever is stopped goes on from the last of its checkpoints."""
     codes_file, state_file = folder / f"codes-{count}.npy", folder / f"growing-{count}.npz"
-    scores = np.full((len(queries), BEST), -np.inf, np.float32)
-    nearest, done = np.zeros((len(queries), BEST), np.int64), 0
+    best, done = (np.full((len(queries), FOUND), -np.inf, np.float32), np.zeros((len(queries), FOUND), np.int64)), 0
     if state_file.is_file():
         state = np.load(state_file)
-        scores, nearest, done = state["scores"], state["nearest"], int(state["done"])
+        best, done = (state["scores"], state["nearest"]), int(state["done"])
         codes = np.lib.format.open_memmap(codes_file, "r+")
     else:
         codes = np.lib.format.open_memmap(codes_file, "w+", np.uint8, (count, -(-len(head.weight) // 8)))
     LOG.info("growing %d documents from %d on", count, done)
     relaxed = Relaxed(head)
     for rows in grown(real, count, done):
-        names = np.arange(done, done + len(rows))
-        codes[names] = relaxed.encode(rows)
-        found = np.concatenate([scores, queries @ rows.T], axis=1)
-        names = np.concatenate([nearest, np.broadcast_to(names, (len(queries), len(rows)))], axis=1)
-        best = np.argpartition(-found, BEST - 1, axis=1)[:, :BEST]
-        scores, nearest = np.take_along_axis(found, best, 1), np.take_along_axis(names, best, 1)
+        codes[done : done + len(rows)] = relaxed.encode(rows)
+        best = with_block(best, queries @ rows.T, done)
         done += len(rows)
         if done % CHECKPOINT == 0:
             codes.flush()
             with atomic_file(state_file) as file:
-                np.savez(file, scores=scores, nearest=nearest, done=done)
+                np.savez(file, scores=best[0], nearest=best[1], done=done)
     codes.flush()
-    np.save(folder / f"nearest-{count}.npy", nearest)
+    np.save(folder / f"nearest-{count}.npy", best[1])
     state_file.unlink(missing_ok=True)
 
 
@@ -132,8 +122,3 @@ class Relaxed:
             moved = target - state @ self.gram + (1.7 + self.push * step / (STEPS - 1)) * state - 0.7 * before
             before, state = state, np.clip(moved, -1, 1, out=moved)
         return np.packbits(state > 0, axis=1)
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """Rows of length 1, float32."""
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)

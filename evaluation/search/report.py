@@ -46,40 +46,33 @@ def write_report(results: Path) -> Path:
 def _table(count: int, rows: list[dict[str, Any]]) -> str:
     """One line per contender, its settings from left to right."""
     lines = [
-        f"## {count:,} documents\n",
-        "| index | settings | bytes | found | ms | ms in batches | build s |",
-        "|---|---|---|---|---|---|---|",
+        f"## {count:,} documents\n\n| index | settings | bytes | found | ms | ms in batches | build s |\n|---|---|---|---|---|---|---|"
     ]
     for name in dict.fromkeys(row["contender"] for row in rows):
         own = [row for row in rows if row["contender"] == name]
         size = f"{own[0]['bytes']:.0f}" if count >= PLOTTED else ""
         shown = f"**{name}**" if name.startswith(OURS) else name
-        cells = [
-            " / ".join(parts)
-            for parts in (
-                [row["setting"] for row in own],
-                [f"{100 * row['found']:.1f}" for row in own],
-                [f"{row['single_ms']:.2f}" for row in own],
-                [f"{row['batch_ms']:.2f}" for row in own],
-            )
+        figures = [
+            (row["setting"], f"{100 * row['found']:.1f}", f"{row['single_ms']:.2f}", f"{row['batch_ms']:.2f}") for row in own
         ]
-        star = " *" if own[0].get("load_average", BUSY + 1) > BUSY else ""
-        lines.append(
-            f"| {shown}{star} | {cells[0]} | {size} | " + " | ".join(cells[1:]) + f" | {own[0]['build_seconds']:.0f} |"
-        )
+        settings, *cells = (" / ".join(parts) for parts in zip(*figures, strict=True))
+        lines.append(" | ".join([f"| {shown}{_star(own)}", settings, size, *cells, f"{own[0]['build_seconds']:.0f} |"]))
     return "\n".join(lines) + "\n"
 
 
+def _star(rows: list[dict[str, Any]]) -> str:
+    """Marks what was measured on a busy machine."""
+    return " *" if rows[0].get("load_average", BUSY + 1) > BUSY else ""
+
+
 def _plot(rows: list[dict[str, Any]]) -> None:
-    import matplotlib
+    from matplotlib.figure import Figure  # slow to import and needed here alone
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 5))
+    figure = Figure(figsize=(8, 5))
+    axes = figure.subplots()
     for name in dict.fromkeys(row["contender"] for row in rows):
         own = sorted((row for row in rows if row["contender"] == name), key=lambda row: row["single_ms"])
-        label = f"{name}, {own[-1]['bytes']:.0f} bytes" + (" *" if own[0].get("load_average", BUSY + 1) > BUSY else "")
+        label = f"{name}, {own[-1]['bytes']:.0f} bytes{_star(own)}"
         width = 2.5 if name.startswith(OURS) else 1.2
         axes.plot(
             [row["single_ms"] for row in own], [100 * row["found"] for row in own], marker="o", linewidth=width, label=label
@@ -91,4 +84,3 @@ def _plot(rows: list[dict[str, Any]]) -> None:
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
     figure.savefig(PLOT, dpi=130, bbox_inches="tight")
-    pyplot.close(figure)

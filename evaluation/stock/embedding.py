@@ -26,7 +26,7 @@ from bsa_st.training.monitor import hardware_name
 from demo.hpo import load_concepts, synonym_task
 from demo.run import packaged_teacher
 from evaluation import RESULTS_FOLDER
-from evaluation.console import run_command
+from evaluation.console import new_app, run_command
 from evaluation.jsonfiles import read_json, write_json
 from evaluation.markdown import markdown_table
 from evaluation.stock.deployment import Run, onnxruntime_graph, openvino_graph
@@ -36,8 +36,8 @@ DOCUMENTS, QUERIES = 600, 150
 ROUNDS = 2
 PLAIN = "model.encode"
 
-Way = Callable[[list[str]], np.ndarray | None]
-"""Embeds texts: float32 (n, d); None where the result is codes."""
+Way = Callable[[list[str]], Any]
+"""Embeds texts: float32 (n, d), or makes codes of them."""
 
 
 def ways(model: SentenceTransformer) -> dict[str, Way]:
@@ -51,9 +51,9 @@ def ways(model: SentenceTransformer) -> dict[str, Way]:
         PLAIN: lambda texts: np.asarray(model.encode(texts)),
         "batches of equal tokens (bsa_st)": lambda texts: embed(model, texts),
         "the same, bfloat16": lambda texts: embed(half, texts),
-        "attached, model.encode": lambda texts: _ignored(attached.encode(texts)),
-        "attached, encode_document of plain sentence-transformers": lambda texts: _ignored(stock.encode_document(texts)),
-        "attached, bsa_st.encode (refined)": lambda texts: _ignored(bsa_st.encode(attached, texts)),
+        "attached, model.encode": lambda texts: attached.encode(texts),
+        "attached, encode_document of plain sentence-transformers": lambda texts: stock.encode_document(texts),
+        "attached, bsa_st.encode (refined)": lambda texts: bsa_st.encode(attached, texts),
     }
     for name, make in RUNTIMES.items():
         try:
@@ -73,7 +73,7 @@ def measure(threads: int) -> dict[str, Any]:
     tried = ways(model)
     exact = np.asarray(model.encode(texts))
     seconds: dict[str, list[float]] = {name: [] for name in tried}
-    rows: dict[str, np.ndarray | None] = {}
+    rows: dict[str, Any] = {}
     for number in range(ROUNDS + 1):  # the first is not counted: compilation and the like
         for name, way in tried.items():
             started = time.perf_counter()
@@ -82,7 +82,7 @@ def measure(threads: int) -> dict[str, Any]:
                 seconds[name].append(time.perf_counter() - started)
     result = {name: {"texts_per_second": round(len(texts) / min(times), 1)} for name, times in seconds.items()}
     for name, found in rows.items():
-        if found is not None:
+        if isinstance(found, np.ndarray) and found.shape == exact.shape:  # not codes
             result[name] |= losses(exact, found)
     return {"hardware": hardware_name("cpu"), "threads": threads, "texts": len(texts), "ways": result}
 
@@ -109,10 +109,6 @@ def table(result: dict[str, Any]) -> str:
         kept = [f"{row['mean_cosine']:.4f}", f"{100 * row['neighbours_kept']:.1f}"] if "mean_cosine" in row else ["-", "-"]
         body.append([name, f"{row['texts_per_second']:.0f}", f"{row['texts_per_second'] / base:.2f}", *kept])
     return markdown_table(["way", "texts/s", "of model.encode", "mean cosine", "neighbours kept, %"], body)
-
-
-def _ignored(_: Any) -> None:
-    return None
 
 
 class _Graph(nn.Module):
@@ -181,7 +177,7 @@ RUNTIMES = {
 }
 
 
-app = typer.Typer(add_completion=False)
+app = new_app()
 
 
 @app.command()

@@ -26,21 +26,18 @@ from bsa_st.codes.scoring import as_decoder, asymmetric_scores
 from bsa_st.hub.export import stock_modules
 from bsa_st.training import train_head
 from evaluation import RESULTS_FOLDER
-from evaluation.console import run_command
+from evaluation.console import new_app, run_command
 from evaluation.data.encoders import E5_LIKE, MINILM
 from evaluation.data.inputs import Inputs
 from evaluation.data.labelled import RETRIEVAL, STS
 from evaluation.data.neighbours import General, share
 from evaluation.data.tasks import folder_task, task_texts
 from evaluation.jsonfiles import read_json, write_json
-from evaluation.markdown import MISSING, markdown_table
+from evaluation.markdown import MISSING, records_table
 
 RESULTS = RESULTS_FOLDER / "plain.json"
-HEADS = {
-    "compact, 64 bytes": {"code_bytes": 64},
-    "compact, 48 bytes": {"code_bytes": 48},
-    "sparse, D=1024 k=107": {},
-}
+HEADS = {"compact, 64 bytes": 64, "compact, 48 bytes": 48, "sparse, D=1024 k=107": None}
+"""Names, and the bytes of compact ones."""
 ENCODERS = (MINILM, MINILM + E5_LIKE)
 FLOAT = "float32"
 
@@ -103,10 +100,9 @@ def found_refined(head: BinarySparsityAlignment, general: General) -> float:
 
 def measure(inputs: Inputs, name: str, seed: int, tasks: list[AbsTask], source: KnownTexts) -> dict[str, Any]:
     """One head; see the module."""
-    settings: dict[str, Any] = {"seed": seed, **HEADS[name]}
-    code_bytes = settings.pop("code_bytes", None)
-    chosen = DistillSettings(**settings) if code_bytes is None else DistillSettings.of_bytes(code_bytes, **settings)
-    head = train_head(np.array(inputs.general.training), chosen, show_progress_bar=False)
+    size = HEADS[name]
+    settings = DistillSettings(seed=seed) if size is None else DistillSettings.of_bytes(size, seed=seed)
+    head = train_head(np.array(inputs.general.training), settings, show_progress_bar=False)
     routers = stock_modules(head)
     model = SentenceTransformer(modules=[source, *routers], device="cpu", similarity_fn_name="dot")
     weights = {id(tensor): tensor.numel() for tensor in routers[0].parameters()}
@@ -127,24 +123,17 @@ def table() -> str:
     for encoder, head in dict.fromkeys((row["encoder"], row["head"]) for row in rows if row["head"] != FLOAT):
         same = [row for row in rows if (row["encoder"], row["head"]) == (encoder, head)]
         body.append(
-            [
-                encoder,
-                head,
-                str(len(same)),
-                *(_spread([row[key] for row in same]) for key in ("found", "refined")),
-                *(_spread(_of_float(same, floats.get(encoder, {}), sts)) for sts in (False, True)),
-            ]
+            {
+                "encoder": encoder,
+                "head": head,
+                "seeds": str(len(same)),
+                "found@10": _spread([row["found"] for row in same]),
+                "refined, for comparison": _spread([row["refined"] for row in same]),
+                "nDCG@10, % of float32": _spread(_of_float(same, floats.get(encoder, {}), False)),
+                "Spearman, % of float32": _spread(_of_float(same, floats.get(encoder, {}), True)),
+            }
         )
-    header = [
-        "encoder",
-        "head",
-        "seeds",
-        "found@10",
-        "refined, for comparison",
-        "nDCG@10, % of float32",
-        "Spearman, % of float32",
-    ]
-    return markdown_table(header, body) if body else ""
+    return records_table(body)
 
 
 def _spread(values: list[float]) -> str:
@@ -160,7 +149,7 @@ def _of_float(rows: list[dict[str, Any]], floats: dict[str, float], sts: bool) -
     return [float(np.mean([row["tasks"][name] / floats[name] for name in names])) for row in rows if names and row["tasks"]]
 
 
-app = typer.Typer(add_completion=False)
+app = new_app()
 
 
 @app.command()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from bsa_st import DistillSettings
 from bsa_st.training import train_head
 from evaluation import RESULTS_FOLDER
-from evaluation.comparison.report import load
+from evaluation.comparison.results import read
 from evaluation.data.encoders import MINILM, load_encoder
 from evaluation.data.neighbours import general_texts
 from evaluation.markdown import MISSING, markdown_table
@@ -49,13 +48,8 @@ def measure_fit(size: int, inputs: Inputs) -> dict[str, Any]:
     return {"texts": len(rows), "seconds": round(time.process_time() - began, 1)}
 
 
-def render(results: Results, folder: Path = RESULTS_FOLDER / "encoders") -> str:
-    """A sentence on the encoder and the fits, and the table by bytes.
-
-    Args:
-        results: The cells.
-        folder: Results of the main comparison.
-    """
+def render(results: Results) -> str:
+    """A sentence on the encoder and the fits, and the table by bytes from the main comparison."""
     parts = []
     fits = {one["texts"]: one["seconds"] for one in results.values() if "texts" in one}
     if fits:
@@ -69,9 +63,7 @@ def render(results: Results, folder: Path = RESULTS_FOLDER / "encoders") -> str:
             f" {(encoding + fits[texts]) * WATTS / 3600:.1f} Wh. **Energy assumes {WATTS} W per busy core; it was not measured.**"
         )
     parts.append("One core, processor time, on a machine that other work shared: compare roughly.")
-    main = next((one for one in load(folder) if one.content["encoder"] == MINILM), None)
-    if main is None:
-        return " ".join(parts)
+    main = read(RESULTS_FOLDER / "encoders" / f"{MINILM}.json")
     body = [
         [label, *(_cell(main.figure(name, size, "fit_seconds"), main.figure(name, size, "encode_ms")) for size in main.budgets)]
         for name, label in METHODS.items()

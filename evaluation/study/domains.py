@@ -51,13 +51,12 @@ def cells() -> list[Cell]:
 def read(name: str, inputs: Inputs) -> Texts:
     """A collection by name; raises :class:`BSAError` where it is not in the data folder."""
     if name == INTENTS:
-        queries, documents = (
-            inputs.embed(read_classes(inputs.data / f"cls_{INTENTS}", split)[0]) for split in ("test", "train")
-        )
+        folder = inputs.data / f"cls_{INTENTS}"
+        queries, documents = (inputs.embed(read_classes(folder, split)[0]) for split in ("test", "train"))
         return Texts(queries, documents, None)
     judged = hpo_collection() if name == HPO else read_retrieval(inputs.data / f"retrieval_{name}")
-    queries, documents = inputs.embed(list(judged.queries.values())), inputs.embed(judged.documents)
-    return Texts(queries, documents, Collection(queries, documents, list(judged.queries), list(judged.corpus), judged.qrels))
+    collection = Collection.of(judged, inputs.embed)
+    return Texts(collection.queries, collection.documents, collection)
 
 
 def measure(name: str, inputs: Inputs) -> dict[str, Any]:

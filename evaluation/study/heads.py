@@ -1,4 +1,4 @@
-"""Small heads and what their codes find: what the sections on objectives and ablations measure of each."""
+"""Small heads and what their codes find: what the section on objectives measures of each."""
 
 from __future__ import annotations
 
@@ -63,7 +63,6 @@ def train(
     settings: DistillSettings,
     objective: Objective | None = None,
     *,
-    texts: int | None = None,
     rounds: int = ROUNDS,
 ) -> dict[str, Any]:
     """Train a head by losses, then refit it.
@@ -72,7 +71,7 @@ def train(
         ``loss_seconds`` and ``refit_seconds`` of processor time, ``never_fired``, ``highest_rate`` of the plain codes, and for each of
         :data:`KINDS` the ``counts`` of :func:`evaluation.data.neighbours.found_counts`, ``active`` features and ``stored`` bytes.
     """
-    rows = np.array(inputs.general.training[:texts])
+    rows = np.array(inputs.general.training)
     began = time.process_time()
     head = train_head(rows, settings, objective=objective, show_progress_bar=False)
     loss_seconds = time.process_time() - began

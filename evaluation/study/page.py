@@ -9,10 +9,10 @@ from bsa_st.atomic import atomic_file
 from evaluation.data.neighbours import QUERIES
 from evaluation.jsonfiles import read_json
 from evaluation.markdown import markdown_table
-from evaluation.study import ablations, cost, domains, objectives
+from evaluation.study import cost, domains, objectives
 from evaluation.study.runner import DOCUMENTS, TRAINING, Section
 
-SECTIONS: dict[str, Section] = {"objectives": objectives, "ablations": ablations, "domains": domains, "cost": cost}
+SECTIONS: dict[str, Section] = {"objectives": objectives, "domains": domains, "cost": cost}
 RESULTS = Path(__file__).with_name("results")
 SETTLED = Path(__file__).with_name("settled.json")
 PAGE = Path(__file__).parent.parent / "STUDY.md"
@@ -28,11 +28,9 @@ found, in per cent, with 95 % intervals over queries and seeds ({QUERIES:,} quer
 
 def write_page(results: Path = RESULTS, page: Path = PAGE) -> Path:
     """Write the page, and the picture beside it; sections without a finished cell are left out."""
-    from evaluation.study.objectives import plot
-
     kept = read_results(results)
     if "objectives" in kept:
-        plot(kept["objectives"]["cells"], page.parent / PICTURE)
+        objectives.plot(kept["objectives"]["cells"], page.parent / PICTURE)
     with atomic_file(page) as file:
         file.write(render(kept).encode())
     return page
@@ -53,11 +51,9 @@ def render(kept: dict[str, Any]) -> str:
         missing = [cell for cell in known if cell not in cells]
         absent = f" Not measured: {', '.join(missing)}." if missing else ""
         parts.append(f"## {section.title}\n\nMeasured at commit {content['commit']}.{absent} {section.render(cells)}\n")
-    questions = [question for question in read_json(SETTLED) if question.get("section") not in kept]
-    return "\n".join([*parts, *map(settled, questions)])
-
-
-def settled(question: dict[str, Any]) -> str:
-    """A question that was measured once: title, what was found, rows, and the commit that it was measured with."""
-    table = markdown_table(question["header"], question["rows"])
-    return f"## {question['title']}\n\nMeasured once, at commit {question['commit']}. {question['text']}\n\n{table}\n"
+    for question in read_json(SETTLED):
+        if question.get("section") not in kept:
+            table = markdown_table(question["header"], question["rows"])
+            text = f"Measured once, at commit {question['commit']}. {question['text']}"
+            parts.append(f"## {question['title']}\n\n{text}\n\n{table}\n")
+    return "\n".join(parts)

@@ -90,12 +90,7 @@ def measure(name: str, section: Section, inputs: Inputs, folder: Path) -> None:
             continue
         seconds = round(time.process_time() - began, 1)
         kept["cells"][cell.name] = {**result, "cell_seconds": seconds}
-        kept["commit"] = _commit()
+        command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+        kept["commit"] = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
         write_json(path, kept)
         logger.info("%s: %s measured in %.0f s of processor time", name, cell.name, seconds)
-
-
-def _commit() -> str:
-    """The commit that is checked out, or nothing outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
