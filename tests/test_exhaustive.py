@@ -9,21 +9,21 @@ from sentence_transformers import SentenceTransformer
 import bsa_st
 from bsa_st import BSAError
 from bsa_st.codes import scoring
-from bsa_st.search import exhaustive
+from bsa_st.search import queries
 
 QUERIES = ["seizures in infancy", "short stature"]
 
 
 @pytest.mark.parametrize("kind", ["overlap", "cosine", "decoded", "asymmetric"])
 def test_a_text_finds_itself_and_blocks_do_not_matter(
-    kind: exhaustive.Scoring, threshold_model: SentenceTransformer, embeddings: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    kind: scoring.Scoring, threshold_model: SentenceTransformer, embeddings: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     documents = bsa_st.encode_embeddings(threshold_model, embeddings[:300], refine=kind in ("decoded", "asymmetric"))
     hits = bsa_st.search(threshold_model, embeddings[:50], documents, top_k=5, scoring=kind)
     assert hits.ids.shape == hits.scores.shape == (50, 5)
     assert (hits.ids[:, 0] == np.arange(50)).mean() > 0.9
     assert (np.diff(hits.scores, axis=1) <= 0).all()
-    monkeypatch.setattr(exhaustive, "BLOCK_CELLS", 700)
+    monkeypatch.setattr(queries, "BLOCK_CELLS", 700)
     again = bsa_st.search(threshold_model, embeddings[:50], documents, top_k=5, scoring=kind)
     assert np.array_equal(again.ids, hits.ids)
 

@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from torch import Tensor, nn
 
 from bsa_st import BinarySparsityAlignment, BSAError, BSALoss, CosineReconstructionLoss, SoftTopKCosineLoss
-from bsa_st.training.cached_rows import CachedRows
+from bsa_st.training.trainer import CachedRows
 
 LOSSES: list[Callable[[SentenceTransformer], nn.Module]] = [SoftTopKCosineLoss, CosineReconstructionLoss, BSALoss]
 

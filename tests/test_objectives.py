@@ -7,16 +7,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 from transformers import TrainerCallback
-from typer.testing import CliRunner
 
-import bsa_st
-from bsa_st import BSAError, DistillSettings
-from bsa_st.cli.main import app
+from bsa_st import BinarySparsityAlignment, BSAError, DistillSettings
 from bsa_st.encoding.encode import encode_embeddings
-from bsa_st.head.layer import BinarySparsityAlignment
-from bsa_st.head.objectives import OBJECTIVES, Objective, decode, squared_error
-from bsa_st.head.settings import OBJECTIVES as NAMES
-from bsa_st.training import train_head
+from evaluation.study.baselines import OBJECTIVES, Objective, decode, squared_error, train_by
+
+pytestmark = pytest.mark.evaluation
 
 D, K, WIDTH = 128, 8, 24
 
@@ -43,34 +39,12 @@ def fresh(name: str, rows: np.ndarray) -> tuple[Objective, BinarySparsityAlignme
 
 def trained(name: str, rows: np.ndarray, **settings: object) -> BinarySparsityAlignment:
     chosen = {"selection": "topk", "steps": 40, "noise": 0.0, "refit_rounds": 0, "learning_rate": 3e-3, "batch_size": 256}
-    recipe = DistillSettings(hidden_dim=D, k=K, objective=name, **{**chosen, **settings})  # type: ignore[arg-type]
-    return train_head(rows, recipe, show_progress_bar=False)
-
-
-def test_settings_name_exactly_the_objectives_there_are() -> None:
-    assert set(NAMES) == {"bsa", *OBJECTIVES}
-    assert DistillSettings().objective == "bsa"
-
-
-def test_unknown_objective_names_the_nearest() -> None:
-    with pytest.raises(BSAError, match=r"unknown objective 'batchtopk'; did you mean 'batch-topk'\?"):
-        DistillSettings(objective="batchtopk")
-
-
-def test_command_line_names_the_nearest_objective() -> None:
-    result = CliRunner().invoke(app, ["distill", "teacher", "texts.txt", "folder", "--objective", "jumprelo"])
-    assert isinstance(result.exception, BSAError)
-    assert "did you mean 'jumprelu'" in str(result.exception)
-
-
-def test_nested_budgets_belong_to_bsa() -> None:
-    with pytest.raises(BSAError, match="nested budgets are trained by the objective bsa only, not by topk"):
-        DistillSettings(hidden_dim=64, k=8, nested=[(32, 4)], objective="topk")
+    return train_by(OBJECTIVES[name](), rows, DistillSettings(hidden_dim=D, k=K, **{**chosen, **settings}))  # type: ignore[arg-type]
 
 
 def test_abs_topk_refuses_an_odd_dictionary(rows: np.ndarray) -> None:
     with pytest.raises(BSAError, match="even hidden_dim"):
-        train_head(rows, DistillSettings(hidden_dim=31, k=4, steps=1, objective="abs-topk"), show_progress_bar=False)
+        train_by(OBJECTIVES["abs-topk"](), rows, DistillSettings(hidden_dim=31, k=4, steps=1))
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -110,27 +84,12 @@ def test_trained_head_fires_k_features_and_reconstructs(name: str, rows: np.ndar
     assert (codes.counts == K).all()
     decoded = head.decode(torch.from_numpy(codes.to_dense()))
     assert float(F.cosine_similarity(decoded, torch.from_numpy(rows)).mean().detach()) > 0.5
-    assert head.report["settings"]["objective"] == name
 
 
 @pytest.mark.parametrize("name", ["l1-mse", "batch-topk", "jumprelu"])
 def test_threshold_heads_fire_k_features_on_average(name: str, rows: np.ndarray) -> None:
     codes = encode_embeddings(trained(name, rows, selection="threshold", steps=20), rows, refine=False)
     assert codes.counts.mean() == pytest.approx(K, rel=0.1)
-
-
-def test_distill_trains_an_objective_behind_a_teacher(teacher: object, embeddings: np.ndarray) -> None:
-    model = bsa_st.distill(
-        teacher,
-        embeddings[:2000],
-        hidden_dim=256,
-        k=16,
-        steps=5,
-        objective="batch-topk",
-        refit_rounds=0,
-        show_progress_bar=False,
-    )  # type: ignore[arg-type]
-    assert bsa_st.encode(model, ["Short stature"]).hidden_dim == 256
 
 
 def test_batch_topk_keeps_as_many_as_topk_but_not_the_same(rows: np.ndarray) -> None:
@@ -201,6 +160,6 @@ class Losses(TrainerCallback):
 @pytest.mark.parametrize("name", ["topk", "uhd"])
 def test_the_trainer_minimises_the_objective(name: str, rows: np.ndarray) -> None:
     losses = Losses()
-    recipe = DistillSettings(hidden_dim=D, k=K, objective=name, steps=30, batch_size=256, noise=0.0, refit_rounds=0)
-    train_head(rows, recipe, callbacks=[losses], training_args={"logging_steps": 5}, show_progress_bar=False)
+    recipe = DistillSettings(hidden_dim=D, k=K, steps=30, batch_size=256, noise=0.0, refit_rounds=0)
+    train_by(OBJECTIVES[name](), rows, recipe, callbacks=[losses], training_args={"logging_steps": 5})
     assert losses.logged[-1] < losses.logged[0]

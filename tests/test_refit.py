@@ -77,8 +77,7 @@ def test_the_published_training_alone_can_be_chosen(embeddings: np.ndarray) -> N
 
 def test_sizes_follow_from_bytes_or_are_given() -> None:
     compact = DistillSettings.of_bytes(64)
-    assert (compact.hidden_dim, compact.k, compact.compact, compact.steps) == (512, 256, True, 0)
-    assert not DistillSettings().compact
+    assert (compact.hidden_dim, compact.k, compact.selection, compact.steps) == (512, 256, "threshold", 0)
     assert DistillSettings().hidden_dim <= 1024
     with pytest.raises(BSAError, match="leave out k"):
         DistillSettings.of_bytes(64, k=8)

@@ -82,15 +82,12 @@ def improve_rows(
             removal, addition = nowhere, nowhere
             out, into = -1, -1
             for i in range(features):
-                norm = norms[i]
-                if on[i]:
-                    value = _change(norm + 2 * residual[i], norm - 2 * toward[i], now, weight, goal)
-                    if value < removal:
-                        removal, out = value, i
-                else:
-                    value = _change(norm - 2 * residual[i], norm + 2 * toward[i], now, weight, goal)
-                    if value < addition:
-                        addition, into = value, i
+                twice = np.float32(2 if on[i] else -2)
+                value = _change(norms[i] + twice * residual[i], norms[i] - twice * toward[i], now, weight, goal)
+                if on[i] and value < removal:
+                    removal, out = value, i
+                elif not on[i] and value < addition:
+                    addition, into = value, i
             leave, enter = -1, -1
             may_remove = out >= 0 and count > fewest and (removal < threshold or count > most)
             may_add = into >= 0 and count < most and (addition < threshold or count < fewest)
@@ -100,37 +97,26 @@ def improve_rows(
                 enter = into
             elif out >= 0 and into >= 0:
                 best = threshold
-                row = gram[out]
-                error, length = row[out] + 2 * residual[out], row[out] - 2 * toward[out]
-                for j in range(features):
-                    if not on[j]:
-                        norm = norms[j] - 2 * row[j]
-                        value = _change(error + norm - 2 * residual[j], length + norm + 2 * toward[j], now, weight, goal)
-                        if value < best:
-                            best, leave, enter = value, out, j
-                row = gram[into]
-                error, length = row[into] - 2 * residual[into], row[into] + 2 * toward[into]
-                for j in range(features):
-                    if on[j]:
-                        norm = norms[j] - 2 * row[j]
-                        value = _change(error + norm + 2 * residual[j], length + norm - 2 * toward[j], now, weight, goal)
-                        if value < best:
-                            best, leave, enter = value, j, into
+                for fixed in (out, into):  # exchanged for any other of the opposite kind
+                    row, twice = gram[fixed], np.float32(2 if on[fixed] else -2)
+                    error, length = row[fixed] + twice * residual[fixed], row[fixed] - twice * toward[fixed]
+                    for j in range(features):
+                        if on[j] != on[fixed]:
+                            norm = norms[j] - 2 * row[j]
+                            value = _change(
+                                error + norm - twice * residual[j], length + norm + twice * toward[j], now, weight, goal
+                            )
+                            if value < best:
+                                best = value
+                                leave, enter = (fixed, j) if on[fixed] else (j, fixed)
             if leave < 0 and enter < 0:
                 break
-            if leave >= 0:
-                row = gram[leave]
-                now += row[leave] - 2 * toward[leave]
-                for j in range(features):
-                    residual[j] += row[j]
-                    toward[j] -= row[j]
-                on[leave] = False
-                count -= 1
-            if enter >= 0:
-                row = gram[enter]
-                now += row[enter] + 2 * toward[enter]
-                for j in range(features):
-                    residual[j] -= row[j]
-                    toward[j] += row[j]
-                on[enter] = True
-                count += 1
+            for moved, sign in ((leave, np.float32(-1)), (enter, np.float32(1))):
+                if moved >= 0:
+                    row = gram[moved]
+                    now += row[moved] + sign * 2 * toward[moved]
+                    for j in range(features):
+                        residual[j] -= sign * row[j]
+                        toward[j] += sign * row[j]
+                    on[moved] = sign > 0
+                    count += 1 if sign > 0 else -1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,10 +11,6 @@ from bsa_st.errors import BSAError
 
 Selection = Literal["threshold", "topk"]
 Budgets = Sequence[tuple[int, int]]
-
-OBJECTIVES: tuple[str, ...] = ("bsa", "l1-mse", "l1-cosine", "topk", "batch-topk", "jumprelu", "flops")
-OBJECTIVES += ("abs-topk", "matryoshka", "uhd", "matching-pursuit")
-"""Names of the training objectives; see :mod:`bsa_st.head.objectives`."""
 
 MAX_DIM = 1 << 22
 """Largest width accepted, so that a damaged or hostile config cannot ask for absurd memory."""
@@ -33,7 +28,6 @@ class DistillSettings:
     k: int = _setting(107, "Target number of active features per text.")
     selection: Selection = _setting("threshold", "threshold: a variable number of active features; topk: exactly k.")
     nested: Budgets = _setting((), "Smaller budgets of a sparse head trained along, HIDDEN_DIM:K, on prefixes of the features.")
-    objective: str = _setting("bsa", f"What is minimised: {', '.join(OBJECTIVES)}.")
     alignment_weight: float = _setting(1.0, "Weight of the soft top-k cosine loss beside the reconstruction.")
     steps: int = _setting(0, "Steps of the two losses before the refit; the published training takes 2,000, and no refit.")
     batch_size: int = _setting(512, "Texts per training step and device.")
@@ -51,13 +45,7 @@ class DistillSettings:
     def __post_init__(self) -> None:
         check_sizes(1, self.hidden_dim, self.k, self.selection)
         object.__setattr__(self, "nested", check_nested(self.nested, self.hidden_dim))
-        if self.objective not in OBJECTIVES:
-            near = difflib.get_close_matches(str(self.objective), OBJECTIVES, n=1, cutoff=0.3)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise BSAError(f"unknown objective {self.objective!r}{hint} (all: {', '.join(OBJECTIVES)})")
-        if self.nested and self.objective != "bsa":
-            raise BSAError(f"nested budgets are trained by the objective bsa only, not by {self.objective}")
-        if self.nested and self.compact:
+        if self.nested and is_compact(self.hidden_dim, self.k, self.selection):
             raise BSAError(
                 f"nested budgets need a sparse head, k below half of hidden_dim = {self.hidden_dim}; got k = {self.k}"
             )
@@ -66,8 +54,6 @@ class DistillSettings:
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise BSAError(f"{name} must be a whole number, at least {least}, got {value!r}")
-        if self.steps == 0 and self.objective != "bsa":
-            raise BSAError(f"the objective {self.objective} needs training steps, got steps = 0")
         if not 0 < self.held_out < 1:
             raise BSAError(f"held_out must lie between 0 and 1, got {self.held_out}")
         if not 0 < self.learning_rate <= 1:
@@ -88,11 +74,6 @@ class DistillSettings:
         if given := sorted(others.keys() & {"hidden_dim", "k", "selection"}):
             raise BSAError(f"code_bytes decides hidden_dim, k and selection; leave out {', '.join(given)}")
         return cls(hidden_dim=8 * code_bytes, k=4 * code_bytes, selection="threshold", **others)
-
-    @property
-    def compact(self) -> bool:
-        """Whether about half of the features are active, any number in each text, rather than few."""
-        return is_compact(self.hidden_dim, self.k, self.selection)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, as JSON holds them."""

@@ -62,12 +62,13 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], tuple[int, ...]]:
                     with archive.open(entry) as part:
                         np.lib.format.read_magic(part)
                         shape, _, dtype = np.lib.format.read_array_header_1_0(part)
-                        start = (
-                            entry.header_offset + 30 + sum(struct.unpack("<HH", raw[entry.header_offset :][26:30].tobytes()))
-                        )
                         if dtype.kind not in "fiu":
                             raise ValueError(f"{entry.filename} is no plain array")
-                        arrays[entry.filename.removesuffix(".npy")] = np.ndarray(shape, dtype, raw, start + part.tell())
+                        own = struct.unpack_from(
+                            "<HH", raw.data, entry.header_offset + 26
+                        )  # lengths of its name and extra field
+                        start = entry.header_offset + 30 + sum(own) + part.tell()
+                        arrays[entry.filename.removesuffix(".npy")] = np.ndarray(shape, dtype, raw, start)
             return arrays, identity(file.fileno())
     except FileNotFoundError as error:
         raise BSAError(f"index not found: {path}") from error

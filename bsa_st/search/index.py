@@ -19,11 +19,10 @@ from bsa_st.codes.scoring import Decoder, Scoring, as_decoder
 from bsa_st.errors import BSAError
 from bsa_st.inputs.texts import read_texts
 from bsa_st.search import file
-from bsa_st.search.fields import TagNames, rows_of_tags, rows_of_texts, texts_of_rows
-from bsa_st.search.lists import default_lists, train_lists
+from bsa_st.search.lists import train_lists
 from bsa_st.search.queries import check_counts, prepared
 from bsa_st.search.rescoring import Ranking, code_rankings, float_rankings
-from bsa_st.search.segment import Segment, check_ids
+from bsa_st.search.segment import Segment, TagNames, check_ids, rows_of_tags, rows_of_texts
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -178,9 +177,6 @@ class Index:
     def __len__(self) -> int:
         return len(self._segment.rows)
 
-    def __contains__(self, document: int) -> bool:
-        return bool(self._segment.find(np.array([document]))[0] >= 0)
-
     def codes(self, ids: npt.ArrayLike) -> BinaryCodes:
         """The stored codes of documents, in the order of ``ids``; an unknown id raises :class:`BSAError`."""
         segment = self._segment
@@ -189,8 +185,8 @@ class Index:
     def texts(self, ids: npt.ArrayLike) -> list[str]:
         """The texts of documents, in the order of ``ids``, empty where the index was given none; an unknown id raises :class:`BSAError`."""
         segment = self._segment
-        rows = segment.rows_of(ids)
-        return [""] * len(rows) if segment.texts is None else texts_of_rows(segment.texts, rows)
+        rows, texts = segment.rows_of(ids).tolist(), segment.texts
+        return ["" if texts is None else bytes(texts[row]).decode("utf-8", "replace") for row in rows]
 
     def facets(self, ids: npt.ArrayLike) -> list[tuple[str, int]]:
         """The tags of documents, of a result list say, with how many of these have each, most first; an unknown id raises :class:`BSAError`."""
@@ -292,7 +288,7 @@ class Index:
         Raises:
             BSAError: If the queries do not fit the index or the scoring, an argument is out of range, or no document ever had a tag.
         """
-        check_counts(top_k=top_k, probes=probes, candidates=candidates, threads=threads)
+        top_k, probes, candidates, threads = check_counts(top_k=top_k, probes=probes, candidates=candidates, threads=threads)
         segment = self._segment
         allowed = segment.allowed(filter, with_tags, without_tags)
         kind, asked = prepared(queries, scoring, self.model, segment.decoder, self.hidden_dim, prompt_name)
@@ -302,16 +298,16 @@ class Index:
             faiss.omp_set_num_threads(1)  # of this thread: the queries are shared out here
             try:
                 if isinstance(asked, BinaryCodes):
-                    return list(code_rankings(segment, asked[rows], kind, allowed, int(top_k)))
-                return float_rankings(
-                    segment, asked[rows], int(probes), allowed, int(top_k), max(int(candidates), 4 * int(top_k))
-                )
+                    return list(code_rankings(segment, asked[rows], kind, allowed, top_k))
+                return float_rankings(segment, asked[rows], probes, allowed, top_k, max(candidates, 4 * top_k))
             finally:
                 faiss.omp_set_num_threads(before)
 
-        parts = np.array_split(np.arange(len(asked)), max(1, min(int(threads), len(asked))))
+        parts = np.array_split(np.arange(len(asked)), max(1, min(threads, len(asked))))
+        if len(parts) == 1:
+            return rank(parts[0])
         with ThreadPoolExecutor(len(parts)) as pool:
-            return [ranking for found in (pool.map(rank, parts) if len(parts) > 1 else map(rank, parts)) for ranking in found]
+            return [ranking for found in pool.map(rank, parts) for ranking in found]
 
     def stats(self) -> IndexStats:
         """Numbers of documents and lists, and bytes of every part."""
@@ -335,18 +331,18 @@ class Index:
         for kind, own in (("texts", kept), ("lists of tags", named)):
             if own is not None and len(own) != len(codes):
                 raise BSAError(f"{len(codes)} documents need {len(codes)} {kind}, got {len(own)}")
-        taken = segment.find(ids) >= 0
-        if taken.any():
-            raise BSAError(f"id {ids[taken][0]} is already in the index")
+        if len(taken := segment.find(ids)):
+            raise BSAError(f"id {segment.ids[taken[0]]} is already in the index")
         self._segment = changed = segment.with_added(codes, ids, kept, named, names)
         self._next_id = max(self._next_id, int(ids.max(initial=-1)) + 1)
         if changed.recent > max(RECENT, (len(changed) - changed.recent) // 8) or (changed.centroids is None and self._lists()):
             self.compact()
 
     def _lists(self) -> int:
-        """How many lists there should be."""
-        count = len(self)
-        wanted = self._wanted_lists if self._wanted_lists is not None else default_lists(count) if count >= LISTS_FROM else 0
+        """How many lists there should be: as asked for, or about ``2 sqrt(n)``, a power of two."""
+        count, wanted = len(self), self._wanted_lists
+        if wanted is None:
+            wanted = 1 << round(np.log2(2 * np.sqrt(count))) if count >= LISTS_FROM else 0
         return 0 if self.decoder is None else min(wanted, count)
 
 

@@ -24,11 +24,6 @@ AT_ONCE = 16
 """Queries in one call of faiss: the buffers of more do not stay in the cache."""
 
 
-def default_lists(documents: int) -> int:
-    """About ``2 sqrt(n)`` lists, a power of two."""
-    return 1 << max(1, round(np.log2(2 * np.sqrt(documents))))
-
-
 def train_lists(codes: BinaryCodes, decoder: Decoder, count: int) -> np.ndarray:
     """Centroids of ``count`` lists by spherical k-means on decoded codes: float32 (count, d), unit norm."""
     sample = min(len(codes), PER_CENTROID * count)

@@ -1,4 +1,4 @@
-"""What is asked, from texts, arrays or codes. torch is imported only where there is a model."""
+"""What is asked, from texts, arrays or codes, and the exact search for it without an index. torch is imported only where there is a model."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.codes.scoring import Decoder, Scoring, decode
+from bsa_st.codes.scoring import BLOCK_CELLS, Decoder, Hits, Scoring, as_decoder, asymmetric_scores, decode, scores
+from bsa_st.codes.scoring import top_k as best_of
 from bsa_st.errors import BSAError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
-def check_counts(**counts: Any) -> None:
-    """Raise :class:`BSAError` where an argument is no whole number of at least 1."""
+def check_counts(**counts: Any) -> list[int]:
+    """The arguments as ints; raises :class:`BSAError` where one is no whole number of at least 1."""
     for name, value in counts.items():
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise BSAError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return list(map(int, counts.values()))
 
 
 def prepared(
@@ -80,3 +82,39 @@ def _dense(queries: Any, model: SentenceTransformer | None, prompt: str | None) 
     if not np.isfinite(dense).all():
         raise BSAError("the queries hold NaN or infinite values")
     return dense
+
+
+def search(
+    model: SentenceTransformer,
+    queries: Any,
+    documents: BinaryCodes,
+    *,
+    top_k: int = 10,
+    scoring: Scoring = "asymmetric",
+    prompt_name: str | None = None,
+) -> Hits:
+    """Best documents of each query.
+
+    Args:
+        model: The model that encoded the documents.
+        queries: Texts (one as a ``str``), their dense embeddings, float (n, d), or for the scorings by codes their codes.
+        documents: m codes from :func:`bsa_st.encode`; for ``asymmetric`` and ``decoded`` best with ``refine=True``.
+        top_k: Hits per query; at most m come back.
+        scoring: As in :meth:`bsa_st.Index.search`.
+        prompt_name: Name of one of the model's prompts, for the queries; default ``query``, if it has such a prompt.
+
+    Returns:
+        Positions and scores, both (n, min(top_k, m)), best first; equal scores in the order of the documents.
+
+    Raises:
+        BSAError: If the model has no BSA head or another number of features, the scoring is unknown, or a query is empty.
+    """
+    decoder = as_decoder(model, documents.hidden_dim)
+    assert decoder is not None
+    measure, asked = prepared(queries, scoring, model, decoder, documents.hidden_dim, prompt_name)
+    parts, step = [], max(1, BLOCK_CELLS // max(1, len(documents)))
+    for part in (asked[start : start + step] for start in range(0, len(asked), step)):
+        coded = isinstance(part, BinaryCodes)
+        found = scores(part, documents, measure) if coded else asymmetric_scores(part, documents, *decoder)
+        parts.append(best_of(found, top_k))
+    return Hits(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

@@ -13,13 +13,47 @@ import numpy as np
 import numpy.typing as npt
 
 from bsa_st.codes import BinaryCodes
+from bsa_st.codes.binary_codes import id_dtype
 from bsa_st.codes.scoring import Decoder, as_decoder, inverse_norms
 from bsa_st.errors import BSAError
-from bsa_st.search.fields import Rows
 from bsa_st.search.lists import HammingLists, assign_lists
 
 PACKED_UP_TO = 1024
 """Widest codes that are held as bits whatever they hold; wider ones in their smaller form."""
+
+
+TagNames = Iterable[Sequence[str | tuple[str, float]]]
+"""The tags of each document: names, or pairs of a name and its strength as :func:`bsa_st.tags` gives them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of different lengths end to end: ``values`` (m,), and where each row starts, int64 (n + 1,)."""
+
+    values: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray, lengths: npt.ArrayLike) -> Rows:
+        return cls(values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+    @classmethod
+    def blank(cls, count: int) -> Rows:
+        return cls(np.zeros(0, np.uint8), np.zeros(count + 1, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.values[self.starts[row] : self.starts[row + 1]]
+
+    def take(self, rows: np.ndarray) -> Rows:
+        values = np.concatenate([self.values[:0], *(self[row] for row in rows.tolist())])
+        return Rows.of(values, np.diff(self.starts)[rows])
+
+    def followed_by(self, other: Rows) -> Rows:
+        starts = np.concatenate([self.starts, other.starts[1:] + self.starts[-1]])
+        return Rows(np.concatenate([self.values, other.values]), starts)
 
 
 class Lengths(NamedTuple):
@@ -91,22 +125,20 @@ class Segment:
         """The packed codes as faiss' lists."""
         return HammingLists(self.codes.to_packed(), self.starts)
 
-    def find(self, wanted: np.ndarray) -> np.ndarray:
-        """Row of each id, int64; -1 where it is not there."""
-        rows = np.flatnonzero(np.isin(self.ids, wanted))
+    def find(self, ids: np.ndarray) -> np.ndarray:
+        """Rows of those ids that are there, int64, in the order of the ids' size."""
+        rows = np.flatnonzero(np.isin(self.ids, ids))
         if self.live is not None:  # an id can be there twice: of a document that was replaced, and of the new one
             rows = rows[self.live[rows]]
-        rows = rows[np.argsort(self.ids[rows], kind="stable")]
-        places = np.searchsorted(self.ids[rows], wanted)
-        return np.where(np.isin(wanted, self.ids[rows]), np.append(rows, -1)[places], -1)
+        return rows[np.argsort(self.ids[rows])]
 
     def rows_of(self, ids: npt.ArrayLike) -> np.ndarray:
         """Row of each id, int64; raises :class:`BSAError` where one is not there."""
         given = np.asarray(ids)
         wanted = check_ids(np.unique(given) if given.ndim == 1 else given)
         rows = self.find(wanted)
-        if (rows < 0).any():
-            raise BSAError(f"id {wanted[rows < 0][0]} is not in the index")
+        if len(rows) < len(wanted):
+            raise BSAError(f"id {np.setdiff1d(wanted, self.ids[rows])[0]} is not in the index")
         return rows[np.searchsorted(wanted, given)]
 
     def inverse(self, rows: np.ndarray) -> np.ndarray:
@@ -122,35 +154,32 @@ class Segment:
 
     def allowed(self, only: npt.ArrayLike | None, with_tags: Sequence[str], without_tags: Sequence[str]) -> np.ndarray | None:
         """Which documents :meth:`bsa_st.Index.search` may find, bool (n,); None for all."""
-        mask = self.live
+        masks = [] if self.live is None else [self.live]
         if only is not None:
-            given, rows = np.asarray(only), self.rows
-            if given.dtype == bool and given.shape != rows.shape:
-                raise BSAError(f"a mask must have one entry for each of the {len(rows)} documents, got shape {given.shape}")
+            given, mask = np.asarray(only), np.zeros(len(self), bool)
+            if given.dtype == bool and given.shape != self.rows.shape:
+                raise BSAError(
+                    f"a mask must have one entry for each of the {len(self.rows)} documents, got shape {given.shape}"
+                )
             if given.ndim != 1 or (given.size and given.dtype.kind not in "biu"):
                 raise BSAError(f"filter must be a boolean mask or a list of ids, got {given.dtype} of shape {given.shape}")
-            mask = np.zeros(len(self), bool)
-            mask[rows] = given if given.dtype == bool else np.isin(self.ids[rows], given.astype(np.int64))
+            mask[self.rows] = given if given.dtype == bool else np.isin(self.ids[self.rows], given.astype(np.int64))
+            masks.append(mask)
         for argument, names in (("with_tags", with_tags), ("without_tags", without_tags)):
             if isinstance(names, str):
                 raise BSAError(f"{argument} is a list of names, got the text {names!r}")
             for name in names:
                 if self.tags is None:
                     raise BSAError(f"{argument} needs an index with tags: Index.build(..., tags=bsa_st.tags(model, texts))")
-                has = self._having(name) == (argument == "with_tags")
-                mask = has if mask is None else mask & has
-        return mask
-
-    def _having(self, name: str) -> np.ndarray:
-        assert self.tags is not None
-        if name not in self.tag_names:
-            folded = {own.casefold(): own for own in self.tag_names}
-            near = difflib.get_close_matches(str(name).casefold(), folded, n=1)
-            raise BSAError(f"no tag is named {name!r}" + (f"; the nearest is {folded[near[0]]!r}" if near else ""))
-        found = np.zeros(len(self), bool)
-        places = np.flatnonzero(self.tags.values == self.tag_names.index(name))
-        found[np.searchsorted(self.tags.starts, places, "right") - 1] = True
-        return found
+                if name not in self.tag_names:
+                    folded = {own.casefold(): own for own in self.tag_names}
+                    near = difflib.get_close_matches(str(name).casefold(), folded, n=1)
+                    raise BSAError(f"no tag is named {name!r}" + (f"; the nearest is {folded[near[0]]!r}" if near else ""))
+                having = np.zeros(len(self), bool)
+                places = np.flatnonzero(self.tags.values == self.tag_names.index(name))
+                having[np.searchsorted(self.tags.starts, places, "right") - 1] = True
+                masks.append(having == (argument == "with_tags"))
+        return np.logical_and.reduce(masks) if masks else None
 
     def with_added(
         self, codes: BinaryCodes, ids: np.ndarray, texts: Rows | None, tags: Rows | None, tag_names: tuple[str, ...]
@@ -245,6 +274,26 @@ class Segment:
         if not all(fits):
             raise ValueError(fits)
         return segment
+
+
+def rows_of_texts(texts: Iterable[str]) -> Rows:
+    """Texts as rows of UTF-8, uint8."""
+    encoded = [text.encode("utf-8", "replace") for text in texts]
+    return Rows.of(np.frombuffer(b"".join(encoded), np.uint8), [len(text) for text in encoded])
+
+
+def rows_of_tags(documents: TagNames, known: tuple[str, ...]) -> tuple[Rows, tuple[str, ...]]:
+    """Tags as rows of places among names; names that are not ``known`` come after those that are. Raises :class:`BSAError` where one is no text."""
+    places = {name: place for place, name in enumerate(known)}
+    found: list[list[int]] = []
+    for document in documents:
+        listed = isinstance(document, (list, tuple))
+        names: list[str] = [tag[0] if isinstance(tag, tuple) else tag for tag in document] if listed else [""]
+        if not all(isinstance(name, str) and name for name in names):
+            raise BSAError(f"the tags of a document are a list of names, got {document!r} for number {len(found) + 1}")
+        found.append(sorted({places.setdefault(name, len(places)) for name in names}))
+    flat = np.array([place for row in found for place in row], id_dtype(len(places)))
+    return Rows.of(flat, [len(row) for row in found]), tuple(places)
 
 
 def check_ids(ids: npt.ArrayLike | Iterable[int], count: int | None = None) -> np.ndarray:

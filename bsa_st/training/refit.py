@@ -85,7 +85,8 @@ def refit(
             break
         whole = whole or (number > 0 and cosine - before < LEAST_GAIN)
         before = cosine
-        ridges = _near(history[-1]["ridge"]) if history else RIDGES
+        near = RIDGES.index(history[-1]["ridge"]) if history else 0
+        ridges = RIDGES[max(0, near - 1) : near + 2] if history else RIDGES
         ridge = _solve(head, *_equations(head, rows, refine, amplitudes), ridges, held_codes, held_out)
         history.append(
             {"rows": len(rows), "ridge": ridge, "cosine": round(cosine, 5), "seconds": round(time.perf_counter() - started, 2)}
@@ -133,11 +134,6 @@ def _chosen(head: BinarySparsityAlignment, x: Tensor, refine: bool) -> Tensor:
 
 def _design(codes: Tensor, amplitude: float) -> Tensor:
     return torch.cat([amplitude * codes.float(), torch.ones(len(codes), 1, device=codes.device)], dim=1)
-
-
-def _near(ridge: float) -> tuple[float, ...]:
-    place = RIDGES.index(ridge)
-    return RIDGES[max(0, place - 1) : place + 2]
 
 
 def _solve(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ import numpy as np
 import torch
 from datasets import Dataset
 from sentence_transformers import (
+    SentenceTransformer,
     SentenceTransformerModelCardData,
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
+from sentence_transformers.base.modules import InputModule
+from torch import nn
 from transformers import TrainerCallback, set_seed
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
@@ -27,15 +31,13 @@ from bsa_st.atomic import write_json
 from bsa_st.errors import BSAError
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.head.losses import BSALoss
-from bsa_st.head.objectives import OBJECTIVES, Objective, binarise
 from bsa_st.head.settings import DistillSettings
 from bsa_st.head.unrolled import MAX_DIM
-from bsa_st.inputs.distributed import PATIENCE, is_first, join, share
+from bsa_st.inputs.distributed import PATIENCE, join, share
 from bsa_st.inputs.precision import has_fast_bfloat16
 from bsa_st.inputs.row_shards import Embeddings
 from bsa_st.inputs.unit_rows import unit_rows
 from bsa_st.training.budgets import measure_budgets
-from bsa_st.training.cached_rows import CachedRows, Student
 from bsa_st.training.monitor import FOUND_DOCUMENTS, FOUND_QUERIES, HeadEvaluator, choose_softening, hardware_name, head_figures
 from bsa_st.training.refit import refit
 from bsa_st.training.symmetric import fit_symmetric
@@ -52,11 +54,50 @@ REFIT_BYTES = 40
 logger = logging.getLogger(__name__)
 
 
+class Student(SentenceTransformer):
+    """Cached rows and a head while they are trained. Its checkpoints carry no model card, which would need texts to run on."""
+
+    def save_pretrained(self, path: str, *args: Any, **kwargs: Any) -> None:
+        super().save_pretrained(path, *args, **{**kwargs, "create_model_card": False})
+
+
+class CachedRows(InputModule):
+    """Stands in for the frozen encoder while the head is trained: row numbers in, cached dense embeddings out, read when they are needed.
+
+    Args:
+        embeddings: float (n, d), usually a memory map, brought to length 1; ``None`` after loading a checkpoint, which holds no data.
+        noise: Length of the Gaussian noise added to each row in training, relative to the row's length; the row keeps its length. It stands
+            for texts that are not there, and keeps a wide head from learning a small collection by heart.
+    """
+
+    save_in_root = False
+
+    def __init__(self, embeddings: Embeddings | None = None, noise: float = 0.0) -> None:
+        super().__init__()
+        self.embeddings, self.noise = embeddings, noise
+
+    def preprocess(self, inputs: Sequence[int], prompt: str | None = None, **kwargs: Any) -> dict[str, torch.Tensor]:  # type: ignore[override]
+        assert self.embeddings is not None, "a checkpoint holds no embeddings to read rows from"
+        rows = torch.from_numpy(np.asarray(self.embeddings[np.asarray(inputs)], dtype=np.float32))
+        return {"sentence_embedding": unit_rows(rows)}
+
+    def forward(self, features: dict[str, torch.Tensor], **kwargs: Any) -> dict[str, torch.Tensor]:
+        if self.training and self.noise > 0:
+            rows = features["sentence_embedding"]
+            length = rows.norm(dim=1, keepdim=True)
+            noisy = rows + torch.randn_like(rows) * (self.noise * length / math.sqrt(rows.shape[1]))
+            features["sentence_embedding"] = noisy * (length / noisy.norm(dim=1, keepdim=True))
+        return features
+
+    def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
+        self.save_config(output_path)
+
+
 def train_head(
     embeddings: Embeddings,
     settings: DistillSettings,
     *,
-    objective: Objective | None = None,
+    loss: Callable[[Student, torch.Tensor], nn.Module] | None = None,
     device: torch.device | str = "cpu",
     checkpoint_dir: str | Path | None = None,
     callbacks: Sequence[TrainerCallback] = (),
@@ -65,8 +106,8 @@ def train_head(
 ) -> BinarySparsityAlignment:
     """Train a head from dense embeddings, float (n, d); see :func:`distill` for the other arguments.
 
-    Training runs on embeddings of length 1 (:mod:`bsa_st.inputs.unit_rows`), so that learning rates mean the same for every encoder. An ``objective``
-    of one's own takes the place of the one that the settings name.
+    Training runs on embeddings of length 1 (:mod:`bsa_st.inputs.unit_rows`), so that learning rates mean the same for every encoder. ``loss`` makes
+    another loss than :class:`~bsa_st.head.losses.BSALoss` for cached rows and the initialised head, with rows to prepare it by, float32 (n, d).
 
     Raises:
         BSAError: If a row holds NaN or infinite values, or ``checkpoint_dir`` holds checkpoints of other settings.
@@ -75,11 +116,7 @@ def train_head(
     _check_rows(embeddings)
     _check_memory(settings)
     checkpoint = None if checkpoint_dir is None else _last_checkpoint(Path(checkpoint_dir), settings)
-    if objective is None and settings.objective != "bsa":
-        objective = OBJECTIVES[settings.objective]()
     rank, processes = join()
-    if processes > 1 and objective is not None:
-        raise BSAError(f"several processes train the objective bsa only, not {type(objective).__name__}: start one process")
     set_seed(settings.seed)
     order = np.random.default_rng(settings.seed).permutation(len(embeddings))
     held_out_rows, train_rows = np.split(order, [min(5000, max(1, round(len(order) * settings.held_out)))])
@@ -89,9 +126,8 @@ def train_head(
         logger.warning("%d texts for %d features: a useful head wants tens of thousands", len(train_rows), settings.hidden_dim)
     sample, held_out = _unit(embeddings, train_rows[:FINAL_SAMPLE]), _unit(embeddings, held_out_rows)
     head = BinarySparsityAlignment(embeddings.shape[1], settings.hidden_dim, settings.k, settings.selection, settings.nested)
-    head.initialise(torch.from_numpy(sample[:INITIAL_SAMPLE]))
-    if objective is not None:
-        objective.prepare(head, torch.from_numpy(sample[:INITIAL_SAMPLE]))
+    initial = torch.from_numpy(sample[:INITIAL_SAMPLE])
+    head.initialise(initial)
     if settings.steps:
         student = Student(
             modules=[CachedRows(embeddings, noise=settings.noise), head],
@@ -99,19 +135,15 @@ def train_head(
             model_card_data=SentenceTransformerModelCardData(generate_widget_examples=False),
         )
         student.model_card_data.widget = [{}]  # so that the trainer looks for no examples among row numbers
-        if objective is not None:
-            objective.model = student
         with tempfile.TemporaryDirectory() as scratch:
             arguments: dict[str, Any] = {
                 "output_dir": str(checkpoint_dir or scratch),
                 "max_steps": settings.steps,
                 "per_device_train_batch_size": settings.batch_size,
-                "dataloader_drop_last": False,
                 "ddp_find_unused_parameters": False,
                 "ddp_timeout": int(PATIENCE.total_seconds()),
                 "learning_rate": settings.learning_rate,
                 "warmup_steps": max(1, round(settings.steps * 0.05)),
-                "weight_decay": 0.0,
                 "bf16": has_fast_bfloat16(torch.device(device)),
                 "use_cpu": torch.device(device).type == "cpu",
                 "eval_strategy": "steps",
@@ -128,7 +160,7 @@ def train_head(
                 model=student,
                 args=SentenceTransformerTrainingArguments(**{**arguments, **(training_args or {})}),
                 train_dataset=Dataset.from_dict({"row": np.sort(train_rows)}),
-                loss=objective or BSALoss(student, settings.alignment_weight),
+                loss=loss(student, initial) if loss else BSALoss(student, settings.alignment_weight),
                 evaluator=HeadEvaluator(held_out, sample[:FIRING_SAMPLE]),
                 callbacks=list(callbacks),
             )
@@ -140,14 +172,8 @@ def train_head(
             trainer.train(resume_from_checkpoint=checkpoint)
         if not all(torch.isfinite(parameter).all() for parameter in head.parameters()):
             raise BSAError(f"training diverged: weights are not finite after {settings.steps} steps; lower the learning rate")
-    head.to(device)
-    head.eval()
-    if objective is not None:
-        objective.eval().finish(head)
-        if objective.real_valued:
-            binarise(head, objective, torch.from_numpy(sample[:FIRING_SAMPLE]))
-            refit(head, sample[:REFIT_ROWS], held_out, rounds=1, refine=False)
-    if is_first():
+    head.to(device).eval()
+    if rank == 0:
         head.report = _finish(head, sample, held_out, settings, show_progress_bar)
         head.report |= {"texts": len(embeddings), "texts_held_out": len(held_out), "hardware": hardware_name(device)}
         head.report["seconds_training"] = round(time.perf_counter() - started, 1)
@@ -167,11 +193,10 @@ def _finish(
     found = {"found_at_10": choose_softening(head, queries, documents)}
     unrolled = None
     if rounds and settings.unroll_trials:
-        unrolled = fit_unrolled(head, sample, queries, documents, settings.unroll_trials, settings.seed)
+        if unrolled := fit_unrolled(head, sample, queries, documents, settings.unroll_trials, settings.seed):
+            found["found_at_10_unrolled"] = unrolled.pop("found_at_10")
         if settings.hidden_dim <= MAX_DIM:
             head.symmetric = fit_symmetric(head, sample, settings.seed)
-    if unrolled is not None:
-        found["found_at_10_unrolled"] = unrolled.pop("found_at_10")
     figures = {name: round(value, 4) for name, value in (head_figures(head, held_out, sample) | found).items()}
     return {"settings": settings.to_dict(), "refit": history, "unrolled": unrolled, "figures": figures}
 

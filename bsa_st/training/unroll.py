@@ -59,7 +59,11 @@ def fit_unrolled(
     x, asked, there = (
         torch.from_numpy(np.array(part, dtype=np.float32)).to(device) for part in (rows[:SAMPLE], queries, documents)
     )
-    steps = Steps(head.decoder_weight, head.decoder_bias, head.mean, _least_informative(head, x))
+    rates = refined_codes(head, x).float().mean(dim=0)
+    least = int(
+        ((1 - rates) * head.decoder_weight.square().sum(dim=1)).argmin()
+    )  # always active, it changes what is decoded least
+    steps = Steps(head.decoder_weight, head.decoder_bias, head.mean, least)
     active = 0.5 if head.compact else head.k / head.hidden_dim
     numbers = np.r_[np.ravel(FIRST), 2 * active - 1]
     deviations = np.r_[np.repeat(CHANGES, len(FIRST[0])), START_CHANGE]
@@ -76,12 +80,6 @@ def fit_unrolled(
     softening, found = best_softening(asked, there, decoded)
     head.unrolled = unroll(steps, schedule, softening)
     return {"found_at_10": found, "constant": steps.constant, "schedule": asdict(schedule)}
-
-
-def _least_informative(head: BinarySparsityAlignment, x: Tensor) -> int:
-    """The feature whose being always active changes what is decoded least."""
-    rates = refined_codes(head, x).float().mean(dim=0)
-    return int(((1 - rates) * head.decoder_weight.square().sum(dim=1)).argmin())
 
 
 def _schedule(numbers: np.ndarray, count: int) -> StepSchedule:

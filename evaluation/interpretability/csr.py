@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +21,18 @@ from transformers.trainer_callback import PrinterCallback
 
 from bsa_st.head.settings import DistillSettings
 from bsa_st.inputs.precision import has_fast_bfloat16
-from bsa_st.training.cached_rows import CachedRows
+from bsa_st.training.trainer import CachedRows
+
+
+class ScaledRows(CachedRows):
+    """Cached rows whose entries, not their lengths, are near 1: divided by ``unit``."""
+
+    def __init__(self, embeddings: np.ndarray, unit: float, noise: float) -> None:
+        super().__init__(embeddings, noise)
+        self.unit = unit
+
+    def preprocess(self, inputs: Sequence[int], prompt: str | None = None, **kwargs: Any) -> dict[str, torch.Tensor]:  # type: ignore[override]
+        return {name: rows / self.unit for name, rows in super().preprocess(inputs, prompt).items()}
 
 
 class CSR:
@@ -42,7 +55,7 @@ class CSR:
         self.unit = 1 / math.sqrt(width)
         self.width = width
         self.coder = self._new_coder()
-        modules: list[torch.nn.Module] = [CachedRows(training, self.unit, recipe.noise), self.coder]
+        modules: list[torch.nn.Module] = [ScaledRows(training, self.unit, recipe.noise), self.coder]
         model = SparseEncoder(modules=modules, device="cpu", similarity_fn_name="dot")
         rows = np.arange(len(training))
         with tempfile.TemporaryDirectory() as scratch:

@@ -30,6 +30,7 @@ from evaluation.interpretability.methods import Features, Texts, csr, learnt, le
 from evaluation.interpretability.probing import probe
 from evaluation.interpretability.stability import stability
 from evaluation.jsonfiles import read_json, write_json
+from evaluation.study.baselines import OBJECTIVES
 
 logger = logging.getLogger("evaluation.interpretability")
 
@@ -129,7 +130,7 @@ def measure(data: Path, output: Path) -> None:
             lambda seed: learnt_names(general_dictionary(store, train, seed), replace(SHORT, seed=seed), train),
         ),
         "bsa": (SHORT, lambda seed: learnt(replace(SHORT, seed=seed), train)),
-        "topk": (SHORT, lambda seed: learnt(replace(SHORT, objective="topk", seed=seed), train)),
+        "topk": (SHORT, lambda seed: learnt(replace(SHORT, seed=seed), train, OBJECTIVES["topk"]())),
         "csr": (SHORT, lambda seed: csr(replace(SHORT, seed=seed), train)),
         "refined": (None, lambda seed: refined(dictionary)),
     }

@@ -21,9 +21,9 @@ from bsa_st.concepts.dictionary import NamedDictionary
 from bsa_st.encoding.encode import encode_embeddings
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.head.losses import BSALoss
-from bsa_st.head.objectives import Objective
 from bsa_st.training import train_head
 from evaluation.interpretability.csr import CSR
+from evaluation.study.baselines import Objective, train_by
 
 TERMS = 3
 LEAST_TEXTS, LEAST_LIFT = 3, 2.0
@@ -111,17 +111,19 @@ def refined(dictionary: NamedDictionary) -> Features:
 
 def learnt_names(dictionary: NamedDictionary, settings: DistillSettings, train: Texts) -> Features:
     """The named dictionary after training by BSA's losses; a feature keeps its name while its atom is nearest to that name's own."""
-    head = train_head(train.embeddings, settings, objective=LearntNames(dictionary), show_progress_bar=False)
+    head = train_by(LearntNames(dictionary), train.embeddings, settings)
     directions = _directions(head.weight)
     own = (directions @ dictionary.atoms.T).argmax(axis=1) == np.arange(len(dictionary))
     labels = [name if kept else "" for name, kept in zip(dictionary.names, own, strict=True)]
     return Features(lambda texts: _strengths(head, texts.embeddings), labels, directions)
 
 
-def learnt(settings: DistillSettings, train: Texts) -> Features:
-    """A head trained by an objective of :mod:`bsa_st.head.objectives`, labelled afterwards."""
-    settings = replace(settings, selection="threshold" if settings.objective == "bsa" else "topk")
-    head = train_head(train.embeddings, settings, show_progress_bar=False)
+def learnt(settings: DistillSettings, train: Texts, objective: Objective | None = None) -> Features:
+    """A head trained by BSA's losses, or with exactly k active features by another objective, labelled afterwards."""
+    if objective is None:
+        head = train_head(train.embeddings, replace(settings, selection="threshold"), show_progress_bar=False)
+    else:
+        head = train_by(objective, train.embeddings, replace(settings, selection="topk"))
     labels = distinctive_terms(_strengths(head, train.embeddings), train)
     return Features(lambda texts: _strengths(head, texts.embeddings), labels, _directions(head.decoder_weight))
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from bsa_st import BinarySparsityAlignment, DistillSettings
-from bsa_st.head.objectives import Objective
 from bsa_st.training import train_head
 from bsa_st.training.monitor import code_statistics
 from bsa_st.training.refit import HELD_OUT, refit
@@ -19,6 +18,7 @@ from evaluation.comparison.results import Value, interval
 from evaluation.data.neighbours import shares
 from evaluation.methods.base import Method
 from evaluation.methods.bsa import Head
+from evaluation.study.baselines import Objective, train_by
 from evaluation.study.runner import Inputs
 
 BASE = DistillSettings(
@@ -65,7 +65,7 @@ def train(
     *,
     rounds: int = ROUNDS,
 ) -> dict[str, Any]:
-    """Train a head by losses, then refit it.
+    """Train a head by BSA's losses, or an objective, then refit it.
 
     Returns:
         ``loss_seconds`` and ``refit_seconds`` of processor time, ``never_fired``, ``highest_rate`` of the plain codes, and for each of
@@ -73,7 +73,7 @@ def train(
     """
     rows = np.array(inputs.general.training)
     began = time.process_time()
-    head = train_head(rows, settings, objective=objective, show_progress_bar=False)
+    head = train_by(objective, rows, settings) if objective else train_head(rows, settings, show_progress_bar=False)
     loss_seconds = time.process_time() - began
     plain = refitted(head, rows, 1, refine=False)
     began = time.process_time()

@@ -9,27 +9,28 @@ from typing import Any
 
 import numpy as np
 
-from bsa_st.head.settings import OBJECTIVES
 from evaluation.markdown import markdown_table
+from evaluation.study.baselines import OBJECTIVES
 from evaluation.study.heads import BASE, KINDS, ROUNDS, describe, found, in_percent, train
 from evaluation.study.runner import Cell, Inputs, Results
 
 title = "Other sparsity objectives"
 
 SEEDS = (0, 1)
-NONE = "none"
-"""No losses at all: the refit starts from a random tight frame."""
+BSA, NONE = "bsa", "none"
+"""BSA's own losses, and none at all: the refit then starts from a random tight frame."""
 
 
 def cells() -> list[Cell]:
     """Every objective with every seed; the first seed first."""
-    return [Cell(f"{name}-{seed}", partial(measure, name, seed)) for seed in SEEDS for name in (NONE, *OBJECTIVES)]
+    return [Cell(f"{name}-{seed}", partial(measure, name, seed)) for seed in SEEDS for name in (NONE, BSA, *OBJECTIVES)]
 
 
 def measure(name: str, seed: int, inputs: Inputs) -> dict[str, Any]:
     """Train with one objective, or none, and refit."""
-    change: dict[str, Any] = {"steps": 0} if name == NONE else {"objective": name}
-    return {"objective": name, "seed": seed, **train(inputs, replace(BASE, seed=seed, **change))}
+    settings = replace(BASE, seed=seed, steps=0 if name == NONE else BASE.steps)
+    objective = OBJECTIVES[name]() if name in OBJECTIVES else None
+    return {"objective": name, "seed": seed, **train(inputs, settings, objective)}
 
 
 def by_objective(results: Results) -> dict[str, list[dict[str, Any]]]:
@@ -50,19 +51,19 @@ def render(results: Results) -> str:
         seconds = float(np.mean([one["loss_seconds"] for one in group]))
         dead, busiest = (max(one[key] for one in group) for key in ("never_fired", "highest_rate"))
         losses = ["-"] * 3 if name == NONE else [str(dead), f"{busiest:.0%}", f"{seconds:.0f}"]
-        body.append([f"**{name}**" if name == "bsa" else name, *values, lead, *losses, str(len(group))])
+        body.append([f"**{name}**" if name == BSA else name, *values, lead, *losses, str(len(group))])
     header = ["objective", *KINDS.values(), "gain over none", "never fired", "busiest feature", "CPU s", "seeds"]
     picture = "![found@10 of every objective, before and after the refit](plots/study.png)"
     return f"{_finding(grouped)}\n\n{picture}\n\n{markdown_table(header, body)}"
 
 
 def _finding(grouped: dict[str, list[dict[str, Any]]]) -> str:
-    if "bsa" not in grouped:
+    if BSA not in grouped:
         return f"{describe()}."
     names = [name for name in grouped if name != NONE]
     spans = {kind: np.ptp([100 * found(grouped[name], kind).mean for name in names]) for kind in KINDS}
     ranks = {
-        kind: 1 + sum(found(grouped[name], kind).mean > found(grouped["bsa"], kind).mean for name in names) for kind in KINDS
+        kind: 1 + sum(found(grouped[name], kind).mean > found(grouped[BSA], kind).mean for name in names) for kind in KINDS
     }
     none = grouped.get(NONE)
     gains = [name for name in names if none and (lead := found(grouped[name], "refit", none)).mean > lead.half]

@@ -1,4 +1,4 @@
-"""Training objectives by name, for comparison with Binary Sparsity Alignment.
+"""Other papers' training objectives by name, for comparison with Binary Sparsity Alignment, and the training of a head by one of them.
 
 Every objective trains the same layer, :class:`~bsa_st.head.layer.BinarySparsityAlignment`, from the same embeddings by the same trainer, with real-valued
 strengths; :func:`binarise` then makes binary codes of them, in one way for all. What papers say of reviving dead features and of buckets is left out.
@@ -7,16 +7,20 @@ strengths; :func:`binarise` then makes binary codes of them, in one way for all.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import TrainerCallback
 
-from bsa_st.errors import BSAError
-from bsa_st.head.layer import BinarySparsityAlignment, usual_threshold
+from bsa_st import BinarySparsityAlignment, BSAError, DistillSettings
+from bsa_st.head.layer import head_of, usual_threshold
+from bsa_st.training import train_head
+from bsa_st.training.refit import HELD_OUT, refit
 
 
 def rectified(head: BinarySparsityAlignment, x: Tensor) -> Tensor:
@@ -55,11 +59,18 @@ class Objective(nn.Module):
     model: SentenceTransformer
     """Cached rows and a head, while the trainer minimises the loss."""
 
+    sample: Tensor
+
+    def on(self, model: SentenceTransformer, sample: Tensor) -> Objective:
+        """The same, for this model, whose head is prepared and finished by embeddings, float32 (n, d)."""
+        self.model, self.sample = model, sample
+        self.prepare(head_of(model), sample)
+        return self
+
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> dict[str, Tensor]:
         """The loss of a batch, as the trainer of sentence-transformers asks for it."""
-        head: Any = self.model[-1]
         (features,) = sentence_features
-        return self.loss(head, self.model[0](features)["sentence_embedding"])
+        return self.loss(head_of(self.model), self.model[0](features)["sentence_embedding"])
 
     def values(self, head: BinarySparsityAlignment, x: Tensor) -> Tensor:
         """Strengths of the features for embeddings, float32 (n, d): float32 (n, D), 0 where a feature is not active, else positive."""
@@ -250,7 +261,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "uhd": UHD,
     "matching-pursuit": MatchingPursuit,
 }
-"""All but ``bsa``, which :class:`~bsa_st.head.losses.BSALoss` trains. Sources of the penalties: ``l1-mse``, H. Cunningham et al., "Sparse autoencoders
+"""All but BSA's own, :class:`~bsa_st.BSALoss`. Sources of the penalties: ``l1-mse``, H. Cunningham et al., "Sparse autoencoders
 find highly interpretable features in language models" (2023); ``l1-cosine``, the baseline of "Sparsity beyond TopK"; ``flops``, B. Paria et al.,
 "Minimizing FLOPs to learn efficient sparse representations" (2020): work in an inverted index is spread evenly."""
 
@@ -271,3 +282,30 @@ def binarise(head: BinarySparsityAlignment, objective: Objective, sample: Tensor
     head.decoder_weight.mul_(strength[:, None])
     if head.selection == "threshold":
         head.bias.sub_(usual_threshold(torch.cat(highest), head.k) - 1e-7)
+
+
+class Finished(TrainerCallback):
+    """Brings a head, when its steps are done, into the form in which it is used, with a decoder fitted to plain codes where strengths were trained."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+
+    def on_train_end(self, args: object, state: object, control: object, **more: object) -> None:
+        objective, head = self.objective, head_of(self.objective.model)
+        objective.eval().finish(head)
+        if objective.real_valued:
+            binarise(head, objective, objective.sample)
+            held_out, rows = np.split(objective.sample.numpy(), [min(HELD_OUT, len(objective.sample) // 10)])
+            refit(head, rows, held_out, rounds=1, refine=False)
+
+
+def train_by(
+    objective: Objective,
+    embeddings: np.ndarray,
+    settings: DistillSettings,
+    callbacks: Sequence[TrainerCallback] = (),
+    **options: Any,
+) -> BinarySparsityAlignment:
+    """:func:`bsa_st.training.train_head` by an objective, with at least one step."""
+    options |= {"callbacks": [*callbacks, Finished(objective)], "show_progress_bar": False}
+    return train_head(embeddings, settings, loss=objective.on, **options)
