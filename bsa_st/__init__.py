@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from bsa_st.head.layer import BinarySparsityAlignment
     from bsa_st.head.losses import BSALoss, CosineReconstructionLoss, SoftTopKCosineLoss
     from bsa_st.head.settings import DistillSettings
-    from bsa_st.hub import load, save, save_sparse_encoder
+    from bsa_st.hub.folder import load, save, save_sparse_encoder
     from bsa_st.hub.push import push_to_hub
     from bsa_st.search import Index, search
-    from bsa_st.shipped import attach
+    from bsa_st.shipped.attach import attach
     from bsa_st.training.budgets import truncate
     from bsa_st.training.distill import distill
 
@@ -42,11 +42,11 @@ _MODULES = {
     "head.layer": "BinarySparsityAlignment",
     "head.losses": "BSALoss CosineReconstructionLoss SoftTopKCosineLoss",
     "head.settings": "DistillSettings",
-    "hub": "load save save_sparse_encoder",
+    "hub.folder": "load save save_sparse_encoder",
     "hub.push": "push_to_hub",
     "search": "search",
     "search.index": "Index",
-    "shipped": "attach",
+    "shipped.attach": "attach",
     "training.budgets": "truncate",
     "training.distill": "distill",
 }

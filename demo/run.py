@@ -20,11 +20,11 @@ from bsa_st.encoding.encode import put_behind
 from bsa_st.errors import BSAError
 from bsa_st.head.layer import head_of
 from bsa_st.head.settings import DistillSettings
-from bsa_st.hub import check_target, save
+from bsa_st.hub.folder import check_target, save
 from bsa_st.inputs.embed import embed, token_counts
 from bsa_st.inputs.embeddings import are_cached, cached_embeddings
 from bsa_st.search import Index
-from bsa_st.shipped import attach
+from bsa_st.shipped.attach import attach
 from bsa_st.training import train_head
 from bsa_st.training.distill import load_teacher
 from bsa_st.training.monitor import hardware_name

@@ -13,28 +13,11 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 import bsa_st
+from bsa_st import DistillSettings
 
 WIDTH = 16
-WORDS = [
-    "short",
-    "tall",
-    "stature",
-    "seizure",
-    "palate",
-    "cleft",
-    "lip",
-    "hearing",
-    "deaf",
-    "abnormal",
-    "heart",
-    "hand",
-    "of",
-    "the",
-    "left",
-    "right",
-    "small",
-    "large",
-]
+WORDS = ["short", "tall", "stature", "seizure", "palate", "cleft", "lip", "hearing", "deaf", "abnormal", "heart", "hand"]
+WORDS += ["of", "the", "left", "right", "small", "large"]
 
 
 def small_encoder(folder: Path) -> SentenceTransformer:
@@ -55,15 +38,6 @@ def small_model(folder: Path, seed: int = 0) -> SentenceTransformer:
     """BSA model with 64 features, about 8 active, trained for a few steps."""
     encoder = small_encoder(folder)
     texts = [f"{first} {second}" for first in WORDS for second in WORDS]
-    embeddings = encoder.encode(texts, show_progress_bar=False)
-    return bsa_st.distill(
-        encoder,
-        np.asarray(embeddings),
-        hidden_dim=64,
-        k=8,
-        steps=5,
-        refit_rounds=1,
-        unroll_trials=3,
-        seed=seed,
-        show_progress_bar=False,
-    )
+    embeddings = np.asarray(encoder.encode(texts, show_progress_bar=False))
+    settings = DistillSettings(hidden_dim=64, k=8, steps=5, refit_rounds=1, unroll_trials=3, seed=seed)
+    return bsa_st.distill(encoder, embeddings, settings=settings, show_progress_bar=False)

@@ -18,8 +18,7 @@ import bsa_st
 from bsa_st.concepts.dictionary import Candidates, fit_dictionary, unit
 from bsa_st.head.layer import head_of
 from bsa_st.shipped.attach import recognise
-from bsa_st.shipped.names import names_file, read_names
-from bsa_st.shipped.packed import FOLDER, HeadFacts, read_fingerprint, read_head, shipped_heads
+from bsa_st.shipped.packed import FOLDER, HeadFacts, names_file, read_fingerprint, read_head, read_names, shipped_heads
 from demo.hpo import SynonymTask
 from demo.run import packaged_teacher
 from evaluation.heads.train import write_names

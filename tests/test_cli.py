@@ -105,11 +105,7 @@ def test_distill_encode_export_from_the_shell(teacher_folder: Path, text_file: P
     ],
 )
 def test_user_errors_are_one_clear_message_with_status_2(
-    arguments: tuple[str, ...],
-    message: str,
-    teacher_folder: Path,
-    tmp_path: Path,
-    refusal: Callable[..., str],
+    arguments: tuple[str, ...], message: str, teacher_folder: Path, tmp_path: Path, refusal: Callable[..., str]
 ) -> None:
     (tmp_path / "t.txt").write_text("one\ntwo\n")
     (tmp_path / "empty.txt").write_text("")
@@ -144,12 +140,11 @@ def test_a_small_demo_prints_its_table_and_leaves_what_it_made(tmp_path: Path) -
     assert all(hit["reason"] for example in report["examples"] for hit in example["found"])
     assert str(Path("new/made") / "names.html") in result.stdout
     assert (tmp_path / "new" / "made" / "names.html").is_file()
-    found = run("search", "new/made/model", "new/made/concepts.index", "a short person", "--top-k", 2, cwd=tmp_path)
+    place = ("new/made/model", "new/made/concepts.index")
+    found = run("search", *place, "a short person", "--top-k", 2, cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     assert "stature" in found.stdout
-    kept = run(
-        "search", "new/made/model", "new/made/concepts.index", "abnormality", "--with-tags", "kidney", "--facets", cwd=tmp_path
-    )
+    kept = run("search", *place, "abnormality", "--with-tags", "kidney", "--facets", cwd=tmp_path)
     assert kept.returncode == 0, kept.stderr
     *hits, counts = kept.stdout.splitlines()
     assert re.match(rf"tags: kidney {len(hits)}\b", counts)

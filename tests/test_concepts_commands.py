@@ -75,16 +75,12 @@ def test_names_tags_explain_and_explore_from_the_shell(place: Path) -> None:
         (("explore", "model", "texts.txt", "--page", "no/page.html"), "there is no folder no"),
         (("names", "nowhere", "texts.txt"), "nowhere is no folder of a BSA model"),
         (("names", "model", "missing.txt"), "text file not found: missing.txt"),
-        (("names", "model", "texts.txt", "--names", "bad.jsonl"), "bad.jsonl, line 1: no name that can be read"),
+        (("names", "model", "texts.txt", "--names", "bad.jsonl"), "bad.jsonl: line 1 has no field 'name'"),
         (("names", "model", "texts.txt", "--names", "one.txt"), "at least two names that the encoder tells apart; of 1"),
     ],
 )
 def test_user_errors_are_one_clear_message_with_status_2(
-    arguments: tuple[str, ...],
-    message: str,
-    nameless_folder: Path,
-    tmp_path: Path,
-    refusal: Callable[..., str],
+    arguments: tuple[str, ...], message: str, nameless_folder: Path, tmp_path: Path, refusal: Callable[..., str]
 ) -> None:
     shutil.copytree(nameless_folder, tmp_path / "model")
     (tmp_path / "texts.txt").write_text("a kidney\na bone\n")

@@ -30,14 +30,15 @@ def test_hardly_anything_is_padding(teacher: SentenceTransformer, texts: list[st
 def test_embeddings_are_those_of_encode_in_the_same_order(teacher: SentenceTransformer, texts: list[str]) -> None:
     some = [*texts[:60], "word " * 1000, *texts[60:100]]
     done: list[int] = []
-    found = embed(teacher, some, batch_size=4, done=done.append)
+    found = embed(teacher, some, tokens=256, done=done.append)
     assert sum(done) == len(some)
     assert np.abs(found - teacher.encode(some, show_progress_bar=False)).max() < 1e-5
 
 
 def test_prompts_go_before_the_texts(teacher: SentenceTransformer) -> None:
-    prompted = SentenceTransformer(modules=list(teacher), prompts={"query": "find: "}, device="cpu")
-    assert np.abs(embed(prompted, ["a heart"], prompt_name="query") - teacher.encode(["find: a heart"])).max() < 1e-5
+    prompts = {"query": "find: "}
+    prompted = SentenceTransformer(modules=list(teacher), prompts=prompts, default_prompt_name="query", device="cpu")
+    assert np.abs(embed(prompted, ["a heart"]) - teacher.encode(["find: a heart"])).max() < 1e-5
     assert token_counts(teacher, ["one two three", "one"]).tolist() == [5, 3]
 
 

@@ -59,7 +59,7 @@ def test_tags_filter_and_count_hits(threshold_folder: Path, texts: list[str], tm
     run("index", "add", threshold_folder, source, index, "--tags", tags)
     assert "even 10" in run("search", threshold_folder, index, texts[7], "--with-tags", "even", "--facets")
     for wrong, message in (
-        ("[1]", "tags.jsonl, line 1: no object with a field tags"),
+        ("[1]", "tags.jsonl: line 1 has no field 'tags'"),
         ('{"tags": []}', "need 9 lists of tags, got 1"),
     ):
         tags.write_text(wrong)

@@ -61,7 +61,8 @@ def edit_module(folder: Path, place: int, **changes: object) -> None:
     (folder / "modules.json").write_text(json.dumps(modules))
 
 
-def replace_weight(path: Path, name: str, value: torch.Tensor) -> None:
+def replace_weight(folder: Path, name: str, value: torch.Tensor) -> None:
+    path = folder / "model.safetensors"
     save_file({**load_file(path), name: value}, path)
 
 
@@ -73,7 +74,7 @@ def edit_route(folder: Path, route: str, name: str) -> None:
 
 
 ROUTES = "3_Router/router_config.json"
-CODE = "3_Router/code_1_Dense"
+CODE, NOT_DENSE = "3_Router/code_1_Dense", r"code_1_Dense/config\.json: expected a Dense"
 ARBITRARY_CODE = b"cos\nsystem\n(S'echo owned'\ntR."
 
 
@@ -93,16 +94,10 @@ ARBITRARY_CODE = b"cos\nsystem\n(S'echo owned'\ntR."
         (lambda f: (f / "bsa/config.json").write_text("[" * 100_000), r"bsa/config\.json: damaged"),
         (lambda f: edit(f / "bsa/config.json", hidden_dim=10**9), r"bsa/config\.json: hidden_dim must lie between"),
         (lambda f: edit(f / "bsa/config.json", hidden_dim=1 << 22, k=1), r"bsa/model\.safetensors: .* expected \(4194304"),
-        (lambda f: edit(f / f"{CODE}/config.json", out_features=10**9), r"code_1_Dense/config\.json: expected a Dense"),
-        (lambda f: edit(f / f"{CODE}/config.json", use_residual=True), r"code_1_Dense/config\.json: expected a Dense"),
-        (
-            lambda f: edit(f / f"{CODE}/config.json", activation_function="evil.Act"),
-            r"code_1_Dense/config\.json: expected a Dense",
-        ),
-        (
-            lambda f: edit(f / f"{CODE}/config.json", module_input_name="token_ids"),
-            r"code_1_Dense/config\.json: expected a Dense",
-        ),
+        (lambda f: edit(f / f"{CODE}/config.json", out_features=10**9), NOT_DENSE),
+        (lambda f: edit(f / f"{CODE}/config.json", use_residual=True), NOT_DENSE),
+        (lambda f: edit(f / f"{CODE}/config.json", activation_function="evil.Act"), NOT_DENSE),
+        (lambda f: edit(f / f"{CODE}/config.json", module_input_name="token_ids"), NOT_DENSE),
         (lambda f: edit(f / ROUTES, structure={}), r"3_Router/router_config\.json: not the routes"),
         (lambda f: edit(f / ROUTES, types={"query_0_Dense": "evil.Module"}), r"3_Router/router_config\.json: not the routes"),
         (lambda f: edit_route(f, "document", "../../elsewhere"), r"3_Router/router_config\.json: not the routes"),
@@ -131,23 +126,19 @@ ARBITRARY_CODE = b"cos\nsystem\n(S'echo owned'\ntR."
             "cannot load the encoder",
         ),
         (
-            lambda f: replace_weight(f / f"{CODE}/model.safetensors", "linear.weight", torch.zeros(64, 17).double()),
+            lambda f: replace_weight(f / CODE, "linear.weight", torch.zeros(64, 17).double()),
             r"code_1_Dense/model\.safetensors: linear\.weight has shape \(64, 17\) and type F64",
         ),
         (
-            lambda f: replace_weight(
-                f / "3_Router/document_3_Dense/model.safetensors", "linear.bias", torch.full((80,), torch.nan)
-            ),
+            lambda f: replace_weight(f / "3_Router/document_3_Dense", "linear.bias", torch.full((80,), torch.nan)),
             r"document_3_Dense/model\.safetensors: linear\.bias holds NaN",
         ),
         (
-            lambda f: replace_weight(
-                f / "3_Router/query_0_Dense/model.safetensors", "linear.weight", torch.full((64, 16), torch.nan)
-            ),
+            lambda f: replace_weight(f / "3_Router/query_0_Dense", "linear.weight", torch.full((64, 16), torch.nan)),
             r"query_0_Dense/model\.safetensors: linear\.weight holds NaN",
         ),
         (
-            lambda f: replace_weight(f / "bsa/model.safetensors", "weight", torch.zeros(10**6, 16)),
+            lambda f: replace_weight(f / "bsa", "weight", torch.zeros(10**6, 16)),
             r"bsa/model\.safetensors: weight has shape \(1000000, 16\)",
         ),
         (lambda f: (f / "bsa/config.json").write_bytes(b"\xff\xfe{}"), r"bsa/config\.json: damaged"),
@@ -191,12 +182,7 @@ JSON_FILES = [
     "bsa/config.json", "bsa/training.json", "modules.json", "config.json", "config_sentence_transformers.json",
     "1_Pooling/config.json", ROUTES, "4_Router/router_config.json", f"{CODE}/config.json", "3_Router/document_2_Dense/config.json", "sentence_bert_config.json", "tokenizer_config.json",
 ]  # fmt: skip
-WEIGHTS = [
-    "bsa/model.safetensors",
-    f"{CODE}/model.safetensors",
-    "3_Router/document_2_Dense/model.safetensors",
-    "model.safetensors",
-]
+WEIGHTS = [f"{part}model.safetensors" for part in ("bsa/", f"{CODE}/", "3_Router/document_2_Dense/", "")]
 SIZES = st.sampled_from([-1, 0, 1, 17, 64, 4096, 1 << 22, 10**9, 1 << 63])
 VALUES = st.one_of(
     st.none(), st.booleans(), SIZES, st.integers(), st.floats(), st.text(max_size=20),

@@ -12,9 +12,7 @@ from bsa_st.atomic import atomic_file, check_output, write_json
 from bsa_st.cli.options import BatchSize, CacheDir, Column, Json, ModelName, Overwrite, Prompt, TextFile
 from bsa_st.errors import BSAError
 
-Limit = Annotated[int | None, typer.Option(help="Texts drawn at random at most.  [default: 20,000]", min=2)]
-
-SAMPLE = 20_000
+Limit = Annotated[int, typer.Option(help="Texts drawn at random at most.", min=2)]
 
 
 def names(
@@ -24,12 +22,13 @@ def names(
     hidden_dim: Annotated[int | None, typer.Option(help="Most names.  [default: 4,096; all of --names]", min=2)] = None,
     k: Annotated[int, typer.Option(help="Names of a text on average, and at most.", min=1)] = 12,
     text_column: Column = "text",
-    limit: Limit = None,
+    limit: Limit = 20_000,
     cache_dir: CacheDir = None,
 ) -> None:
     """Give a model named features, from the words of texts or from a list, and keep them in its folder."""
     from bsa_st.concepts import name_features
-    from bsa_st.hub import FOLDER, load, write_names
+    from bsa_st.hub.checks import FOLDER
+    from bsa_st.hub.folder import load, write_names
 
     folder = Path(model) / FOLDER
     if not folder.is_dir():
@@ -54,7 +53,7 @@ def tags(
     """The named features of each text, strongest first. In an engine, tags is a keyword field to filter and count by."""
     from bsa_st.concepts import stream_tags
     from bsa_st.concepts.atlas import clip
-    from bsa_st.hub import load
+    from bsa_st.hub.folder import load
     from bsa_st.inputs.texts import stream_texts
 
     if output is not None:
@@ -87,7 +86,7 @@ def explain(
     """Say why two texts match: their score as a sum over named features and everything else."""
     from bsa_st.concepts.explain import describe
     from bsa_st.concepts.explain import explain as run
-    from bsa_st.hub import load
+    from bsa_st.hub.folder import load
 
     if json is not None:
         check_output(json, b"{")
@@ -102,7 +101,7 @@ def explore(
     texts: TextFile,
     page: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("names.html"),
     text_column: Column = "text",
-    limit: Limit = None,
+    limit: Limit = 20_000,
     cache_dir: CacheDir = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -110,7 +109,7 @@ def explore(
     from bsa_st.concepts.atlas import build_atlas
     from bsa_st.concepts.names import names_of
     from bsa_st.concepts.page import BEGINNING, write_page
-    from bsa_st.hub import load
+    from bsa_st.hub.folder import load
 
     check_output(page, BEGINNING, overwrite)
     loaded = load(model)
@@ -121,7 +120,7 @@ def explore(
     typer.echo(f"{len(dictionary):,} names in {len(sample):,} texts; {shown}")
 
 
-def _sample(model: Any, path: Path, column: str, limit: int | None, cache_dir: Path | None) -> tuple[list[str], Any]:
+def _sample(model: Any, path: Path, column: str, limit: int, cache_dir: Path | None) -> tuple[list[str], Any]:
     """Texts drawn from a file, in its order, with their embeddings, which are cached."""
     import numpy as np
 
@@ -132,24 +131,20 @@ def _sample(model: Any, path: Path, column: str, limit: int | None, cache_dir: P
 
     encoder, _ = split_model(model)
     everything = read_texts(path, column)
-    chosen = np.sort(np.random.default_rng(0).permutation(len(everything))[: limit or SAMPLE])
+    chosen = np.sort(np.random.default_rng(0).permutation(len(everything))[:limit])
     texts = [everything[place] for place in chosen]
     return texts, cached_embeddings(under_prompt(encoder, document_prompt(encoder)), texts, cache_dir=cache_dir)
 
 
 def _read_names(path: Path) -> list[str] | dict[str, list[str]]:
-    from bsa_st.inputs.texts import numbered_lines, read_texts
+    from bsa_st.inputs.texts import json_lines, read_texts
 
     if ".jsonl" not in path.suffixes:
         return read_texts(path)
     found: dict[str, list[str]] = {}
-    for number, line in numbered_lines(path):
-        try:
-            entry = jsonlib.loads(line)
-            name, others = entry["name"], entry.get("others", [])
-            if not isinstance(name, str) or not isinstance(others, list) or not all(isinstance(text, str) for text in others):
-                raise TypeError("name must be a text and others a list of texts")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise BSAError(f"{path}, line {number}: no name that can be read ({error})") from error
+    for number, entry in json_lines(path, "name"):
+        name, others = entry["name"], entry.get("others", [])
+        if not isinstance(others, list) or not all(isinstance(text, str) for text in (name, *others)):
+            raise BSAError(f"{path}: line {number}: name must be a text and others a list of texts")
         found[name] = others
     return found

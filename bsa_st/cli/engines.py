@@ -61,7 +61,7 @@ def search(
 ) -> None:
     """Search a collection for texts; shows score, id and payload."""
     from bsa_st.engines.load import retrying
-    from bsa_st.hub import load as load_model
+    from bsa_st.hub.folder import load as load_model
 
     wanted, call = _filter(filter), retrying(retries + 1)
     options: dict[str, Any] = {"filter": wanted, "candidates": candidates, "prompt_name": prompt_name}

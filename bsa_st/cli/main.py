@@ -34,9 +34,7 @@ def distill(
     teacher: Annotated[str, typer.Argument(help="Name on the Hub or folder of a sentence-transformers model.")],
     texts: Annotated[Path, typer.Argument(help="Texts (.txt, .jsonl, .gz, .parquet), or embeddings (.npy, a folder of .npy).")],
     folder: Annotated[Path, typer.Argument(help="Where to save the model.")],
-    code_bytes: Annotated[
-        int | None, typer.Option(help="Bytes of a compact code.  [default: sparse, --hidden-dim, --k]")
-    ] = None,
+    code_bytes: Annotated[int | None, typer.Option(help="Bytes of a compact code.  [default: a sparse one, --k]")] = None,
     text_column: Column = "text",
     prompt_name: Prompt = None,
     precision: Annotated[str, typer.Option(help="Number format of the frozen encoder: auto, float32, bfloat16.")] = "auto",
@@ -52,7 +50,7 @@ def distill(
     settings = DistillSettings(**chosen) if code_bytes is None else DistillSettings.of_bytes(code_bytes, **chosen)
 
     from bsa_st.head.layer import head_of
-    from bsa_st.hub import check_target, save
+    from bsa_st.hub.folder import check_target, save
     from bsa_st.inputs.distributed import is_first, leave
     from bsa_st.training.distill import distill as run
 
@@ -80,8 +78,8 @@ def attach(
     sparse: Annotated[bool, typer.Option("--sparse", help="The sparse head instead: the form that can be read.")] = False,
 ) -> None:
     """Put a head that ships with the package behind a known encoder and save the model: nothing to train."""
-    from bsa_st.hub import check_target, save
-    from bsa_st.shipped import attach as run
+    from bsa_st.hub.folder import check_target, save
+    from bsa_st.shipped.attach import attach as run
 
     check_target(folder)
     save(run(encoder, code_bytes=code_bytes, sparse=sparse), folder)
@@ -100,9 +98,7 @@ def encode(
     hidden_dim: Annotated[int | None, typer.Option(help="Use only so many features.  [default: all]")] = None,
     max_active_dims: Annotated[int | None, typer.Option(help="Another k than the model's.  [default: the model's]")] = None,
     processes: Annotated[int | None, typer.Option(help="Processes, or Ray actors.  [default: one per device]", min=1)] = None,
-    device: Annotated[
-        str | None, typer.Option(help="E.g. cuda:0,cuda:1; for ray cpu or cuda.  [default: a GPU, if any]")
-    ] = None,
+    device: Annotated[str | None, typer.Option(help="E.g. cuda:0,cuda:1; ray: cpu or cuda.  [default: a GPU, if any]")] = None,
     engine: Annotated[str, typer.Option(help="local: here; ray: the Ray cluster of RAY_ADDRESS, or a local Ray.")] = "local",
     shards: Annotated[bool, typer.Option("--shards", help="Write a folder that an interrupted run continues.")] = False,
     shard_texts: Annotated[int, typer.Option(help="Texts per shard, a multiple of 4,096.")] = 65536,
@@ -113,7 +109,7 @@ def encode(
     from bsa_st.encoding.encode import encode as run
     from bsa_st.encoding.pool import choose_devices
     from bsa_st.encoding.shards import encode_to_shards
-    from bsa_st.hub import load
+    from bsa_st.hub.folder import load
     from bsa_st.inputs.texts import read_texts, stream_texts
 
     next(stream_texts(texts, text_column))
@@ -138,12 +134,7 @@ def encode(
 @app.command()
 def export(
     codes: Annotated[Path, typer.Argument(help="Codes file or folder of shards.")],
-    target: Annotated[
-        Path,
-        typer.Argument(
-            help=".npz scipy CSR, .npy bits, .jsonl lists of ids, .parquet a table of bits, .faiss or .usearch an index."
-        ),
-    ],
+    target: Annotated[Path, typer.Argument(help="What its ending says: .npz, .npy, .jsonl, .parquet, .faiss or .usearch.")],
     overwrite: Overwrite = False,
 ) -> None:
     """Export a codes file for other tools."""
@@ -206,12 +197,12 @@ def main(program: Callable[[], object] = app) -> None:
     """Entry point: run the command; print a :class:`BSAError` as one line and exit with status 2."""
     try:
         program()
+        return
     except BSAError as error:
-        print(f"bsa-st: {error}", file=sys.stderr)
-        sys.exit(2)
+        message, status = str(error), 2
     except OSError as error:  # a disk that is full or read-only, where no one below has said it better
-        print(f"bsa-st: {error.filename or 'cannot write'}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(2)
+        message, status = f"{error.filename or 'cannot write'}: {error.strerror or error}", 2
     except KeyboardInterrupt:
-        print("bsa-st: interrupted", file=sys.stderr)
-        sys.exit(130)
+        message, status = "interrupted", 130
+    print(f"bsa-st: {message}", file=sys.stderr)
+    sys.exit(status)

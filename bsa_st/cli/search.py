@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -97,7 +96,7 @@ def search(
     """Search an index for texts; shows score, id and the beginning of each document where the index was built from texts."""
     from bsa_st.concepts.explain import explain as explain_pair
     from bsa_st.concepts.explain import match_line
-    from bsa_st.hub import load
+    from bsa_st.hub.folder import load
 
     if scoring not in get_args(Scoring):
         raise BSAError(f"scoring must be one of {', '.join(get_args(Scoring))}, got {scoring!r}")
@@ -124,19 +123,14 @@ def _read(
     """The model, the codes of the documents, their texts where there are texts, and their tags where there is such a file."""
     from bsa_st.codes.shards import load_codes
     from bsa_st.encoding.encode import encode
-    from bsa_st.hub import load
-    from bsa_st.inputs.texts import numbered_lines, read_texts
+    from bsa_st.hub.folder import load
+    from bsa_st.inputs.texts import json_lines, read_texts
 
-    named = []
-    for number, line in [] if tags is None else numbered_lines(tags):
-        try:
-            named.append(json.loads(line)["tags"])
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise BSAError(f"{tags}, line {number}: no object with a field tags") from error
+    named = None if tags is None else [record["tags"] for _, record in json_lines(tags, "tags")]
     loaded, kept = load(model), None
     if path.suffix == ".codes" or path.is_dir():
         codes = load_codes(path)
     else:
         kept = read_texts(path, column)
         codes = encode(loaded, kept, batch_size=batch_size, show_progress_bar=True)
-    return loaded, codes, kept, None if tags is None else named
+    return loaded, codes, kept, named

@@ -74,14 +74,14 @@ def read_json(path: Path, kind: type) -> Any:
     """Content of a JSON file that holds a ``dict`` or ``list``; raises :class:`BSAError` if it is missing, larger than 64 MB or damaged."""
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
-            raise BSAError(f"{path}: larger than {MAX_JSON_BYTES} bytes")
+            raise ValueError(f"larger than {MAX_JSON_BYTES} bytes")
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BSAError(f"{path}: file not found; the folder holds no BSA model, or only its stock modules") from error
     except OSError as error:
         raise BSAError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        raise error if isinstance(error, BSAError) else BSAError(f"{path}: damaged ({error})") from error
+        raise BSAError(f"{path}: damaged ({error})") from error
     if not isinstance(content, kind):
         raise BSAError(f"{path}: damaged (not a JSON {'object' if kind is dict else 'array'})")
     return content
@@ -105,9 +105,9 @@ def read_tensors(path: Path, shapes: dict[str, tuple[int, ...]], types: tuple[st
     if missing := shapes.keys() - found.keys():
         raise BSAError(f"{path}: lacks {', '.join(sorted(missing))}")
     for name, shape in shapes.items():
-        if found[name][0] != shape or found[name][1] not in types:
-            kinds = " or ".join(types)
-            raise BSAError(f"{path}: {name} has shape {found[name][0]} and type {found[name][1]}, expected {shape} {kinds}")
+        size, kind = found[name]
+        if size != shape or kind not in types:
+            raise BSAError(f"{path}: {name} has shape {size} and type {kind}, expected {shape} {' or '.join(types)}")
     tensors = {name: tensor for name, tensor in load_file(path).items() if name in shapes}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
@@ -122,20 +122,17 @@ def read_layer(folder: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Te
 
 def _check_module(kind: str, folder: Path) -> None:
     """Compare the sizes in a module's config with what its weights files hold."""
-    entries = [entry for path in sorted(folder.glob("*.safetensors")) for entry in read_header(path).values()]
-    elements = sum(math.prod(shape) for shape, _ in entries)
     path = folder / "config.json"
     if not path.is_file():
         return
-    config = read_json(path, dict)
-    for key, value in _whole_numbers(config):
-        limit = len(entries) if key in LAYER_KEYS else max(elements, MAX_DIM)
+    sizes = [math.prod(shape) for file in folder.glob("*.safetensors") for shape, _ in read_header(file).values()]
+    for key, value in _whole_numbers(read_json(path, dict)):
+        limit = len(sizes) if key in LAYER_KEYS else max(sum(sizes), MAX_DIM)
         if value > limit and not NO_SIZE.search(key):
             raise BSAError(f"{path}: {key} = {value} is more than its weights have ({limit})")
-    if kind.rsplit(".", 1)[-1] == "Transformer":
-        described = _parameters(folder)
-        if described > EXCESS * elements + MAX_DIM:
-            raise BSAError(f"{path}: describes {described} parameters, its weights have {elements}")
+    described = _parameters(folder) if kind.rsplit(".", 1)[-1] == "Transformer" else 0
+    if described > EXCESS * sum(sizes) + MAX_DIM:
+        raise BSAError(f"{path}: describes {described} parameters, its weights have {sum(sizes)}")
 
 
 def _parameters(folder: Path) -> int:

@@ -40,17 +40,17 @@ def stock_modules(head: BinarySparsityAlignment) -> tuple[Router, Router]:
     A topk head's linear code becomes a threshold on the logit, ``head.export_threshold``, chosen so that ``k`` features per text are active on average.
     """
     if head.unrolled is None:
-        decoder, offset = head.decoder_weight.detach().cpu(), head.decoder_bias.detach().cpu()
-        softening = float(head.length_softening)
+        decoder, offset, softening = head.decoder_weight.cpu(), head.decoder_bias.cpu(), float(head.length_softening)
     else:
         decoder, offset, softening = head.unrolled.decoder, torch.zeros(head.input_dim), head.unrolled.softening
     query = Dense(head.input_dim, head.hidden_dim, bias=False, activation_function=nn.Identity(), init_weight=decoder.clone())
+    linear = torch.cat([(head.bias - head.export_threshold)[:, None], head.weight], dim=1).cpu()
     if head.hidden_dim > MAX_DIM:
-        code = _linear(head, nn.Hardsigmoid())
-        document: list[Module] = [*code]
+        code = document = _affine(head, linear, nn.Hardsigmoid())
     else:
-        exact = _exact_bits(head.hidden_dim)
-        plain = _linear(head, nn.Hardtanh())
+        ones = torch.ones(head.hidden_dim)
+        exact = _dense(HALF_RANGE * torch.diag(ones), -3 * ones, nn.Hardsigmoid())  # from -1, 0 and 1 to 0, 0 and 1
+        plain = _affine(head, linear, nn.Hardtanh())
         code = [*(plain if head.symmetric is None else _affine(head, head.symmetric.cpu(), nn.Hardtanh())), exact]
         unrolled = [] if head.unrolled is None else [_dense(*layer, nn.Hardtanh()) for layer in head.unrolled.layers]
         document = [*(unrolled or plain), exact, *_divided_by_length(decoder, offset, softening)]
@@ -62,29 +62,16 @@ def stock_modules(head: BinarySparsityAlignment) -> tuple[Router, Router]:
     )
 
 
-def router_config(router: Router) -> dict[str, Any]:
-    """``router_config.json`` of a router, with names and parameters that earlier releases of sentence-transformers know."""
-    names: dict[int, str] = {}
+def router_files(router: Router) -> tuple[dict[str, Any], dict[str, nn.Module]]:
+    """``router_config.json`` of a router, with names and parameters that earlier releases of sentence-transformers know; and its modules by their folders."""
+    names: dict[nn.Module, str] = {}
     structure: dict[str, list[str]] = {}
     for route, modules in router.sub_modules.items():
         places = enumerate(modules.children())
-        structure[route] = [names.setdefault(id(one), f"{route}_{place}_{type(one).__name__}") for place, one in places]
-    types = {
-        name: common_name(f"{type(module).__module__}.{type(module).__name__}")
-        for name, module in _by_name(router, structure).items()
-    }
+        structure[route] = [names.setdefault(one, f"{route}_{place}_{type(one).__name__}") for place, one in places]
+    types = {name: common_name(f"{type(one).__module__}.{type(one).__name__}") for one, name in names.items()}
     parameters = {"default_route": router.default_route, "allow_empty_key": router.allow_empty_key}
-    return {"types": types, "structure": structure, "parameters": parameters}
-
-
-def named_modules(router: Router) -> dict[str, nn.Module]:
-    """The modules of a router by the names of their folders."""
-    return _by_name(router, router_config(router)["structure"])
-
-
-def _by_name(router: Router, structure: dict[str, list[str]]) -> dict[str, nn.Module]:
-    routes = router.sub_modules.items()
-    return {name: one for route, modules in routes for name, one in zip(structure[route], modules.children(), strict=True)}
+    return {"types": types, "structure": structure, "parameters": parameters}, {name: one for one, name in names.items()}
 
 
 def common_name(kind: str) -> str:
@@ -94,13 +81,6 @@ def common_name(kind: str) -> str:
         return common if import_from_string(common) is import_from_string(kind) else kind
     except ImportError:  # a class that came later
         return kind
-
-
-def _linear(head: BinarySparsityAlignment, activation: nn.Module) -> list[Module]:
-    """The linear encoder of the plain code."""
-    return _affine(
-        head, torch.cat([(head.bias - head.export_threshold)[:, None], head.weight], dim=1).detach().cpu(), activation
-    )
 
 
 def _affine(head: BinarySparsityAlignment, weight: Tensor, activation: nn.Module) -> list[Module]:
@@ -115,11 +95,6 @@ def _affine(head: BinarySparsityAlignment, weight: Tensor, activation: nn.Module
     shift = _dense(constant_first, torch.cat([torch.ones(1), -head.mean.cpu()]) * scale, nn.Identity())
     weight = weight * power_of_two_below(HALF_RANGE, weight.abs().max())
     return [shift, _dense(weight, torch.zeros(len(weight)), activation)]
-
-
-def _exact_bits(features: int) -> Dense:
-    """From -1, 0 and 1, and hardly anything between, to 0, 0 and 1."""
-    return _dense(HALF_RANGE * torch.eye(features), torch.full((features,), -3.0), nn.Hardsigmoid())
 
 
 def _divided_by_length(decoder: Tensor, offset: Tensor, softening: float) -> list[Module]:

@@ -28,18 +28,10 @@ from bsa_st.encoding.encode import CARD_KEYS, rebuild, split_model
 from bsa_st.errors import BSAError
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.head.unrolled import UnrolledEncoder, layer_shapes, steps_that_fit
+from bsa_st.hub import checks
 from bsa_st.hub.card import model_card
-from bsa_st.hub.checks import (
-    FOLDER,
-    FORMAT_VERSION,
-    WEIGHTS,
-    check_encoder,
-    load_head_config,
-    read_json,
-    read_layer,
-    read_tensors,
-)
-from bsa_st.hub.export import STOCK_MODULES, common_name, named_modules, router_config, stock_modules
+from bsa_st.hub.checks import FOLDER, WEIGHTS
+from bsa_st.hub.export import STOCK_MODULES, common_name, router_files, stock_modules
 from bsa_st.hub.remote import download, reason
 
 ROUTER_CONFIG = "router_config.json"
@@ -62,7 +54,6 @@ def save(model: SentenceTransformer, folder: str | Path) -> None:
     target = Path(folder)
     check_target(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
             aside = Path(scratch) / "model"
             _write(encoder, head, aside)
@@ -113,12 +104,10 @@ def load(
         BSAError: If the model is missing, has no ``bsa`` folder, or a file of it is damaged, does not fit or is newer
             than this version; the message names the file.
     """
-
     folder = Path(name_or_folder)
     if not folder.is_dir():
-        folder = download(
-            str(name_or_folder), revision=revision, cache_folder=cache_folder, local_files_only=local_files_only, token=token
-        )
+        source: dict[str, Any] = {"revision": revision, "cache_dir": cache_folder, "token": token}
+        folder = download(str(name_or_folder), local_files_only=local_files_only, **source)
     head, config = check_folder(folder)
     try:
         options = {"local_files_only": not kwargs.get("trust_remote_code"), "token": token, **kwargs}
@@ -134,32 +123,33 @@ def check_folder(folder: Path) -> tuple[BinarySparsityAlignment, dict[str, Any]]
     """Check a model folder, its encoder's files included, before sentence-transformers loads it; raises what :func:`load` raises for a folder. Returns
     the head, with the unrolled encoder of the ``document`` route, and the content of its ``config.json``."""
     beside = folder / FOLDER
-    head, config = load_head_config(beside)
+    head, config = checks.load_head_config(beside)
     shapes = {name: tuple(tensor.shape) for name, tensor in head.state_dict().items()}
-    head.load_state_dict(read_tensors(beside / WEIGHTS, shapes), assign=True)
+    head.load_state_dict(checks.read_tensors(beside / WEIGHTS, shapes), assign=True)
     head.requires_grad_(True).eval()
     if (beside / "training.json").is_file():
-        head.report = read_json(beside / "training.json", dict)
+        head.report = checks.read_json(beside / "training.json", dict)
     head.names = read_names(beside, head.input_dim)
     steps, softening = config.get("unrolled_steps"), config.get("unrolled_softening")
     if type(steps) is not int or not 0 <= steps <= steps_that_fit(head.input_dim, head.hidden_dim):
         raise BSAError(f"{beside / 'config.json'}: unrolled_steps must be a whole number that fits the head, got {steps!r}")
     if type(softening) is not float or not 0 <= softening < math.inf:
         raise BSAError(f"{beside / 'config.json'}: unrolled_softening must be a number, at least 0, got {softening!r}")
-    places = check_encoder(folder, STOCK_MODULES)
+    places = checks.check_encoder(folder, STOCK_MODULES)
     if steps:
         layers = []
         for number, (width, height) in enumerate(layer_shapes(head.input_dim, head.hidden_dim, steps)):
             shape = {"linear.weight": (height, width), "linear.bias": (height,)}
-            layer = read_layer(folder / places[0] / f"document_{number}_Dense", shape)
+            layer = checks.read_layer(folder / places[0] / f"document_{number}_Dense", shape)
             layers.append((layer["linear.weight"], layer["linear.bias"]))
-        query = read_layer(folder / places[0] / "query_0_Dense", {"linear.weight": (head.hidden_dim, head.input_dim)})
+        query = checks.read_layer(folder / places[0] / "query_0_Dense", {"linear.weight": (head.hidden_dim, head.input_dim)})
         head.unrolled = UnrolledEncoder(tuple(layers), query["linear.weight"], softening)
     for router, place in zip(stock_modules(head), places, strict=True):
         path = folder / place / ROUTER_CONFIG
-        if read_json(path, dict) != router_config(router):
+        routes, modules = router_files(router)
+        if checks.read_json(path, dict) != routes:
             raise BSAError(f"{path}: not the routes that a BSA model of this head has; save it again")
-        for name, module in named_modules(router).items():
+        for name, module in modules.items():
             if isinstance(module, Dense):
                 _check_dense(folder / place / name, module)
     return head, config
@@ -167,11 +157,11 @@ def check_folder(folder: Path) -> tuple[BinarySparsityAlignment, dict[str, Any]]
 
 def _check_dense(folder: Path, module: Dense) -> None:
     """Raise :class:`BSAError` unless a folder holds this ``Dense``."""
-    expected, config = module.get_config_dict(), read_json(folder / "config.json", dict)
+    expected, config = module.get_config_dict(), checks.read_json(folder / "config.json", dict)
     if config.get("use_residual") or any(config.get(key) != value for key, value in expected.items()):
         raise BSAError(f"{folder / 'config.json'}: expected a Dense with {expected}, found {config}")
     weights = module.state_dict()
-    found = read_layer(folder, {name: tuple(tensor.shape) for name, tensor in weights.items()})
+    found = checks.read_layer(folder, {name: tuple(tensor.shape) for name, tensor in weights.items()})
     if not all(torch.equal(tensor, found[name]) for name, tensor in weights.items()):
         raise BSAError(f"{folder}: not of the same model as {FOLDER}/{WEIGHTS}; save it again")
 
@@ -190,7 +180,7 @@ def read_names(folder: Path, width: int) -> NamedDictionary | None:
     path = folder / NAMES
     if not path.is_file():
         return None
-    content = read_json(path, dict)
+    content = checks.read_json(path, dict)
     version = content.get("format_version")
     if type(version) is not int or version > NAMES_VERSION:
         raise BSAError(f"{path}: format version {version!r} is not one that this bsa_st reads ({NAMES_VERSION}); update bsa_st")
@@ -200,7 +190,7 @@ def read_names(folder: Path, width: int) -> NamedDictionary | None:
         raise BSAError(
             f"{path}: damaged (k must be at least 1, names at least two that differ, aliases a list of texts for each)"
         )
-    weights = read_tensors(folder / NAME_WEIGHTS, _name_shapes(len(names), width))
+    weights = checks.read_tensors(folder / NAME_WEIGHTS, _name_shapes(len(names), width))
     arrays = {name: tensor.numpy() for name, tensor in weights.items()}
     return NamedDictionary(names=tuple(names), aliases=tuple(map(tuple, aliases)), k=k, **arrays)
 
@@ -246,7 +236,7 @@ def _write(encoder: SentenceTransformer, head: BinarySparsityAlignment, folder: 
     beside = folder / FOLDER
     beside.mkdir()
     config = {
-        "format_version": FORMAT_VERSION,
+        "format_version": checks.FORMAT_VERSION,
         **head.get_config_dict(),
         "unrolled_steps": 0 if head.unrolled is None else len(head.unrolled.layers),
         "symmetric": head.symmetric is not None,
@@ -271,7 +261,7 @@ def _finish_files(folder: Path, routers: Sequence[Router]) -> None:
     path.write_text(json.dumps(modules, indent=2) + "\n")
     for entry, router in zip(modules[-len(routers) :], routers, strict=True):
         place = folder / entry["path"]
-        (place / ROUTER_CONFIG).write_text(json.dumps(router_config(router), indent=2) + "\n")
+        (place / ROUTER_CONFIG).write_text(json.dumps(router_files(router)[0], indent=2) + "\n")
         for file in place.rglob(WEIGHTS):
             exact = load_file(file)
             halved = {name: tensor.half() for name, tensor in exact.items()}

@@ -7,7 +7,6 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not re-exported explicitly
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_incrementing
 
 from bsa_st.errors import BSAError
@@ -18,29 +17,21 @@ NEEDED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.vocab", "*.bpe", "*.
 NOT_NEEDED = ["onnx/*", "openvino/*", "checkpoint*/*", "runs/*", "README*", *PICKLES]
 
 
-def download(
-    name: str, *, revision: str | None, cache_folder: str | Path | None, local_files_only: bool, token: bool | str | None
-) -> Path:
+def download(name: str, *, revision: str | None, **options: Any) -> Path:
     """Folder with the files of a BSA model on the Hub, from the cache where they are there already; raises :class:`BSAError` if that fails.
 
     The head's config comes first and is checked: a repository without a BSA model, or of a newer format, costs no more than that. The
-    rest then comes from the same commit.
+    rest then comes from the same commit. ``options`` are those of :func:`huggingface_hub.snapshot_download`.
     """
-
-    options: dict[str, Any] = {"cache_dir": cache_folder, "local_files_only": local_files_only, "token": token}
-
-    def fetch(commit: str | None, wanted: list[str], unwanted: list[str]) -> Path:
-        selected = {"revision": commit, "allow_patterns": wanted, "ignore_patterns": unwanted}
-        return Path(RETRYING(snapshot_download, name, library_name="bsa-st", **selected, **options))
-
+    options["library_name"] = "bsa-st"
     try:
-        validate_repo_id(name)
-        first = fetch(revision, FIRST, [])
+        first = Path(RETRYING(snapshot_download, name, revision=revision, allow_patterns=FIRST, **options))
         if not (first / FOLDER / "config.json").is_file():
             raise BSAError(f"the model {name!r} on the Hub is no BSA model: it has no {FOLDER}/config.json")
         load_head_config(first / FOLDER)
         read_modules(first)
-        return fetch(first.name, NEEDED, NOT_NEEDED)
+        selected = {"revision": first.name, "allow_patterns": NEEDED, "ignore_patterns": NOT_NEEDED}
+        return Path(RETRYING(snapshot_download, name, **selected, **options))
     except BSAError:
         raise
     except HFValidationError as error:

@@ -13,34 +13,21 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-BATCH_SIZE = 32
-TEXT_TOKENS, DEVICE_TEXT_TOKENS = 64, 256
-"""Tokens that a text of the batch size stands for, on a CPU and elsewhere."""
+CPU_TOKENS, DEVICE_TOKENS = 2048, 8192
+"""Tokens of a batch, on a CPU and elsewhere."""
 
 
 def embed(
-    encoder: SentenceTransformer,
-    texts: list[str],
-    *,
-    batch_size: int = BATCH_SIZE,
-    prompt_name: str | None = None,
-    done: Callable[[int], object] | None = None,
+    encoder: SentenceTransformer, texts: list[str], tokens: int | None = None, done: Callable[[int], object] | None = None
 ) -> np.ndarray:
-    """Dense embeddings of n texts, n > 0, in their order, as ``encoder.encode`` gives them but for rounding: float32 (n, d).
-
-    A batch has as many tokens as ``batch_size`` texts of 64, or of 256 on a GPU; ``done`` is called after each with its number of texts.
-    """
+    """Dense embeddings of n texts, n > 0, in their order, as ``encoder.encode`` gives them but for rounding: float32 (n, d). A batch has so many ``tokens``
+    at most, 2,048 on a CPU and 8,192 elsewhere; ``done`` is called after each with its number of texts."""
     rows = np.empty((0, 0), np.float32)
-    limit = batch_size * (TEXT_TOKENS if encoder.device.type == "cpu" else DEVICE_TEXT_TOKENS)
+    limit = tokens or (CPU_TOKENS if encoder.device.type == "cpu" else DEVICE_TOKENS)
     for batch in batches(token_counts(encoder, texts), limit):
+        part = [texts[place] for place in batch]
         with torch.inference_mode():
-            found = encoder.encode(
-                [texts[place] for place in batch],
-                batch_size=len(batch),
-                prompt_name=prompt_name,
-                convert_to_tensor=True,
-                show_progress_bar=False,
-            )
+            found = encoder.encode(part, batch_size=len(part), convert_to_tensor=True, show_progress_bar=False)
         if not rows.size:
             rows = np.empty((len(texts), found.shape[1]), np.float32)
         rows[batch] = found.float().cpu().numpy()

@@ -13,6 +13,7 @@ import os
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -77,9 +78,9 @@ def cached_embeddings(
     folder = _entry(encoder, texts, cache_dir, precision)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        manifest = _valid_manifest(folder, len(texts))
-        if manifest is None or len(manifest.checksums) * CHUNK_ROWS < len(texts):
-            manifest = _encode_rest(encoder, texts, folder, manifest, precision, show_progress_bar)
+        manifest = _manifest(folder, len(texts), precision)
+        if len(manifest.checksums) * CHUNK_ROWS < len(texts):
+            _encode_rest(encoder, texts, folder, manifest, show_progress_bar)
     except OSError as error:
         raise BSAError(f"cannot write the embedding cache in {folder}: {error.strerror}") from error
     return np.memmap(folder / "embeddings.bin", dtype=manifest.dtype, mode="r", shape=(len(texts), manifest.width))
@@ -87,8 +88,8 @@ def cached_embeddings(
 
 def are_cached(encoder: SentenceTransformer, texts: list[str], cache_dir: str | Path | None = None) -> bool:
     """Whether :func:`cached_embeddings` has nothing to compute for these texts."""
-    manifest = _valid_manifest(_entry(encoder, texts, cache_dir, "auto"), len(texts))
-    return manifest is not None and len(manifest.checksums) * CHUNK_ROWS >= len(texts)
+    known = _manifest(_entry(encoder, texts, cache_dir, "auto"), len(texts), "auto")
+    return len(known.checksums) * CHUNK_ROWS >= len(texts)
 
 
 def _entry(encoder: SentenceTransformer, texts: list[str], cache_dir: str | Path | None, precision: str) -> Path:
@@ -96,50 +97,42 @@ def _entry(encoder: SentenceTransformer, texts: list[str], cache_dir: str | Path
     return root / f"{encoder_fingerprint(encoder)[:16]}-{texts_fingerprint(texts)[:16]}-{precision}"
 
 
-def _encode_rest(
-    encoder: SentenceTransformer, texts: list[str], folder: Path, manifest: Manifest | None, precision: str, bar: bool
-) -> Manifest:
-    fast, encoder_dtype = encoder_for_caching(encoder, texts, manifest.encoder_dtype if manifest else precision)
-    start = len(manifest.checksums) * CHUNK_ROWS if manifest else 0
+def _encode_rest(encoder: SentenceTransformer, texts: list[str], folder: Path, manifest: Manifest, show_bar: bool) -> None:
+    fast, manifest.encoder_dtype = encoder_for_caching(encoder, texts, manifest.encoder_dtype)
+    start = len(manifest.checksums) * CHUNK_ROWS
     with (
         (folder / "embeddings.bin").open("ab") as file,
-        tqdm(total=len(texts), initial=start, desc="Encoding", unit="text", disable=not bar) as progress,
+        tqdm(total=len(texts), initial=start, desc="Encoding", unit="text", disable=not show_bar) as progress,
     ):
-        file.truncate(len(manifest.checksums) * manifest.chunk_bytes if manifest else 0)
+        file.truncate(len(manifest.checksums) * manifest.chunk_bytes)
         for first in range(start, len(texts), CHUNK_ROWS):
             chunk = texts[first : first + CHUNK_ROWS]
             rows = embed(fast, chunk, done=progress.update)
-            if manifest is None:
-                dtype = "float16" if np.abs(rows).max() < 1e4 else "float32"
-                manifest = Manifest(FORMAT, len(texts), rows.shape[1], dtype, encoder_dtype)
-            raw = np.ascontiguousarray(rows, dtype=manifest.dtype)
-            if not np.isfinite(raw).all():
+            if not manifest.checksums:
+                manifest.width, manifest.dtype = rows.shape[1], "float16" if np.abs(rows).max() < 1e4 else "float32"
+            rows = rows.astype(manifest.dtype, copy=False)
+            if not np.isfinite(rows).all():
                 raise BSAError(f"the encoder gave NaN or infinite values within texts {first + 1} to {first + len(chunk)}")
-            file.write(raw.tobytes())
+            file.write(rows.tobytes())
             file.flush()
             os.fsync(file.fileno())
-            manifest.checksums.append(zlib.crc32(raw.tobytes()))
+            manifest.checksums.append(zlib.crc32(rows.tobytes()))
             write_json(folder / "manifest.json", asdict(manifest))
-    assert manifest is not None
-    return manifest
 
 
-def _valid_manifest(folder: Path, rows: int) -> Manifest | None:
-    """The manifest with only the leading chunks that are whole on disk, or None if there is nothing to build on."""
+def _manifest(folder: Path, rows: int, precision: str) -> Manifest:
+    """The manifest with only the leading chunks that are whole on disk, or an empty one if there is nothing to build on."""
+    empty = Manifest(FORMAT, rows, 0, "float32", precision)
     try:
         manifest = Manifest(**json.loads((folder / "manifest.json").read_text()))
         if manifest.format != FORMAT or manifest.rows != rows or manifest.dtype not in ("float16", "float32"):
-            return None
+            return empty
         with (folder / "embeddings.bin").open("rb") as file:
-            whole = 0
-            while whole < len(manifest.checksums):
-                if zlib.crc32(file.read(manifest.chunk_bytes)) != manifest.checksums[whole]:
-                    break
-                whole += 1
+            whole = takewhile(lambda known: zlib.crc32(file.read(manifest.chunk_bytes)) == known, manifest.checksums)
+            manifest.checksums = list(whole)
     except (OSError, ValueError, TypeError):
-        return None
-    manifest.checksums = manifest.checksums[:whole]
-    return manifest if whole else None
+        return empty
+    return manifest if manifest.checksums else empty
 
 
 def encoder_fingerprint(encoder: SentenceTransformer) -> str:

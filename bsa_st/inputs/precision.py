@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,15 +42,13 @@ def encoder_for_caching(
     if precision == "float32" or (precision == "auto" and not has_fast_bfloat16(encoder.device)):
         return encoder, "float32"
     fast = copy.deepcopy(encoder).to(torch.bfloat16)
-    if precision == "bfloat16":
-        return fast, "bfloat16"
-    sample = [texts[place] for place in np.linspace(0, len(texts) - 1, min(SAMPLE_TEXTS, len(texts))).astype(int)]
-    exact, rounded = (
-        model.encode(sample, convert_to_tensor=True, show_progress_bar=False).float() for model in (encoder, fast)
-    )
-    cosine = F.cosine_similarity(exact, rounded, dim=1)
-    if cosine.mean() >= LEAST_MEAN_COSINE and cosine.min() >= LEAST_COSINE:
+    if precision == "auto":
+        sample = [texts[place] for place in np.linspace(0, len(texts) - 1, min(SAMPLE_TEXTS, len(texts))).astype(int)]
+        options: dict[str, Any] = {"convert_to_tensor": True, "show_progress_bar": False}
+        exact, rounded = (model.encode(sample, **options).float() for model in (encoder, fast))
+        cosine = F.cosine_similarity(exact, rounded, dim=1)
+        if not (cosine.mean() >= LEAST_MEAN_COSINE and cosine.min() >= LEAST_COSINE):
+            logger.warning("caching in float32: bfloat16 reaches only a mean cosine of %.4f", cosine.mean())
+            return encoder, "float32"
         logger.info("caching in bfloat16: mean cosine to float32 %.4f, lowest %.4f", cosine.mean(), cosine.min())
-        return fast, "bfloat16"
-    logger.warning("caching in float32: bfloat16 reaches only a mean cosine of %.4f", cosine.mean())
-    return encoder, "float32"
+    return fast, "bfloat16"

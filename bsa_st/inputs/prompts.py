@@ -16,19 +16,12 @@ if TYPE_CHECKING:
 
 def query_prompt(model: SentenceTransformer, name: str | None = None) -> str | None:
     """The name of the prompt for queries; raises :class:`BSAError` if the model has no prompt of the given name."""
-    return check_prompt(model, name) or _usual(model, "query")
+    return _prompt(model, name, "query")
 
 
 def document_prompt(model: SentenceTransformer, name: str | None = None) -> str | None:
     """The name of the prompt for documents; raises as :func:`query_prompt`."""
-    return check_prompt(model, name) or _usual(model, "document", "passage", "corpus")
-
-
-def check_prompt(model: SentenceTransformer, name: str | None) -> str | None:
-    """The name itself; raises as :func:`query_prompt`."""
-    if name is not None and name not in model.prompts:
-        raise BSAError(f"the model has no prompt {name!r}; it has {', '.join(model.prompts) or 'none'}")
-    return name
+    return _prompt(model, name, "document", "passage", "corpus")
 
 
 def under_prompt(encoder: SentenceTransformer, name: str | None) -> SentenceTransformer:
@@ -44,6 +37,8 @@ def under_prompt(encoder: SentenceTransformer, name: str | None) -> SentenceTran
     return prompted
 
 
-def _usual(model: SentenceTransformer, *names: str) -> str | None:
-    there = [one for one in names if one in model.prompts]
-    return next((one for one in there if model.prompts[one]), there[0] if there else None)
+def _prompt(model: SentenceTransformer, name: str | None, *usual: str) -> str | None:
+    if name is not None and name not in model.prompts:
+        raise BSAError(f"the model has no prompt {name!r}; it has {', '.join(model.prompts) or 'none'}")
+    there = [one for one in usual if one in model.prompts]
+    return name or next((one for one in there if model.prompts[one]), there[0] if there else None)

@@ -73,12 +73,10 @@ def precomputed(source: Any) -> Embeddings | None:
         return _checked(source, "")
     if not isinstance(source, Path) or (source.suffix != ".npy" and not source.is_dir()):
         return None
-    if not source.is_dir():
-        return _open(source)
-    parts = [_open(path) for path in sorted(source.glob("*.npy"))]
+    parts = [_open(path) for path in (sorted(source.glob("*.npy")) if source.is_dir() else [source])]
     if not parts:
         raise BSAError(f"{source}: no .npy file in the folder")
-    return RowShards(parts)
+    return parts[0] if len(parts) == 1 else RowShards(parts)
 
 
 def _open(path: Path) -> np.ndarray:

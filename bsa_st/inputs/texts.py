@@ -11,8 +11,6 @@ from typing import Any
 
 from bsa_st.errors import BSAError
 
-SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".parquet")
-
 Texts = str | Path | Iterable[str]
 """A file as a ``Path``, one text as a ``str``, or texts: a list, a generator, a ``datasets.Dataset`` with the named column, a ``datasets.Column``."""
 
@@ -73,10 +71,10 @@ def _read_file(path: Path, column: str) -> Iterator[str]:
     if path.name.endswith(".parquet"):
         return _read_parquet(path, column)
     if path.name.endswith((".jsonl", ".jsonl.gz")):
-        return _read_jsonl(path, column)
+        return (record[column] for _, record in json_lines(path, column))
     if path.name.endswith((".txt", ".txt.gz")):
         return _read_lines(path)
-    raise BSAError(f"{path}: unknown kind of text file; use one of {', '.join(SUFFIXES)}")
+    raise BSAError(f"{path}: unknown kind of text file; use one of .txt, .txt.gz, .jsonl, .jsonl.gz, .parquet")
 
 
 def _read_lines(path: Path) -> Iterator[str]:
@@ -103,15 +101,16 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise BSAError(f"{path}: cannot be read: {error}") from error
 
 
-def _read_jsonl(path: Path, column: str) -> Iterator[str]:
+def json_lines(path: Path, field: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Objects of a .jsonl file, plain or .gz, numbered from 1; raises :class:`BSAError` where a line is none, or has no such field."""
     for number, line in numbered_lines(path):
         try:
-            record: Any = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BSAError(f"{path}: line {number} is not JSON: {error.msg}") from error
-        if not isinstance(record, dict) or column not in record:
-            raise BSAError(f"{path}: line {number} has no field {column!r}")
-        yield record[column]
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise BSAError(f"{path}: line {number} is not JSON: {getattr(error, 'msg', error)}") from error
+        if not isinstance(record, dict) or field not in record:
+            raise BSAError(f"{path}: line {number} has no field {field!r}")
+        yield number, record
 
 
 def _read_parquet(path: Path, column: str) -> Iterator[str]:

@@ -10,8 +10,7 @@ from sentence_transformers import SentenceTransformer
 
 from bsa_st.encoding.encode import put_behind
 from bsa_st.errors import BSAError
-from bsa_st.shipped.names import read_names
-from bsa_st.shipped.packed import read_fingerprint, read_head, shipped_heads
+from bsa_st.shipped.packed import read_fingerprint, read_head, read_names, shipped_heads
 from bsa_st.training.distill import load_teacher
 
 SENTENCE = "The quick brown fox jumps over the lazy dog, and 12 doctors measured the height of 7 children in Geneva."
@@ -51,11 +50,9 @@ def attach(
     heads = {facts.code_bytes: facts for facts in shipped_heads() if facts.encoder == name}
     wanted = None if sparse else CODE_BYTES if code_bytes is None else code_bytes
     if wanted not in heads:
-        sizes = ", ".join(str(size) for size in sorted(size for size in heads if size is not None))
-        raise BSAError(
-            f"no {'sparse head' if wanted is None else f'head of {wanted!r} bytes'} ships for {name}, only of {sizes} bytes"
-            f"{' and a sparse one' if None in heads else ''}; train one with bsa_st.distill"
-        )
+        sizes = ", ".join(map(str, sorted(filter(None, heads)))) + " bytes" + " and a sparse one" * (None in heads)
+        asked = "sparse head" if wanted is None else f"head of {wanted!r} bytes"
+        raise BSAError(f"no {asked} ships for {name}, only of {sizes}; train one with bsa_st.distill")
     chosen, card = heads[wanted], model.model_card_data
     card.base_model = card.base_model or chosen.encoder
     card.license = card.license or chosen.license
@@ -71,16 +68,12 @@ def recognise(model: SentenceTransformer) -> str:
     row, known = fingerprint(model), {facts.encoder: facts for facts in shipped_heads()}
     cosines = {name: float(row @ read_fingerprint(facts)) for name, facts in known.items() if facts.input_dim == len(row)}
     best = max(cosines, key=lambda name: cosines[name], default=None)
-    if best is None:
-        raise BSAError(
-            f"no head ships for an encoder of width {len(row)}: heads ship for {', '.join(known)}; train one with bsa_st.distill(encoder, texts)"
-        )
-    if not cosines[best] >= LEAST_COSINE:
-        raise BSAError(
-            f"no head ships for this encoder: it has the width of {best}, but its embedding of a test sentence has cosine {cosines[best]:.3f} with that "
-            "encoder's; train one with bsa_st.distill(encoder, texts)"
-        )
-    return best
+    if best is not None and cosines[best] >= LEAST_COSINE:
+        return best
+    why = f"an encoder of width {len(row)}: heads ship for {', '.join(known)}"
+    if best is not None:
+        why = f"this encoder: it has the width of {best}, but its embedding of a test sentence has cosine {cosines[best]:.3f} with that encoder's"
+    raise BSAError(f"no head ships for {why}; train one with bsa_st.distill(encoder, texts)")
 
 
 def fingerprint(model: SentenceTransformer) -> np.ndarray:

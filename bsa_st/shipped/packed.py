@@ -1,4 +1,4 @@
-"""The small form of a head: what cannot be computed from the rest, in half precision.
+"""The small form of a head: what cannot be computed from the rest, in half precision; and named features, their atoms in eight bits.
 
 A shipped head is a file ``NAME.safetensors``, whose metadata say what it is (:class:`HeadFacts`, as JSON), and its card ``NAME.md``. Stored are the
 decoder ``V`` (D, d), the offset, the mean, the thresholds and a few numbers; computed are the linear encoder and the layers of the unrolled encoder.
@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bsa_st.concepts.dictionary import NamedDictionary, unit
 from bsa_st.errors import BSAError
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.head.unrolled import Steps, StepSchedule, linear_encoder, unroll
@@ -30,6 +31,8 @@ COMPUTED = "weight"
 HALVED = "decoder_weight"
 FINGERPRINT = "fingerprint"
 SYMMETRIC = "symmetric"
+NAMES = "names"
+"""Key of the metadata that holds names, aliases and ``k`` as JSON, in the file of an encoder's named features."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,23 @@ def read_head(facts: HeadFacts, folder: Path = FOLDER) -> BinarySparsityAlignmen
 def read_fingerprint(facts: HeadFacts, folder: Path = FOLDER) -> np.ndarray:
     """The encoder's embedding of the test sentence, float32 (d,)."""
     return _tensors(facts, folder)[FINGERPRINT].float().numpy()
+
+
+def names_file(encoder: str, folder: Path = FOLDER) -> Path:
+    """Where the names of an encoder ship, by its name on the Hub."""
+    return folder / f"{encoder.rsplit('/', 1)[-1]}-names.safetensors"
+
+
+def read_names(encoder: str, folder: Path = FOLDER) -> NamedDictionary | None:
+    """The named features that ship for an encoder; None where there are none."""
+    path = names_file(encoder, folder)
+    if not path.is_file():
+        return None
+    with safe_open(path, "numpy") as file:
+        content = json.loads(file.metadata()[NAMES])
+        arrays = {name: file.get_tensor(name) for name in ("atoms", "mean", "thresholds", "rates")}
+    arrays["atoms"] = unit(arrays["atoms"])
+    return NamedDictionary(tuple(content["names"]), tuple(map(tuple, content["aliases"])), k=content["k"], **arrays)
 
 
 def _tensors(facts: HeadFacts, folder: Path) -> dict[str, Tensor]:

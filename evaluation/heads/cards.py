@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bsa_st.shipped.names import read_names
-from bsa_st.shipped.packed import FOLDER, HeadFacts, shipped_heads
+from bsa_st.shipped.packed import FOLDER, HeadFacts, read_names, shipped_heads
 from evaluation.jsonfiles import read_json
 from evaluation.markdown import markdown_table
 

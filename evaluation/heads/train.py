@@ -23,9 +23,8 @@ from bsa_st.head.unrolled import StepSchedule
 from bsa_st.inputs.embeddings import cached_embeddings
 from bsa_st.inputs.prompts import document_prompt, under_prompt
 from bsa_st.shipped.attach import fingerprint
-from bsa_st.shipped.names import NAMES as NAMES_KEY
-from bsa_st.shipped.names import names_file
-from bsa_st.shipped.packed import COMPUTED, FACTS, FINGERPRINT, FOLDER, HALVED, SYMMETRIC, HeadFacts
+from bsa_st.shipped.packed import COMPUTED, FACTS, FINGERPRINT, FOLDER, HALVED, SYMMETRIC, HeadFacts, names_file
+from bsa_st.shipped.packed import NAMES as NAMES_KEY
 from bsa_st.training import train_head
 from evaluation.data.encoders import MINILM, MPNET, WORDLLAMA, load_encoder
 from evaluation.heads.texts import SOURCES

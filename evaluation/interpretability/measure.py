@@ -19,7 +19,7 @@ from bsa_st.concepts.dictionary import Candidates, NamedDictionary, fit_dictiona
 from bsa_st.concepts.explain import MOST, explain_vectors
 from bsa_st.concepts.names import HIDDEN_DIM, MOST_TEXTS, SPARE, most_used
 from bsa_st.concepts.vocabulary import LEAST_AUC, Vocabulary
-from bsa_st.shipped.names import read_names
+from bsa_st.shipped.packed import read_names
 from demo.hpo import load_concepts
 from evaluation.data.embeddings import EmbeddingStore
 from evaluation.data.encoders import MINILM, MPNET, WORDLLAMA, load_encoder

@@ -21,7 +21,7 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 import bsa_st
-from bsa_st.inputs.embed import BATCH_SIZE, TEXT_TOKENS, batches, embed, token_counts
+from bsa_st.inputs.embed import CPU_TOKENS, batches, embed, token_counts
 from bsa_st.training.monitor import hardware_name
 from demo.hpo import load_concepts, synonym_task
 from demo.run import packaged_teacher
@@ -140,7 +140,7 @@ def _batched(model: SentenceTransformer, run: Callable[[dict[str, np.ndarray]], 
 
     def way(texts: list[str]) -> np.ndarray:
         rows = np.empty((len(texts), model.get_embedding_dimension() or 0), np.float32)
-        for batch in batches(token_counts(model, texts), BATCH_SIZE * TEXT_TOKENS):
+        for batch in batches(token_counts(model, texts), CPU_TOKENS):
             tokens = model.tokenizer(
                 [texts[place] for place in batch],
                 return_tensors="np",
