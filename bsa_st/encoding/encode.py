@@ -153,7 +153,7 @@ def encode_embeddings(
         head: The trained layer, or the model that it is part of.
         embeddings: float (n, d) with n > 0; only their directions count.
         refine: As in :func:`encode`.
-        relaxed_steps: Gradient steps of the refinement before its greedy moves; more find better codes, in proportional time. Default: 32, and none for
+        relaxed_steps: Gradient steps of the refinement before its greedy moves; more find better codes, in proportional time. Default: 48, and none for
             wide heads, whose few active features moves alone find as well.
         equal_lengths: Refine towards decoded texts of one length, so that ``w . h`` alone ranks nearly as well as when it is divided by ``|x_hat|``.
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-RELAXED_STEPS = 32
+RELAXED_STEPS = 48
 """More find better codes: evaluation/NOTES.md has the figures."""
 
 MOMENTUM = 0.9
