@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import faiss
@@ -39,18 +40,30 @@ faiss.omp_set_num_threads(1)
 
 
 @pytest.fixture
-def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs a command in a folder, in this process, and gives what it says when it refuses: status 2, and no traceback."""
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., CompletedProcess[str]]:
+    """Runs a command in a folder as its own process would end, but in this one, which has loaded torch already."""
 
-    def run(arguments: Sequence[str], folder: Path) -> str:
-        monkeypatch.chdir(folder)
-        monkeypatch.setattr(sys, "argv", ["bsa-st", *arguments])
+    def run(*arguments: object, cwd: Path) -> CompletedProcess[str]:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["bsa-st", *map(str, arguments)])
+        capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()
-        shown = capsys.readouterr().err
-        assert ended.value.code == 2
-        assert "Traceback" not in shown
-        return shown
+        shown = capsys.readouterr()
+        return CompletedProcess(arguments, int(ended.value.code or 0), shown.out, shown.err)
+
+    return run
+
+
+@pytest.fixture
+def refusal(command: Callable[..., CompletedProcess[str]]) -> Callable[..., str]:
+    """Runs a command in a folder and gives what it says when it refuses: status 2, and no traceback."""
+
+    def run(arguments: Sequence[str], folder: Path) -> str:
+        done = command(*arguments, cwd=folder)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        return done.stderr
 
     return run
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -54,7 +55,9 @@ def test_help_shows_every_option_with_its_default(command: str) -> None:
         ), block
 
 
-def test_distill_encode_export_from_the_shell(teacher_folder: Path, text_file: Path, tmp_path: Path) -> None:
+def test_distill_encode_export_one_after_the_other(
+    teacher_folder: Path, text_file: Path, tmp_path: Path, command: Callable[..., CompletedProcess[str]]
+) -> None:
     trained = run(
         "distill", teacher_folder, text_file, "model", "--hidden-dim", 256, "--k", 16, "--steps", 20, "--refit-rounds", 1, "--unroll-trials", 3,
         "--cache-dir", "cache", "--json", "report.json", cwd=tmp_path,
@@ -63,14 +66,14 @@ def test_distill_encode_export_from_the_shell(teacher_folder: Path, text_file: P
     assert "reconstruction cosine" in trained.stdout
     assert json.loads((tmp_path / "report.json").read_text())["settings"]["hidden_dim"] == 256
 
-    encoded = run("encode", "model", text_file, "out.codes", cwd=tmp_path)
+    encoded = command("encode", "model", text_file, "out.codes", cwd=tmp_path)
     assert encoded.returncode == 0, encoded.stderr
     codes = BinaryCodes.load(tmp_path / "out.codes")
     size = (tmp_path / "out.codes").stat().st_size
     assert f"300 texts in out.codes: {size} bytes, {size / 300:.1f} per text" in encoded.stdout
 
     for name in ("codes.npz", "codes.npy", "codes.jsonl"):
-        assert run("export", "out.codes", name, cwd=tmp_path).returncode == 0
+        assert command("export", "out.codes", name, cwd=tmp_path).returncode == 0
     assert sparse.load_npz(tmp_path / "codes.npz").indices.tolist() == codes.ids.tolist()
     assert np.array_equal(np.load(tmp_path / "codes.npy"), codes.to_packed())
     lists = [json.loads(line) for line in (tmp_path / "codes.jsonl").read_text().splitlines()]
@@ -119,10 +122,12 @@ def test_user_errors_are_one_clear_message_with_status_2(
     assert (tmp_path / "t.txt").read_text() == "one\ntwo\n"
 
 
-def test_a_small_demo_prints_its_table_and_leaves_what_it_made(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "demo", "new/made", "--concepts", "300", "--cache-dir", "cache"]
+def test_a_small_demo_prints_its_table_and_leaves_what_it_made(
+    tmp_path: Path, command: Callable[..., CompletedProcess[str]]
+) -> None:
+    demo = [sys.executable, "-m", "demo", "new/made", "--concepts", "300", "--cache-dir", "cache"]
     path = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=600, env=path)
+    result = subprocess.run(demo, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=600, env=path)
     assert result.returncode == 0, result.stderr
     first, *_ = result.stdout.splitlines()
     assert re.match(r"Embedding [\d,]+ texts takes about \d+ s here", first)
@@ -141,10 +146,10 @@ def test_a_small_demo_prints_its_table_and_leaves_what_it_made(tmp_path: Path) -
     assert str(Path("new/made") / "names.html") in result.stdout
     assert (tmp_path / "new" / "made" / "names.html").is_file()
     place = ("new/made/model", "new/made/concepts.index")
-    found = run("search", *place, "a short person", "--top-k", 2, cwd=tmp_path)
+    found = command("search", *place, "a short person", "--top-k", 2, cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     assert "stature" in found.stdout
-    kept = run("search", *place, "abnormality", "--with-tags", "kidney", "--facets", cwd=tmp_path)
+    kept = command("search", *place, "abnormality", "--with-tags", "kidney", "--facets", cwd=tmp_path)
     assert kept.returncode == 0, kept.stderr
     *hits, counts = kept.stdout.splitlines()
     assert re.match(rf"tags: kidney {len(hits)}\b", counts)

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
-
-COMMAND = [sys.executable, "-m", "bsa_st"]
-
-
-def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False, timeout=600)
 
 
 @pytest.fixture(scope="module")
@@ -32,35 +25,35 @@ def place(nameless_folder: Path, named_texts: list[str], tmp_path_factory: pytes
     return folder
 
 
-def test_names_tags_explain_and_explore_from_the_shell(place: Path) -> None:
-    before = run("explain", "model", "Short stature", "Small hands", cwd=place)
+def test_names_tags_explain_and_explore_one_after_the_other(place: Path, command: Callable[..., CompletedProcess[str]]) -> None:
+    before = command("explain", "model", "Short stature", "Small hands", cwd=place)
     assert before.returncode == 2
     assert "bsa-st names MODEL TEXTS" in before.stderr
 
-    made = run("names", "model", "texts.txt", "--hidden-dim", 60, "--cache-dir", "cache", cwd=place)
+    made = command("names", "model", "texts.txt", "--hidden-dim", 60, "--cache-dir", "cache", cwd=place)
     assert made.returncode == 0, made.stderr
     count = int(made.stdout.split()[0])
     assert 5 < count <= 60  # words that the encoder reads well enough
     assert (place / "model" / "bsa" / "names.json").is_file()
 
-    tagged = run("tags", "model", "texts.txt", "--output", "tags.jsonl", cwd=place)
+    tagged = command("tags", "model", "texts.txt", "--output", "tags.jsonl", cwd=place)
     assert tagged.returncode == 0, tagged.stderr
     lines = [json.loads(line) for line in (place / "tags.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(lines) == 200
     assert all(len(line["tags"]) == len(line["strengths"]) <= 12 for line in lines)
 
-    why = run("explain", "model", "Short stature", "Small hands", "--json", "why.json", cwd=place)
+    why = command("explain", "model", "Short stature", "Small hands", "--json", "why.json", cwd=place)
     assert why.returncode == 0, why.stderr
     assert "everything else" in why.stdout
     result = json.loads((place / "why.json").read_text())
     assert sum(part["value"] for part in result["parts"]) + result["rest"] == pytest.approx(result["score"], abs=1e-6)
 
-    page = run("explore", "model", "texts.txt", "--page", "page.html", "--cache-dir", "cache", cwd=place)
+    page = command("explore", "model", "texts.txt", "--page", "page.html", "--cache-dir", "cache", cwd=place)
     assert page.returncode == 0, page.stderr
     assert f"{count} names in 200 texts" in page.stdout
     assert (place / "page.html").stat().st_size < 3_000_000
 
-    given = run("names", "model", "texts.txt", "--names", "names.jsonl", "--k", 1, "--cache-dir", "cache", cwd=place)
+    given = command("names", "model", "texts.txt", "--names", "names.jsonl", "--k", 1, "--cache-dir", "cache", cwd=place)
     assert given.returncode == 0, given.stderr
     assert "3 names" in given.stdout
 

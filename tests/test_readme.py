@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) < 150
 
 
-def test_commands_and_options_exist() -> None:
+def test_commands_and_options_exist(tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     everything = "\n".join([README, *PAGES.values()])
     commands = re.findall(r"^bsa-st (\w+) (.*)$", everything, flags=re.MULTILINE)
     assert {name for name, _ in commands} == {
@@ -65,9 +66,7 @@ def test_commands_and_options_exist() -> None:
     for name, rest in commands:
         words = (name, *rest.split()[:1]) if name in ("engine", "index") else (name,)
         if words not in shown:
-            shown[words] = subprocess.run(
-                [sys.executable, "-m", "bsa_st", *words, "--help"], capture_output=True, text=True, check=True
-            ).stdout
+            shown[words] = command(*words, "--help", cwd=tmp_path).stdout
         assert all(option in shown[words] for option in re.findall(r"--[a-z-]+", rest.split("#")[0]))
     makefile = (ROOT / "Makefile").read_text()
     assert all(f"\n{target}:" in makefile for target in re.findall(r"^make (\w+)", everything, flags=re.MULTILINE))
