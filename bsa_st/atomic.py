@@ -15,16 +15,8 @@ from bsa_st.errors import BSAError
 
 
 def check_output(path: Path, ours: bytes | None = None, overwrite: bool = False) -> None:
-    """Refuse a path that must not be written, before any work is done for it.
-
-    Args:
-        path: What is to be written.
-        ours: What files of this kind begin with: those are replaced; ``None``: no file tells that it is ours.
-        overwrite: Replace a file of any kind.
-
-    Raises:
-        BSAError: If the path is a folder, a link, a device or a pipe, its folder is missing or cannot be written, or it is a file of another kind.
-    """
+    """Refuse a path that must not be written, before any work is done for it: raise :class:`BSAError` if it is a folder, a link, a device or a pipe, or
+    its folder is missing or cannot be written; or, unless ``overwrite``, if it is a file that does not begin with ``ours``, as those of its kind do."""
     if not path.parent.is_dir():
         raise BSAError(f"cannot write {path}: there is no folder {path.parent}")
     if not os.access(path.parent, os.W_OK):

@@ -187,9 +187,7 @@ def read_names(folder: Path, width: int) -> NamedDictionary | None:
     names, aliases, k = (content.get(key) for key in ("names", "aliases", "k"))
     whole = _strings(names) and isinstance(aliases, list) and len(aliases) == len(names) and all(map(_strings, aliases))
     if not whole or type(k) is not int or k < 1 or len(names) < 2 or len(set(names)) < len(names):
-        raise BSAError(
-            f"{path}: damaged (k must be at least 1, names at least two that differ, aliases a list of texts for each)"
-        )
+        raise BSAError(f"{path}: damaged (it needs k, at least 1; two names or more that differ; a list of aliases for each)")
     weights = checks.read_tensors(folder / NAME_WEIGHTS, _name_shapes(len(names), width))
     arrays = {name: tensor.numpy() for name, tensor in weights.items()}
     return NamedDictionary(names=tuple(names), aliases=tuple(map(tuple, aliases)), k=k, **arrays)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from fnmatch import fnmatch
 from pathlib import Path
@@ -60,9 +59,9 @@ def push_to_hub(
         raise BSAError(f"{repo_id!r} is no name on the Hub: {str(error).splitlines()[0]}") from error
     if "/" not in repo_id:
         raise BSAError(f"the name on the Hub must read organization/name, got {repo_id!r}")
-    with contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as scratch:
         if isinstance(model, SentenceTransformer):
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model"
+            folder = Path(scratch) / "model"
             save(model, folder)
         else:
             folder = Path(model)
@@ -73,28 +72,21 @@ def push_to_hub(
             text = Path(card or folder / "README.md").read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise BSAError(f"cannot read the model card {card or folder / 'README.md'}: {error}") from error
-        found = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
-        files = {name.as_posix(): path for name, path in found.items() if not any(part.startswith(".") for part in name.parts)}
-        additions = [
-            CommitOperationAdd(name, str(path) if name != "README.md" else text.replace(PLACEHOLDER, repo_id).encode())
-            for name, path in files.items()
-        ]
+        found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        files: dict[str, Path | bytes] = {name: path for name, path in found.items() if "/." not in f"/{name}"}
+        files["README.md"] = text.replace(PLACEHOLDER, repo_id).encode()
+        branch = None if create_pr else revision
         api = HfApi(token=token, library_name="bsa-st")
         try:
             api.create_repo(repo_id, private=private, exist_ok=True)
             if revision is not None:
                 api.create_branch(repo_id, branch=revision, exist_ok=True)
-            stale = [
-                CommitOperationDelete(name)
-                for name in api.list_repo_files(repo_id, revision=None if create_pr else revision)
-                if name not in files and any(fnmatch(name, pattern) for pattern in REPLACED)
-            ]
+            gone = [name for name in api.list_repo_files(repo_id, revision=branch) if name not in files]
+            stale = [CommitOperationDelete(name) for name in gone if any(fnmatch(name, pattern) for pattern in REPLACED)]
+            additions = [CommitOperationAdd(name, content) for name, content in files.items()]
+            message = commit_message or "Upload a BSA model"
             done = api.create_commit(
-                repo_id,
-                [*stale, *additions],
-                commit_message=commit_message or "Upload a BSA model",
-                revision=None if create_pr else revision,
-                create_pr=create_pr,
+                repo_id, [*stale, *additions], commit_message=message, revision=branch, create_pr=create_pr
             )
         except Exception as error:  # of huggingface_hub, or of the HTTP library that its version uses
             refused = getattr(getattr(error, "response", None), "status_code", None) in (401, 403)

@@ -32,10 +32,7 @@ def encoder_for_caching(
     """The encoder to cache embeddings of texts with, and its number format: ``"float32"``, the encoder as it is, or ``"bfloat16"``, a copy.
 
     With ``"auto"``, the copy is taken where the device computes it fast and where, on up to 128 of the texts, its embeddings point where the
-    original's do: mean cosine at least 0.995 and no single one below 0.98.
-
-    Raises:
-        BSAError: If the precision is unknown.
+    original's do: mean cosine at least 0.995 and no single one below 0.98. Raises :class:`BSAError` if the precision is unknown.
     """
     if precision not in ("auto", "float32", "bfloat16"):
         raise BSAError(f"precision must be auto, float32 or bfloat16, got {precision!r}")

@@ -18,11 +18,8 @@ SHARD_ROWS = 1 << 20
 
 
 class RowShards:
-    """Matrices below each other, float (n_i, d), at least one, usually memory maps, read where they are: what training needs of an array (n, d), and no more.
-
-    Raises:
-        BSAError: If they differ in width.
-    """
+    """Matrices below each other, float (n_i, d), at least one, usually memory maps, read where they are: what training needs of an array (n, d), and no
+    more. Raises :class:`BSAError` if they differ in width."""
 
     def __init__(self, parts: Sequence[np.ndarray]) -> None:
         widths = sorted({part.shape[1] for part in parts})
@@ -64,10 +61,8 @@ def cached_together(encoder: SentenceTransformer, texts: list[str], **options: A
 def precomputed(source: Any) -> Embeddings | None:
     """The embeddings that ``source`` is or names, or ``None`` where it is, or names, texts.
 
-    It may be a float array (n, d), n > 0; the ``Path`` of an ``.npy`` file or of a folder of them, which are memory-mapped and read in the order of their names.
-
-    Raises:
-        BSAError: If a file cannot be read or holds something else, or a folder holds none or such that do not fit together.
+    It may be a float array (n, d), n > 0; the ``Path`` of an ``.npy`` file or of a folder of them, which are memory-mapped and read in the order of their
+    names. Raises :class:`BSAError` if a file cannot be read or holds something else, or a folder holds none or such that do not fit together.
     """
     if isinstance(source, np.ndarray) and source.dtype.kind not in "UO":
         return _checked(source, "")
