@@ -51,14 +51,14 @@ def evaluate(
         raise BSAError(f"--budgets must be whole numbers of bytes, got {budgets!r}")
     chosen_encoders = choose(split_names(encoders), ENCODERS, "encoder")
     for encoder in [] if report_only else chosen_encoders:
-        inputs = Inputs(encoder, given(data), share, tasks)
+        inputs = Inputs(encoder, given(data), share, tasks, work)
         width, done = inputs.general.training.shape[1], []
         wanted = cells(chosen, [int(size) for size in sizes] or usual_budgets(width), seeds, width)
         if not wanted:
             raise BSAError(f"none of the methods fits {budgets} bytes for embeddings of {width} dimensions")
         for number, cell in enumerate(wanted, start=1):
             logger.info("%s: cell %d of %d, %s", encoder, number, len(wanted), cell)
-            done.append((cell, measure(cell, inputs, work)))
+            done.append((cell, measure(cell, inputs)))
             merge(output / f"{encoder}.json", inputs, done)
     typer.echo(f"Report in {write_report(output)}")
     if full:

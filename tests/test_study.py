@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from bsa_st import BSAError, DistillSettings
+from evaluation.data.inputs import Inputs
 from evaluation.data.neighbours import General, shares
 from evaluation.study import objectives
 from evaluation.study.__main__ import app
 from evaluation.study.heads import KINDS, train
-from evaluation.study.page import PAGE, RESULTS, SECTIONS, read_results, render
-from evaluation.study.runner import Cell, Inputs, measure
+from evaluation.study.page import PAGE, RESULTS, read_results, render
+from evaluation.study.runner import Cells, measure
 
 pytestmark = pytest.mark.evaluation
 
@@ -28,8 +29,8 @@ class Counted:
     def __init__(self) -> None:
         self.times = 0
 
-    def cells(self) -> list[Cell]:
-        return [Cell("there", self._there), Cell("absent", self._absent)]
+    def cells(self) -> Cells:
+        return {"there": self._there, "absent": self._absent}
 
     def render(self, results: Any) -> str:
         return ""
@@ -63,17 +64,11 @@ def test_a_finished_cell_is_measured_again_only_for_other_data(tmp_path: Path) -
 def test_a_head_is_measured_and_shown(embeddings: np.ndarray) -> None:
     inputs = inputs_of(embeddings)
     settings = DistillSettings(hidden_dim=128, k=12, selection="topk", steps=5, batch_size=64, refit_rounds=0, unroll_trials=0)
-    one = train(inputs, settings, rounds=1)
+    one = train(inputs, settings)
     found = {kind: 100 * shares(one[kind]["counts"]).mean() for kind in KINDS}
     assert found["plain"] < found["refined"] < found["refit"] + 3
     assert one["active"] == 12
     assert f"{found['refit']:.1f} ±" in objectives.render({"cell": {**one, "objective": "bsa"}})
-
-
-def test_every_cell_has_its_own_name() -> None:
-    for section in SECTIONS.values():
-        names = [cell.name for cell in section.cells()]
-        assert len(set(names)) == len(names)
 
 
 def test_an_unknown_section_names_the_nearest() -> None:

@@ -10,14 +10,13 @@ import logging
 import pickle
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from evaluation.data.embeddings import unit_rows
 from evaluation.data.inputs import Inputs
-from evaluation.data.neighbours import found_counts, shares
+from evaluation.data.neighbours import General, found_counts, shares
 from evaluation.jsonfiles import write
 from evaluation.methods import METHODS
 from evaluation.methods.base import Method
@@ -56,15 +55,14 @@ def cells(methods: list[str], sizes: list[int], seeds: int, width: int) -> list[
     return found
 
 
-def measure(cell: Cell, inputs: Inputs, work: Path) -> dict[str, Any]:
+def measure(cell: Cell, inputs: Inputs) -> dict[str, Any]:
     """The figures of a cell, from its file as far as it holds them; a file of other data or settings is void.
 
     Returns:
         ``stored`` bytes per text, ``fit_seconds`` and ``encode_ms`` per text of processor time, mean ``cosine`` with what is decoded
         (or ``None``), and per estimate ``counts`` (see :func:`evaluation.data.neighbours.found_counts`) and ``tasks``.
     """
-    folder = work / inputs.encoder
-    path = folder / "cells" / f"{cell}.json"
+    path = inputs.work / inputs.encoder / "cells" / f"{cell}.json"
     method = cell.new()
     key = {"data": inputs.fingerprint, "settings": method.settings()}
     kept = json.loads(path.read_text()) if path.is_file() else {}
@@ -73,10 +71,9 @@ def measure(cell: Cell, inputs: Inputs, work: Path) -> dict[str, Any]:
     missing = [name for name in inputs.tasks if name not in kept.get("tasks", {})]
     if kept and not missing:
         return dict(kept)
-    seconds = fit(method, inputs, folder / "fitted" / f"{cell.fit}.pickle")
-    method.softening = method.choose_softening(inputs.general.training)
+    method, seconds = fit(cell, inputs)
     if not kept:
-        kept = {"key": key, "fit_seconds": round(seconds, 1), **general_figures(method, inputs), "tasks": {}}
+        kept = {"key": key, "fit_seconds": round(seconds, 1), **general_figures(method, inputs.general), "tasks": {}}
     for name in missing:
         task = inputs.tasks[name]
         codes = method.encode(task.documents)
@@ -87,26 +84,27 @@ def measure(cell: Cell, inputs: Inputs, work: Path) -> dict[str, Any]:
     return kept
 
 
-def fit(method: Method, inputs: Inputs, path: Path) -> float:
-    """Fit a method, or take the fit from its file where data and settings are the same; processor seconds that the fit took."""
+def fit(cell: Cell, inputs: Inputs) -> tuple[Method, float]:
+    """The method of a cell, fitted here or by its file where data and settings are the same, and the processor seconds that the fit took."""
+    method, path = cell.new(), inputs.work / inputs.encoder / "fitted" / f"{cell.fit}.pickle"
     key = {"data": inputs.fingerprint, "settings": method.fit_settings()}
     try:
         kept = pickle.loads(path.read_bytes())
-        if kept["key"] == key:
-            vars(method).update(vars(kept["method"]))
-            return float(kept["seconds"])
     except (FileNotFoundError, ImportError, AttributeError):
-        pass  # there is none, or one of classes that have moved since
-    began = time.process_time()
-    method.fit(inputs.general.training)
-    seconds = time.process_time() - began
-    write(path, pickle.dumps({"key": key, "seconds": seconds, "method": method}))
-    return seconds
+        kept = {"key": None}  # there is none, or one of classes that have moved since
+    if kept["key"] == key:
+        vars(method).update(vars(kept["method"]))
+    else:
+        began = time.process_time()
+        method.fit(inputs.general.training)
+        kept = {"key": key, "seconds": time.process_time() - began, "method": method}
+        write(path, pickle.dumps(kept))
+    method.softening = method.choose_softening(inputs.general.training)
+    return method, float(kept["seconds"])
 
 
-def general_figures(method: Method, inputs: Inputs) -> dict[str, Any]:
+def general_figures(method: Method, general: General) -> dict[str, Any]:
     """Figures of a fitted method on general sentences."""
-    general = inputs.general
     method.encode(general.documents[:100])  # what is compiled at first use is no part of the time
     began = time.process_time()
     codes = method.encode(general.documents)

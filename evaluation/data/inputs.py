@@ -29,12 +29,14 @@ class Inputs:
         data: Folder with the general sentences and the local sets.
         share: Share of the general sentences that is used, see :func:`evaluation.data.neighbours.general_texts`.
         with_tasks: Whether the judged sets are scored too.
+        work: Folder of finished cells and fits, for resuming.
     """
 
     encoder: str
     data: Path
     share: float = 1.0
     with_tasks: bool = True
+    work: Path = Path("build/evaluation")
 
     @cached_property
     def _store(self) -> EmbeddingStore:

@@ -15,7 +15,6 @@ import numpy as np
 from bsa_st import BSAError
 from bsa_st.inputs.texts import read_texts
 
-MIX = ("text_mix", "mix.txt.gz")
 QUERIES, DOCUMENTS, TRAINING = 1_000, 20_000, 30_000
 FOUND = 10
 DIGITS = "0123456789A"
@@ -45,7 +44,7 @@ def general_texts(data: Path, share: float = 1.0) -> tuple[list[str], list[str],
     Raises:
         BSAError: If the file is not there or too short.
     """
-    path = data.joinpath(*MIX)
+    path = data / "text_mix" / "mix.txt.gz"
     if not path.is_file():
         raise BSAError(f"{path}: not found; the general sentences are read from it")
     sizes = [max(FOUND, round(size * share)) for size in (QUERIES, DOCUMENTS, TRAINING)]

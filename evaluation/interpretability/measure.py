@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-import time
+import timeit
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
@@ -25,8 +25,9 @@ from evaluation.data.embeddings import EmbeddingStore
 from evaluation.data.encoders import MINILM, MPNET, WORDLLAMA, load_encoder
 from evaluation.data.folders import read_classes, read_pairs
 from evaluation.data.neighbours import general_texts
+from evaluation.interpretability.csr import csr
 from evaluation.interpretability.detection import MATCHED_RATE, judge, summary
-from evaluation.interpretability.methods import Features, Texts, csr, learnt, learnt_names, named, refined, topics
+from evaluation.interpretability.methods import Features, Texts, learnt, learnt_names, named, refined, topics
 from evaluation.interpretability.probing import probe
 from evaluation.interpretability.stability import stability
 from evaluation.jsonfiles import read_json, write_json
@@ -195,28 +196,21 @@ def hpo_texts() -> tuple[list[str], list[str]]:
 
 def rates(dictionary: NamedDictionary, embeddings: np.ndarray) -> dict[str, Any]:
     """Firing rates of the tags on all texts there are, those that thresholds were set on included."""
-    counts = np.zeros(len(dictionary), dtype=np.int64)
-    texts = none = 0
-    for ids, _ in dictionary.fires(embeddings):
-        counts[ids] += 1
-        texts, none = texts + 1, none + (len(ids) == 0)
+    fired = named(dictionary).strengths(Texts([], embeddings))
+    counts, texts = np.bincount(fired.indices, minlength=len(dictionary)), len(embeddings)
     return {
         "texts": texts,
         "highest_rate": round(float(counts.max() / texts), 4),
         "never": int((counts == 0).sum()),
         "never_share": round(float((counts == 0).mean()), 4),
-        "without_a_tag": round(none / texts, 4),
+        "without_a_tag": round(float((np.diff(fired.indptr) == 0).mean()), 4),
         "names": len(dictionary),
     }
 
 
 def tag_seconds(dictionary: NamedDictionary, embeddings: np.ndarray) -> dict[str, Any]:
     """Seconds of tags from embeddings, the best of three runs."""
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        list(dictionary.fires(embeddings))
-        seconds.append(time.perf_counter() - started)
+    seconds = timeit.repeat(lambda: list(dictionary.fires(embeddings)), number=1, repeat=3)
     return {"texts": len(embeddings), "seconds": round(min(seconds), 3)}
 
 

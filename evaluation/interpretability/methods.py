@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy import sparse
+from sentence_transformers import SentenceTransformer
 from sklearn.decomposition import NMF, LatentDirichletAllocation
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 from bsa_st import DistillSettings
 from bsa_st.concepts.dictionary import NamedDictionary
 from bsa_st.encoding.encode import encode_embeddings
-from bsa_st.head.layer import BinarySparsityAlignment
+from bsa_st.head.layer import BinarySparsityAlignment, head_of
 from bsa_st.head.losses import BSALoss
 from bsa_st.training import train_head
-from evaluation.interpretability.csr import CSR
 from evaluation.study.baselines import Objective, train_by
 
 TERMS = 3
@@ -52,32 +53,14 @@ class Features(NamedTuple):
     directions: np.ndarray | None = None
 
 
-class LearntNames(Objective):
-    """BSA's losses, from the atoms and firing rates of a named dictionary on.
-
-    Args:
-        dictionary: The names.
-    """
-
-    real_valued: ClassVar[bool] = False
-
-    def __init__(self, dictionary: NamedDictionary) -> None:
-        super().__init__()
-        self.dictionary = dictionary
-
-    def values(self, head: BinarySparsityAlignment, x: torch.Tensor) -> torch.Tensor:
-        return head.select(head.logits(x))
-
-    def loss(self, head: BinarySparsityAlignment, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        return BSALoss(head).head_loss(head({"sentence_embedding": x}))  # type: ignore[arg-type]
-
-    @torch.no_grad()
-    def prepare(self, head: BinarySparsityAlignment, sample: torch.Tensor) -> None:
-        head.mean.copy_(torch.from_numpy(self.dictionary.mean))
-        head.weight.copy_(torch.from_numpy(self.dictionary.atoms))
-        head.decoder_weight.copy_(head.weight / np.sqrt(head.k))
-        head.decoder_bias.copy_(head.mean)
-        head.set_rates(sample, torch.from_numpy(self.dictionary.rates))
+@torch.no_grad()
+def take_atoms(head: BinarySparsityAlignment, dictionary: NamedDictionary) -> None:
+    """Give a head the dictionary's atoms; the decoder's are of the length at which ``k`` of them make up an embedding."""
+    head.mean.copy_(torch.from_numpy(dictionary.mean))
+    head.weight.copy_(torch.from_numpy(dictionary.atoms))
+    head.bias.copy_(torch.from_numpy(-dictionary.thresholds))
+    head.decoder_weight.copy_(head.weight / np.sqrt(head.k))
+    head.decoder_bias.copy_(head.mean)
 
 
 def named(dictionary: NamedDictionary) -> Features:
@@ -93,15 +76,9 @@ def named(dictionary: NamedDictionary) -> Features:
 
 
 def refined(dictionary: NamedDictionary) -> Features:
-    """The same atoms as a decoder, of the length at which ``k`` of them make up an embedding, with refined codes; all strengths are 1."""
-    head = BinarySparsityAlignment(len(dictionary.mean), len(dictionary), min(dictionary.k, len(dictionary)))
-    with torch.no_grad():
-        head.mean.copy_(torch.from_numpy(dictionary.mean))
-        head.weight.copy_(torch.from_numpy(dictionary.atoms))
-        head.bias.copy_(torch.from_numpy(-dictionary.thresholds))
-        head.decoder_weight.copy_(head.weight * (1 / np.sqrt(head.k)))
-        head.decoder_bias.copy_(head.mean)
-    head.eval()
+    """The same atoms as a decoder with refined codes; all strengths are 1."""
+    head = BinarySparsityAlignment(len(dictionary.mean), len(dictionary), min(dictionary.k, len(dictionary))).eval()
+    take_atoms(head, dictionary)
 
     def strengths(texts: Texts) -> sparse.csr_matrix:
         return sparse.csr_matrix(encode_embeddings(head, texts.embeddings, refine=True).to_scipy())
@@ -110,12 +87,19 @@ def refined(dictionary: NamedDictionary) -> Features:
 
 
 def learnt_names(dictionary: NamedDictionary, settings: DistillSettings, train: Texts) -> Features:
-    """The named dictionary after training by BSA's losses; a feature keeps its name while its atom is nearest to that name's own."""
-    head = train_by(LearntNames(dictionary), train.embeddings, settings)
-    directions = _directions(head.weight)
-    own = (directions @ dictionary.atoms.T).argmax(axis=1) == np.arange(len(dictionary))
+    """The named dictionary after training by BSA's losses from its atoms and firing rates on; a feature keeps its name while its atom is nearest to that
+    name's own."""
+
+    def prepared(model: SentenceTransformer, sample: torch.Tensor) -> BSALoss:
+        take_atoms(head_of(model), dictionary)
+        head_of(model).set_rates(sample, torch.from_numpy(dictionary.rates))
+        return BSALoss(model)
+
+    head = train_head(train.embeddings, settings, loss=prepared, show_progress_bar=False)
+    found = directions(head.weight)
+    own = (found @ dictionary.atoms.T).argmax(axis=1) == np.arange(len(dictionary))
     labels = [name if kept else "" for name, kept in zip(dictionary.names, own, strict=True)]
-    return Features(lambda texts: _strengths(head, texts.embeddings), labels, directions)
+    return Features(partial(_strengths, head), labels, found)
 
 
 def learnt(settings: DistillSettings, train: Texts, objective: Objective | None = None) -> Features:
@@ -124,16 +108,8 @@ def learnt(settings: DistillSettings, train: Texts, objective: Objective | None 
         head = train_head(train.embeddings, replace(settings, selection="threshold"), show_progress_bar=False)
     else:
         head = train_by(objective, train.embeddings, replace(settings, selection="topk"))
-    labels = distinctive_terms(_strengths(head, train.embeddings), train)
-    return Features(lambda texts: _strengths(head, texts.embeddings), labels, _directions(head.decoder_weight))
-
-
-def csr(settings: DistillSettings, train: Texts) -> Features:
-    """sentence-transformers' ``SparseAutoEncoder`` with ``CSRLoss``, labelled afterwards."""
-    method = CSR(settings)
-    method.fit(train.embeddings)
-    labels = distinctive_terms(method.encode(train.embeddings), train)
-    return Features(lambda texts: method.encode(texts.embeddings), labels, _directions(next(method.coder.encoder.parameters())))
+    strengths = partial(_strengths, head)
+    return Features(strengths, distinctive_terms(strengths(train), train), directions(head.decoder_weight))
 
 
 def topics(kind: str, train: Texts) -> Features:
@@ -155,18 +131,24 @@ def topics(kind: str, train: Texts) -> Features:
     return Features(strengths, [", ".join(words[np.argsort(-row)[:TERMS]]) for row in model.components_])
 
 
-def _directions(weights: torch.Tensor) -> np.ndarray:
+def directions(weights: torch.Tensor) -> np.ndarray:
+    """Rows of length 1, float32 (D, d)."""
     return torch.nn.functional.normalize(weights.detach().float(), dim=1).numpy()
 
 
 @torch.inference_mode()
-def _strengths(head: BinarySparsityAlignment, embeddings: np.ndarray) -> sparse.csr_matrix:
-    parts = []
-    for start in range(0, len(embeddings), 2048):
-        logits = head.logits(torch.from_numpy(embeddings[start : start + 2048]))
-        margins = (logits - (0 if head.selection == "threshold" else logits.min())) * head.select(logits)
-        parts.append(sparse.csr_matrix(margins.numpy()))
-    return sparse.csr_matrix(sparse.vstack(parts))
+def in_parts(encode: Callable[[torch.Tensor], torch.Tensor], texts: Texts) -> sparse.csr_matrix:
+    """Strengths of texts, CSR (n, D), from a function of 2,048 embeddings at a time."""
+    parts = torch.from_numpy(texts.embeddings).split(2048)
+    return sparse.csr_matrix(sparse.vstack([sparse.csr_matrix(encode(part).numpy()) for part in parts]))
+
+
+def _strengths(head: BinarySparsityAlignment, texts: Texts) -> sparse.csr_matrix:
+    def margins(x: torch.Tensor) -> torch.Tensor:
+        logits = head.logits(x)
+        return (logits - (0 if head.selection == "threshold" else logits.min())) * head.select(logits)
+
+    return in_parts(margins, texts)
 
 
 def distinctive_terms(strengths: sparse.csr_matrix, train: Texts) -> list[str]:

@@ -72,9 +72,8 @@ class Method(ABC):
         self.mean = training.mean(axis=0)
         self.learn(training[np.random.default_rng(self.seed).permutation(len(training))])
 
-    @abstractmethod
-    def learn(self, training: np.ndarray) -> None:
-        """Learn from shuffled rows, float32 (n, d); :attr:`mean` is set."""
+    def learn(self, training: np.ndarray) -> None:  # noqa: B027
+        """Learn from shuffled rows, float32 (n, d); :attr:`mean` is set. By default there is nothing more to learn."""
 
     def choose_softening(self, training: np.ndarray) -> float:
         """``s`` of the softened estimate, as :func:`bsa_st.training.monitor.choose_softening` finds it for a head."""

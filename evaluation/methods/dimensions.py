@@ -21,9 +21,6 @@ class Float32(Method):
 
     name, sized, seeds, estimates = "float32", False, 1, ("dot",)
 
-    def learn(self, training: np.ndarray) -> None:
-        pass
-
     def encode(self, dense: np.ndarray) -> np.ndarray:
         return dense
 
@@ -51,9 +48,6 @@ class Sign(Method):
 
     name, sized, seeds = "sign bits", False, 1
     estimates: ClassVar[tuple[str, ...]] = ("dot",)
-
-    def learn(self, training: np.ndarray) -> None:
-        pass
 
     def encode(self, dense: np.ndarray) -> np.ndarray:
         return np.packbits(dense > 0, axis=1)

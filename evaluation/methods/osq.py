@@ -24,9 +24,6 @@ class OSQ(Method):
 
     name, sized, seeds, estimates = "BBQ (OSQ)", False, 1, ("own", "float")
 
-    def learn(self, training: np.ndarray) -> None:
-        pass
-
     def encode(self, dense: np.ndarray) -> np.ndarray:
         levels, ends = quantise(dense - self.mean, 1)
         side = np.concatenate([ends, (dense @ self.mean)[:, None]], axis=1).astype(np.float32)

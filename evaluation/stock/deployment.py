@@ -21,6 +21,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 RESULTS = Path(__file__).parent.parent / "results" / "deployment.json"
+PACKAGES = ("sentence-transformers", "transformers", "torch")
 USED = {
     "onnx, both routes as whole graphs": ("onnxruntime",),
     "openvino, both routes as whole graphs": ("openvino",),
@@ -52,16 +53,6 @@ def compiled(folder: str, texts: list[str]) -> Encoded:
     model[0].compile(dynamic=True)
     model[-2].compile(dynamic=True)
     return encode(model, texts)
-
-
-def several_processes(folder: str, texts: list[str]) -> Encoded:
-    """In two processes."""
-    model = load_plain(folder)
-    pool = model.start_multi_process_pool(["cpu", "cpu"])
-    try:
-        return encode(model, texts, pool=pool)
-    finally:
-        model.stop_multi_process_pool(pool)
 
 
 Run = Callable[[dict[str, np.ndarray]], np.ndarray]
@@ -113,7 +104,7 @@ WAYS: dict[str, Callable[[str, list[str]], Encoded]] = {
     "float16": lambda folder, texts: encode(load_plain(folder, model_kwargs={"torch_dtype": torch.float16}), texts),
     "bfloat16": lambda folder, texts: encode(load_plain(folder, model_kwargs={"torch_dtype": torch.bfloat16}), texts),
     "torch.compile": compiled,
-    "two processes": several_processes,
+    "two processes": lambda folder, texts: encode(load_plain(folder), texts, device=["cpu", "cpu"]),
     "onnx, both routes as whole graphs": lambda folder, texts: whole_graph(folder, texts, onnxruntime_graph),
     "openvino, both routes as whole graphs": lambda folder, texts: whole_graph(folder, texts, openvino_graph),
     "onnx, the encoder alone": lambda folder, texts: encode(load_plain(folder, backend="onnx"), texts),
@@ -144,7 +135,7 @@ def compare(folder: str, texts: list[str], ways: Iterable[str] = WAYS) -> dict[s
             "bits": round(float(same.mean()), 5),
             "identical": float(same.all(axis=1).mean()),
             "texts": len(texts),
-            "packages": _versions(name),
+            "packages": {package: metadata.version(package) for package in (*PACKAGES, *USED.get(name, ()))},
         }
     return rows
 
@@ -161,11 +152,6 @@ def markdown(rows: dict[str, dict[str, Any]]) -> str:
             f"| {name} | {'yes' if row['exact'] else 'no'} | {row['bits']:.2%} | {row['identical']:.1%} | {packages} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def _versions(way: str) -> dict[str, str]:
-    names = ("sentence-transformers", "transformers", "torch", *USED.get(way, ()))
-    return {name: metadata.version(name) for name in names}
 
 
 def main(folder: str, texts: str, *ways: str) -> None:

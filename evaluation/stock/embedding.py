@@ -10,8 +10,8 @@ import copy
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -122,20 +122,7 @@ class _Graph(nn.Module):
         return nn.functional.normalize(summed, dim=1)
 
 
-def _exported(model: SentenceTransformer, path: Path) -> str:
-    import_module("onnx")
-    tokens = model.tokenizer(["one text", "another one"], return_tensors="pt", padding=True)
-    names = ["input_ids", "attention_mask"]
-    axes = {name: {0: "texts", 1: "length"} for name in names}
-    graph = _Graph(model).eval()
-    inputs = tuple(tokens[name] for name in names)
-    torch.onnx.export(
-        graph, inputs, str(path), input_names=names, output_names=["rows"], dynamic_axes=axes, opset_version=17, dynamo=False
-    )
-    return str(path)
-
-
-def _batched(model: SentenceTransformer, run: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Way:
+def _batched(model: SentenceTransformer, run: Run) -> Way:
     """The batches of :func:`bsa_st.inputs.embed.embed`, computed by another runtime."""
 
     def way(texts: list[str]) -> np.ndarray:
@@ -154,26 +141,28 @@ def _batched(model: SentenceTransformer, run: Callable[[dict[str, np.ndarray]], 
     return way
 
 
-def _runtime(load: Callable[[str], Run], int8: bool = False) -> Callable[[SentenceTransformer], Way]:
+def _runtime(model: SentenceTransformer, load: Callable[[str], Run], int8: bool = False) -> Way:
     """The encoder as an ONNX graph in another runtime; raises ImportError where that is not installed."""
+    import_module("onnx")
+    tokens = model.tokenizer(["one text", "another one"], return_tensors="pt", padding=True)
+    names = ["input_ids", "attention_mask"]
+    axes = {name: {0: "texts", 1: "length"} for name in names}
+    graph, inputs = _Graph(model).eval(), tuple(tokens[name] for name in names)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = f"{scratch}/model.onnx"
+        torch.onnx.export(
+            graph, inputs, path, input_names=names, output_names=["rows"], dynamic_axes=axes, opset_version=17, dynamo=False
+        )
+        if int8:
+            quantisation, exported, path = import_module("onnxruntime.quantization"), path, f"{scratch}/int8.onnx"
+            quantisation.quantize_dynamic(exported, path, weight_type=quantisation.QuantType.QInt8, per_channel=True)
+        return _batched(model, load(path))
 
-    def make(model: SentenceTransformer) -> Way:
-        with tempfile.TemporaryDirectory() as scratch:
-            path = _exported(model, Path(scratch) / "model.onnx")
-            if int8:
-                quantisation = import_module("onnxruntime.quantization")
-                small = str(Path(scratch) / "int8.onnx")
-                quantisation.quantize_dynamic(path, small, weight_type=quantisation.QuantType.QInt8, per_channel=True)
-                path = small
-            return _batched(model, load(path))
 
-    return make
-
-
-RUNTIMES = {
-    "onnxruntime": _runtime(onnxruntime_graph),
-    "onnxruntime int8": _runtime(onnxruntime_graph, int8=True),
-    "openvino": _runtime(openvino_graph),
+RUNTIMES: dict[str, Callable[[SentenceTransformer], Way]] = {
+    "onnxruntime": partial(_runtime, load=onnxruntime_graph),
+    "onnxruntime int8": partial(_runtime, load=onnxruntime_graph, int8=True),
+    "openvino": partial(_runtime, load=openvino_graph),
 }
 
 

@@ -23,14 +23,9 @@ class IndexSearch:
     """
 
     def __init__(self, model: SentenceTransformer, meta: ModelMeta, **options: Any) -> None:
-        self.model, self._meta, self._options = model, meta, options
+        self.model, self.mteb_model_meta, self._options = model, meta, options
         self._index: Index | None = None
         self._names: list[str] = []
-
-    @property
-    def mteb_model_meta(self) -> ModelMeta:
-        """The model's entry in mteb's list."""
-        return self._meta
 
     def index(self, corpus: Any, *, task_metadata: Any, encode_kwargs: Any, num_proc: int | None = None, **_: Any) -> None:
         """Build an index of a corpus; titles and texts are joined as mteb joins them for every encoder."""

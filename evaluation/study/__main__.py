@@ -23,9 +23,10 @@ def study(
 ) -> None:
     """Measure what reviewers asked for and write the page. A finished cell is not measured again."""
     from evaluation.data.encoders import MINILM
+    from evaluation.data.inputs import Inputs
     from evaluation.methods import choose
     from evaluation.study.page import RESULTS, SECTIONS, write_page
-    from evaluation.study.runner import Inputs, measure
+    from evaluation.study.runner import measure
 
     chosen = choose(split_names(sections), list(SECTIONS), "section")
     if not report_only:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,12 +49,9 @@ def cosine_error(x: Tensor, reconstruction: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(x, reconstruction, dim=1).mean()
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, TrainerCallback):
     """Turns embeddings into strengths and a loss; the weights that are trained are those of the head. By default the k-sparse autoencoder
     (A. Makhzani and B. Frey, "k-Sparse autoencoders", 2013; L. Gao et al., "Scaling and evaluating sparse autoencoders", 2024)."""
-
-    real_valued: ClassVar[bool] = True
-    """Whether the decoder was trained with strengths, and has to be fitted to binary codes after training."""
 
     model: SentenceTransformer
     """Cached rows and a head, while the trainer minimises the loss."""
@@ -90,6 +87,14 @@ class Objective(nn.Module):
 
     def finish(self, head: BinarySparsityAlignment) -> None:
         """After training, bring the head into the form in which it is used."""
+
+    def on_train_end(self, args: object, state: object, control: object, **more: object) -> None:
+        """Finish the head, and fit its decoder to plain binary codes."""
+        head = head_of(self.model)
+        self.eval().finish(head)
+        binarise(head, self, self.sample)
+        held_out, rows = np.split(self.sample.numpy(), [min(HELD_OUT, len(self.sample) // 10)])
+        refit(head, rows, held_out, rounds=1, refine=False)
 
 
 class Penalised(Objective):
@@ -284,21 +289,6 @@ def binarise(head: BinarySparsityAlignment, objective: Objective, sample: Tensor
         head.bias.sub_(usual_threshold(torch.cat(highest), head.k) - 1e-7)
 
 
-class Finished(TrainerCallback):
-    """Brings a head, when its steps are done, into the form in which it is used, with a decoder fitted to plain codes where strengths were trained."""
-
-    def __init__(self, objective: Objective) -> None:
-        self.objective = objective
-
-    def on_train_end(self, args: object, state: object, control: object, **more: object) -> None:
-        objective, head = self.objective, head_of(self.objective.model)
-        objective.eval().finish(head)
-        if objective.real_valued:
-            binarise(head, objective, objective.sample)
-            held_out, rows = np.split(objective.sample.numpy(), [min(HELD_OUT, len(objective.sample) // 10)])
-            refit(head, rows, held_out, rounds=1, refine=False)
-
-
 def train_by(
     objective: Objective,
     embeddings: np.ndarray,
@@ -307,5 +297,5 @@ def train_by(
     **options: Any,
 ) -> BinarySparsityAlignment:
     """:func:`bsa_st.training.train_head` by an objective, with at least one step."""
-    options |= {"callbacks": [*callbacks, Finished(objective)], "show_progress_bar": False}
-    return train_head(embeddings, settings, loss=objective.on, **options)
+    callbacks = [*callbacks, objective]
+    return train_head(embeddings, settings, loss=objective.on, callbacks=callbacks, show_progress_bar=False, **options)

@@ -11,9 +11,10 @@ from bsa_st.training import train_head
 from evaluation import RESULTS_FOLDER
 from evaluation.comparison.results import read
 from evaluation.data.encoders import MINILM, load_encoder
+from evaluation.data.inputs import Inputs
 from evaluation.data.neighbours import general_texts
 from evaluation.markdown import MISSING, markdown_table
-from evaluation.study.runner import Cell, Inputs, Results
+from evaluation.study.runner import Cells, Results
 
 title = "Cost"
 
@@ -25,9 +26,9 @@ DENSE_TEXTS = 256
 METHODS = {"compact": "compact", "sparse": "sparse", "compact plain": "compact, not refined", "OPQ": "OPQ", "PQ": "PQ"}
 
 
-def cells() -> list[Cell]:
+def cells() -> Cells:
     """The dense encoder, and fits to ever more texts."""
-    return [Cell("encoder", measure_encoder)] + [Cell(f"texts={size}", partial(measure_fit, size)) for size in TEXTS]
+    return {"encoder": measure_encoder, **{f"texts={size}": partial(measure_fit, size) for size in TEXTS}}
 
 
 def measure_encoder(inputs: Inputs) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def measure_encoder(inputs: Inputs) -> dict[str, Any]:
 
 def measure_fit(size: int, inputs: Inputs) -> dict[str, Any]:
     """Seconds of processor time that a compact head takes to fit."""
-    rows = inputs.whole.general.training[:size]
+    rows = inputs.general.training[:size]
     began = time.process_time()
     train_head(rows, DistillSettings.of_bytes(CODE_BYTES, unroll_trials=0), show_progress_bar=False)
     return {"texts": len(rows), "seconds": round(time.process_time() - began, 1)}

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from evaluation.comparison.cells import Cell as MethodCell
-from evaluation.comparison.cells import fit
+from evaluation.comparison.cells import Cell, fit
 from evaluation.comparison.results import interval
 from evaluation.data.folders import read_classes, read_retrieval
+from evaluation.data.inputs import Inputs
 from evaluation.data.labelled import Collection
 from evaluation.data.neighbours import found_counts, nearest, shares
 from evaluation.data.tasks import HPO, hpo_collection
 from evaluation.markdown import markdown_table
 from evaluation.methods.base import Method
 from evaluation.study.heads import in_percent
-from evaluation.study.runner import Cell, Inputs, Results
+from evaluation.study.runner import Cells, Results
 
 title = "Domains"
 
@@ -35,28 +35,19 @@ OWN, OWN_BYTES, OWN_LEAST = "compact, own documents", 64, 5_000
 """The last one is fitted to the documents that it stores, where there are so many."""
 
 
-class Texts(NamedTuple):
-    """A collection: its embeddings, float32 of unit norm, and its judgements where there are some."""
-
-    queries: np.ndarray
-    documents: np.ndarray
-    judged: Collection | None
-
-
-def cells() -> list[Cell]:
+def cells() -> Cells:
     """A cell per collection."""
-    return [Cell(name, partial(measure, name)) for names in DOMAINS.values() for name in names]
+    return {name: partial(measure, name) for names in DOMAINS.values() for name in names}
 
 
-def read(name: str, inputs: Inputs) -> Texts:
-    """A collection by name; raises :class:`BSAError` where it is not in the data folder."""
+def read(name: str, inputs: Inputs) -> Collection:
+    """A collection by name, the intents without judgements; raises :class:`BSAError` where it is not in the data folder."""
     if name == INTENTS:
         folder = inputs.data / f"cls_{INTENTS}"
         queries, documents = (inputs.embed(read_classes(folder, split)[0]) for split in ("test", "train"))
-        return Texts(queries, documents, None)
+        return Collection(queries, documents, [], [], {})
     judged = hpo_collection() if name == HPO else read_retrieval(inputs.data / f"retrieval_{name}")
-    collection = Collection.of(judged, inputs.embed)
-    return Texts(collection.queries, collection.documents, collection)
+    return Collection.of(judged, inputs.embed)
 
 
 def measure(name: str, inputs: Inputs) -> dict[str, Any]:
@@ -65,31 +56,28 @@ def measure(name: str, inputs: Inputs) -> dict[str, Any]:
     truth = nearest(texts.queries @ texts.documents.T)
     methods = {}
     for method_name, n_bytes in GENERAL.items():
-        cell = MethodCell(method_name, n_bytes, 0)
-        method = cell.new()
-        fit(method, inputs.whole, inputs.work / inputs.encoder / "fitted" / f"{cell.fit}.pickle")
-        methods[method_name] = scored(method, inputs.whole.general.training, texts, truth)
+        method, _ = fit(Cell(method_name, n_bytes, 0), inputs)
+        methods[method_name] = scored(method, texts, truth)
     if len(texts.documents) >= OWN_LEAST:
-        own = MethodCell("compact", OWN_BYTES, 0).new()
+        own = Cell("compact", OWN_BYTES, 0).new()
         own.fit(texts.documents)
-        methods[OWN] = scored(own, texts.documents, texts, truth)
-    dense = None if texts.judged is None else MethodCell("float32", 0, 0).new()
+        own.softening = own.choose_softening(texts.documents)
+        methods[OWN] = scored(own, texts, truth)
     return {
         "queries": len(texts.queries),
         "documents": len(texts.documents),
-        "ndcg": None if dense is None or texts.judged is None else texts.judged.score(dense, texts.documents, "dot"),
+        "ndcg": texts.score(Cell("float32", 0, 0).new(), texts.documents, "dot") if texts.qrels else None,
         "methods": methods,
     }
 
 
-def scored(method: Method, training: np.ndarray, texts: Texts, truth: np.ndarray) -> dict[str, Any]:
+def scored(method: Method, texts: Collection, truth: np.ndarray) -> dict[str, Any]:
     """found@10 of a fitted method, query by query, its nDCG@10 where there are judgements, and its bytes."""
-    method.softening = method.choose_softening(training)
     codes = method.encode(texts.documents)
     return {
         "stored": round(method.stored_bytes(codes), 1),
         "counts": found_counts(method.scores(texts.queries, codes, "softened"), truth),
-        "ndcg": None if texts.judged is None else round(texts.judged.score(method, codes, "softened"), 5),
+        "ndcg": round(texts.score(method, codes, "softened"), 5) if texts.qrels else None,
     }
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.data.inputs import Inputs
 from evaluation.markdown import markdown_table
 from evaluation.study.baselines import OBJECTIVES
-from evaluation.study.heads import BASE, KINDS, ROUNDS, describe, found, in_percent, train
-from evaluation.study.runner import Cell, Inputs, Results
+from evaluation.study.heads import BASE, KINDS, ROUNDS, SETTINGS, found, in_percent, train
+from evaluation.study.runner import Cells, Results
 
 title = "Other sparsity objectives"
 
@@ -21,9 +22,9 @@ BSA, NONE = "bsa", "none"
 """BSA's own losses, and none at all: the refit then starts from a random tight frame."""
 
 
-def cells() -> list[Cell]:
+def cells() -> Cells:
     """Every objective with every seed; the first seed first."""
-    return [Cell(f"{name}-{seed}", partial(measure, name, seed)) for seed in SEEDS for name in (NONE, BSA, *OBJECTIVES)]
+    return {f"{name}-{seed}": partial(measure, name, seed) for seed in SEEDS for name in (NONE, BSA, *OBJECTIVES)}
 
 
 def measure(name: str, seed: int, inputs: Inputs) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def render(results: Results) -> str:
 
 def _finding(grouped: dict[str, list[dict[str, Any]]]) -> str:
     if BSA not in grouped:
-        return f"{describe()}."
+        return f"{SETTINGS}."
     names = [name for name in grouped if name != NONE]
     spans = {kind: np.ptp([100 * found(grouped[name], kind).mean for name in names]) for kind in KINDS}
     ranks = {
@@ -68,7 +69,7 @@ def _finding(grouped: dict[str, list[dict[str, Any]]]) -> str:
     none = grouped.get(NONE)
     gains = [name for name in names if none and (lead := found(grouped[name], "refit", none)).mean > lead.half]
     return (
-        f"{describe()}; `{NONE}` is the refit of a random tight frame. All codes have the same number of active features, and after the losses a decoder fitted"
+        f"{SETTINGS}; `{NONE}` is the refit of a random tight frame. All codes have the same number of active features, and after the losses a decoder fitted"
         f" to plain codes. From the best objective to the worst it is {spans['plain']:.1f} points in plain codes, {spans['refined']:.1f} in refined ones and"
         f" {spans['refit']:.1f} after {ROUNDS} rounds of refit; BSA's losses are number {ranks['plain']}, {ranks['refined']} and {ranks['refit']} of {len(names)}."
         f" Better than no losses at all after the refit, by more than the interval: {', '.join(gains) or 'none'}."
@@ -77,13 +78,11 @@ def _finding(grouped: dict[str, list[dict[str, Any]]]) -> str:
 
 def plot(results: Results, path: Path) -> None:
     """Save found@10 of every objective: plain, refined, refitted."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure  # slow to import and needed here alone
 
     grouped = by_objective(results)
-    figure, axes = plt.subplots(figsize=(7, 0.32 * len(grouped) + 1.2))
+    figure = Figure(figsize=(7, 0.32 * len(grouped) + 1.2))
+    axes = figure.subplots()
     places = np.arange(len(grouped))[::-1]
     for (kind, label), marker in zip(KINDS.items(), "osD", strict=True):
         shown = [
@@ -106,4 +105,3 @@ def plot(results: Results, path: Path) -> None:
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100, metadata={"Software": None})
-    plt.close(figure)

@@ -10,7 +10,8 @@ from evaluation.data.neighbours import QUERIES
 from evaluation.jsonfiles import read_json
 from evaluation.markdown import markdown_table
 from evaluation.study import cost, domains, objectives
-from evaluation.study.runner import DOCUMENTS, TRAINING, Section
+from evaluation.study.heads import DOCUMENTS, TRAINING
+from evaluation.study.runner import Section
 
 SECTIONS: dict[str, Section] = {"objectives": objectives, "domains": domains, "cost": cost}
 RESULTS = Path(__file__).with_name("results")
@@ -46,9 +47,8 @@ def render(kept: dict[str, Any]) -> str:
     parts = [INTRODUCTION]
     for name, content in kept.items():
         section = SECTIONS[name]
-        known = [cell.name for cell in section.cells()]
-        cells = {cell: content["cells"][cell] for cell in known if cell in content["cells"]}
-        missing = [cell for cell in known if cell not in cells]
+        cells = {cell: content["cells"][cell] for cell in section.cells() if cell in content["cells"]}
+        missing = [cell for cell in section.cells() if cell not in cells]
         absent = f" Not measured: {', '.join(missing)}." if missing else ""
         parts.append(f"## {section.title}\n\nMeasured at commit {content['commit']}.{absent} {section.render(cells)}\n")
     for question in read_json(SETTLED):
