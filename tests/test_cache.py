@@ -17,7 +17,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from bsa_st import BSAError
-from bsa_st.inputs import embeddings, precision
+from bsa_st.inputs import embed as embedding
+from bsa_st.inputs import embeddings
 from bsa_st.inputs.embeddings import cached_embeddings
 from tests.smallmodel import WIDTH, small_encoder
 
@@ -185,14 +186,14 @@ def test_values_beyond_float16_are_kept_in_float32(
 def test_bfloat16_is_taken_only_where_it_points_the_same_way(
     encoder: SentenceTransformer, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda device: True)
-    fast, name = precision.encoder_for_caching(encoder, texts[:50])
+    monkeypatch.setattr(embedding, "has_fast_bfloat16", lambda device: True)
+    fast, name = embedding.encoder_for_caching(encoder, texts[:50])
     assert name == "bfloat16"
     assert next(fast.parameters()).dtype == torch.bfloat16
     assert next(encoder.parameters()).dtype == torch.float32
-    monkeypatch.setattr(precision, "LEAST_MEAN_COSINE", 1.1)
-    assert precision.encoder_for_caching(encoder, texts[:50]) == (encoder, "float32")
-    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda device: False)
-    assert precision.encoder_for_caching(encoder, texts[:50]) == (encoder, "float32")
+    monkeypatch.setattr(embedding, "LEAST_MEAN_COSINE", 1.1)
+    assert embedding.encoder_for_caching(encoder, texts[:50]) == (encoder, "float32")
+    monkeypatch.setattr(embedding, "has_fast_bfloat16", lambda device: False)
+    assert embedding.encoder_for_caching(encoder, texts[:50]) == (encoder, "float32")
     with pytest.raises(BSAError, match="precision must be auto, float32 or bfloat16, got 'int4'"):
-        precision.encoder_for_caching(encoder, texts[:50], "int4")
+        embedding.encoder_for_caching(encoder, texts[:50], "int4")

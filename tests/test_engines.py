@@ -209,8 +209,11 @@ def test_a_collection_of_others_is_not_touched(engine_sample: EngineSample, tmp_
     duckdb.connect(str(tmp_path / "d.duckdb")).execute("CREATE TABLE theirs (id bigint)").close()
     lancedb.connect(str(tmp_path / "lance")).create_table("theirs", [{"id": 1}])
     for url in (postgres, f"duckdb://{tmp_path / 'd.duckdb'}", f"lancedb://{tmp_path / 'lance'}", f"qdrant-edge://{tmp_path}"):
-        with connect(url, "theirs") as engine, pytest.raises(BSAError, match="choose another"):
-            engine.create(engine_sample.codes.hidden_dim)
+        with connect(url, "theirs") as engine:
+            with pytest.raises(BSAError, match="choose another"):
+                engine.create(engine_sample.codes.hidden_dim)
+            with pytest.raises(BSAError, match="choose another"):
+                engine.drop()
     assert (tmp_path / "theirs" / "file").is_file()
 
 

@@ -84,14 +84,13 @@ def explain(
     json: Json = None,
 ) -> None:
     """Say why two texts match: their score as a sum over named features and everything else."""
-    from bsa_st.concepts.explain import describe
-    from bsa_st.concepts.explain import explain as run
+    from bsa_st.concepts import explain as explaining
     from bsa_st.hub.folder import load
 
     if json is not None:
         check_output(json, b"{")
-    result = run(load(model), a, b, scoring=scoring, prompt_name=prompt_name)  # type: ignore[arg-type]
-    typer.echo(describe(result, top))
+    result = explaining.explain(load(model), a, b, scoring=scoring, prompt_name=prompt_name)  # type: ignore[arg-type]
+    typer.echo(explaining.describe(result, top))
     if json is not None:
         write_json(json, result.as_dict())
 

@@ -51,7 +51,7 @@ def distill(
 
     from bsa_st.head.layer import head_of
     from bsa_st.hub.folder import check_target, save
-    from bsa_st.inputs.distributed import is_first, leave
+    from bsa_st.inputs.distributed import join, leave
     from bsa_st.training.distill import distill as run
 
     check_target(folder)
@@ -59,7 +59,7 @@ def distill(
         check_output(json, b"{")
     options: dict[str, Any] = {"text_column": text_column, "prompt_name": prompt_name, "precision": precision}
     model = run(teacher, texts, settings=settings, checkpoint_dir=checkpoint_dir, cache_dir=cache_dir, **options)
-    if is_first():
+    if join()[0] == 0:  # the process that writes
         save(model, folder)
         report = head_of(model).report
         for name, value in {**report["figures"], "seconds_training": report["seconds_training"]}.items():

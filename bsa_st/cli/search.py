@@ -15,8 +15,7 @@ from bsa_st.errors import BSAError
 from bsa_st.search.file import MAGIC
 from bsa_st.search.index import CANDIDATES, PROBES, Index
 
-SNIPPET = 80
-"""Characters of a text that are shown."""
+SNIPPET = 80  # characters of a text that are shown
 
 app = typer.Typer(help="Build and change an index of codes.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -94,8 +93,7 @@ def search(
     explain: Annotated[bool, typer.Option("--explain", help="Say which names, and what else, made a score.")] = False,
 ) -> None:
     """Search an index for texts; shows score, id and the beginning of each document where the index was built from texts."""
-    from bsa_st.concepts.explain import explain as explain_pair
-    from bsa_st.concepts.explain import match_line
+    from bsa_st.concepts import explain as explaining
     from bsa_st.hub.folder import load
 
     if scoring not in get_args(Scoring):
@@ -111,15 +109,13 @@ def search(
         for name, score, text in zip(ranking.ids.tolist(), ranking.scores.tolist(), opened.texts(ranking.ids), strict=True):
             typer.echo(f"{score:8.4f} {name:>8}  {' '.join(text.split())[:SNIPPET]}".rstrip())
             if explain:
-                told = explain_pair(loaded, query, text or f"document {name}", document=opened.codes([name]), **options)
-                typer.echo(f"{'':19}{match_line(told)}")
+                told = explaining.explain(loaded, query, text or f"document {name}", document=opened.codes([name]), **options)
+                typer.echo(f"{'':19}{explaining.match_line(told)}")
         if facets:
             typer.echo("tags: " + ", ".join(f"{name} {count}" for name, count in opened.facets(ranking.ids)))
 
 
-def _read(
-    model: str, path: Path, tags: Path | None, column: str, batch_size: int
-) -> tuple[Any, Any, list[str] | None, list[list[str]] | None]:
+def _read(model: str, path: Path, tags: Path | None, column: str, batch_size: int) -> tuple[Any, ...]:
     """The model, the codes of the documents, their texts where there are texts, and their tags where there is such a file."""
     from bsa_st.codes.shards import load_codes
     from bsa_st.encoding.encode import encode

@@ -34,13 +34,25 @@ class BinaryCodes:
 
     def __init__(self, ids: npt.ArrayLike, indptr: npt.ArrayLike, hidden_dim: int) -> None:
         ids, indptr = np.asarray(ids), np.asarray(indptr)
-        _check(ids, indptr, hidden_dim)
+        if hidden_dim < 1:
+            raise BSAError(f"hidden_dim must be at least 1, got {hidden_dim}")
+        if ids.ndim != 1 or indptr.ndim != 1 or len(indptr) < 1:
+            raise BSAError(f"ids and indptr must be one-dimensional, got shapes {ids.shape} and {indptr.shape}")
+        if len(ids) and not np.issubdtype(ids.dtype, np.integer):
+            raise BSAError(f"ids must be integers, got {ids.dtype}")
+        if indptr[0] != 0 or indptr[-1] != len(ids) or (indptr[1:] < indptr[:-1]).any():
+            raise BSAError(f"indptr must rise from 0 to the number of ids, {len(ids)}")
+        if len(ids) and (ids.max() >= hidden_dim or ids.min() < 0):
+            raise BSAError(f"feature id {ids.max()} does not fit hidden_dim = {hidden_dim}")
+        rises, starts = ids[1:] > ids[:-1], indptr[1:-1]
+        rises[starts[(starts > 0) & (starts < len(ids))] - 1] = True
+        if not rises.all():
+            raise BSAError("the ids of a text must be ascending and distinct")
         self.hidden_dim = int(hidden_dim)
         self._ids: np.ndarray | None = np.ascontiguousarray(ids, dtype=id_dtype(hidden_dim))
         self._indptr: np.ndarray | None = np.ascontiguousarray(indptr, dtype=np.int64)
         self._packed: np.ndarray | None = None
-        self.is_packed = False
-        """Whether the codes were made as packed bits."""
+        self.is_packed = False  # whether the codes were made as packed bits
 
     @classmethod
     def from_packed(cls, packed: npt.ArrayLike, hidden_dim: int | None = None) -> BinaryCodes:
@@ -210,23 +222,3 @@ def _indptr(counts: np.ndarray) -> np.ndarray:
     indptr = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(counts, out=indptr[1:])
     return indptr
-
-
-def _check(ids: np.ndarray, indptr: np.ndarray, hidden_dim: int) -> None:
-    if hidden_dim < 1:
-        raise BSAError(f"hidden_dim must be at least 1, got {hidden_dim}")
-    if ids.ndim != 1 or indptr.ndim != 1 or len(indptr) < 1:
-        raise BSAError(f"ids and indptr must be one-dimensional, got shapes {ids.shape} and {indptr.shape}")
-    if len(ids) and not np.issubdtype(ids.dtype, np.integer):
-        raise BSAError(f"ids must be integers, got {ids.dtype}")
-    if indptr[0] != 0 or indptr[-1] != len(ids) or (len(indptr) > 1 and (indptr[1:] < indptr[:-1]).any()):
-        raise BSAError(f"indptr must rise from 0 to the number of ids, {len(ids)}")
-    if len(ids) == 0:
-        return
-    if ids.max() >= hidden_dim or ids.min() < 0:
-        raise BSAError(f"feature id {ids.max()} does not fit hidden_dim = {hidden_dim}")
-    rises = ids[1:] > ids[:-1]
-    starts = indptr[1:-1]
-    rises[starts[(starts > 0) & (starts < len(ids))] - 1] = True
-    if not rises.all():
-        raise BSAError("the ids of a text must be ascending and distinct")

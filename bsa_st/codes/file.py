@@ -169,14 +169,11 @@ def _is_possible(entry: Any, width: int) -> bool:
     """Whether a block's own bytes can hold what its header entry says."""
     if not isinstance(entry, dict) or not all(type(value) is int and value >= 0 for value in entry.values()):
         return False
+    if entry.keys() not in (PACKED_FIELDS, GAP_FIELDS) or not 1 <= entry["texts"] <= BLOCK_TEXTS:
+        return False
     if entry.keys() == PACKED_FIELDS:
-        return 1 <= entry["texts"] <= BLOCK_TEXTS and entry["bytes"] == entry["texts"] * width
-    return (
-        entry.keys() == GAP_FIELDS
-        and 1 <= entry["texts"] <= BLOCK_TEXTS
-        and entry["least"] <= entry["ids"] <= 8 * entry["bytes"]
-        and max(entry["count_bits"], entry["rice"]) <= 31
-    )
+        return bool(entry["bytes"] == entry["texts"] * width)
+    return entry["least"] <= entry["ids"] <= 8 * entry["bytes"] and max(entry["count_bits"], entry["rice"]) <= 31
 
 
 def _encode_gaps(ids: np.ndarray, counts: np.ndarray) -> tuple[dict[str, int], bytes]:
@@ -186,7 +183,10 @@ def _encode_gaps(ids: np.ndarray, counts: np.ndarray) -> tuple[dict[str, int], b
     rice = _best_rice(gaps)
     least = int(counts.min())
     width = int(counts.max() - least).bit_length()
-    sections = [_pack_bits(counts - least, width), _pack_bits(gaps, rice), _pack_unary(gaps >> rice)]
+    quotients = gaps >> rice
+    unary = np.zeros(len(quotients) + quotients.sum(), dtype=np.uint8)
+    unary[np.cumsum(quotients + 1) - 1] = 1
+    sections = [_pack_bits(counts - least, width), _pack_bits(gaps, rice), np.packbits(unary, bitorder="little").tobytes()]
     entry = {"texts": len(counts), "ids": len(ids), "least": least, "count_bits": width, "rice": rice}
     return {**entry, "counts_bytes": len(sections[0]), "remainder_bytes": len(sections[1])}, b"".join(sections)
 
@@ -197,7 +197,10 @@ def _decode_gaps(entry: dict[str, int], raw: np.ndarray) -> tuple[np.ndarray, np
     if counts.sum() != entry["ids"]:
         raise BSAError("a block's counts do not add up to its ids")
     remainders = _unpack_bits(raw[first:second], entry["rice"], entry["ids"])
-    quotients = _unpack_unary(raw[second:], entry["ids"])
+    ends = np.flatnonzero(np.unpackbits(raw[second:], bitorder="little").view(bool))[: entry["ids"]]
+    if len(ends) != entry["ids"]:
+        raise BSAError("a block holds fewer ids than its header entry says")
+    quotients = np.diff(ends, prepend=-1) - 1
     ids, starts = np.cumsum((quotients << entry["rice"]) + remainders + 1), _starts(counts)
     before = np.where(starts > 0, ids[starts - 1], 0) if len(starts) else starts
     return ids - np.repeat(before, counts[counts > 0]) - 1, counts
@@ -232,17 +235,3 @@ def _unpack_bits(packed: np.ndarray, width: int, count: int) -> np.ndarray:
         plane = np.unpackbits(packed[bit * size : (bit + 1) * size], count=count, bitorder="little")
         values |= plane.astype(np.int32) << bit
     return values
-
-
-def _pack_unary(quotients: np.ndarray) -> bytes:
-    ends = np.cumsum(quotients + 1) - 1
-    bits = np.zeros(len(quotients) + quotients.sum(), dtype=np.uint8)
-    bits[ends] = 1
-    return np.packbits(bits, bitorder="little").tobytes()
-
-
-def _unpack_unary(packed: np.ndarray, count: int) -> np.ndarray:
-    ends = np.flatnonzero(np.unpackbits(packed, bitorder="little").view(bool))[:count]
-    if len(ends) != count:
-        raise BSAError("a block holds fewer ids than its header entry says")
-    return np.diff(ends, prepend=-1) - 1

@@ -33,15 +33,13 @@ class Decoder(NamedTuple):
     softening: float = 0.0
 
 
-def as_decoder(source: Any, hidden_dim: int) -> Decoder | None:
-    """The decoder of a model, of a head, or of arrays (V, c), with or without the softening; None for None. Raises :class:`BSAError` if it does
-    not fit ``hidden_dim``, or holds NaN or infinite values."""
-    if source is None:
-        return None
+def as_decoder(source: Any, hidden_dim: int) -> Decoder:
+    """The decoder of a model, of a head, or of arrays (V, c), with or without the softening. Raises :class:`BSAError` if it does not fit
+    ``hidden_dim``, or holds NaN or infinite values."""
     if isinstance(source, (tuple, list)):
         weight, offset, softening = (*source, 0.0)[:3]
     else:
-        if not hasattr(source, "decoder_weight"):
+        if source is not None and not hasattr(source, "decoder_weight"):
             source = source[-1] if len(source) else source
         if not hasattr(source, "decoder_weight"):
             raise BSAError("the model has no BSA head; load it with bsa_st.load instead of SentenceTransformer")

@@ -160,12 +160,11 @@ def stream_codes(path: str | Path, batch_size: int = 1000) -> tuple[int, int, It
 
 
 def _batches(blocks: Iterable[BinaryCodes], size: int) -> Iterator[BinaryCodes]:
-    rest: BinaryCodes | None = None
+    rest: list[BinaryCodes] = []
     for block in blocks:
-        codes = block if rest is None else BinaryCodes.concatenate([rest, block])
+        codes = BinaryCodes.concatenate([*rest, block])
         whole = len(codes) - len(codes) % size
         for start in range(0, whole, size):
             yield codes[start : start + size]
-        rest = codes[whole:] if whole < len(codes) else None
-    if rest is not None:
-        yield rest
+        rest = [codes[whole:]] if whole < len(codes) else []
+    yield from rest

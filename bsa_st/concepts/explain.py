@@ -98,7 +98,6 @@ def explain(
     if scoring == "float":
         return explain_vectors(dictionary, first, unit(dense, dtype=np.float64)[0], a=a, b=b)
     decoder = as_decoder(head, head.hidden_dim)
-    assert decoder is not None
     code = encode_embeddings(head, dense) if document is None else document
     second = decode(code, decoder.weight, decoder.offset)[0].astype(np.float64) * float(inverse_norms(code, *decoder)[0])
     if scoring == "decoded":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,7 @@ def encode(
         BSAError: If the model has no BSA head or was not trained for the budget, or there is no text, or a text is empty.
     """
     refinement: dict[str, Any] = {"refine": refine, "relaxed_steps": relaxed_steps, "equal_lengths": equal_lengths}
-    recipe = Recipe(model, batch_size, prompt_name, hidden_dim, max_active_dims, **refinement)
+    recipe = Recipe(model, batch_size, prompt_name, hidden_dim=hidden_dim, max_active_dims=max_active_dims, **refinement)
     texts = read_texts(texts)
     with tqdm(total=len(texts), desc="Encoding", unit="text", disable=not show_progress_bar) as bar:
         return recipe.encode(texts, bar.update)
@@ -97,24 +97,17 @@ def encode(
 
 class Recipe:
     """A model and everything else that decides the codes of a text. It encodes in chunks of 4,096 texts, so that codes do not depend on how texts are cut
-    into shards; arguments as of :func:`encode`, ``refinement`` as of :func:`encode_embeddings`."""
+    into shards; arguments as of :func:`encode`, ``others`` too."""
 
-    def __init__(
-        self,
-        model: SentenceTransformer,
-        batch_size: int = 32,
-        prompt_name: str | None = None,
-        hidden_dim: int | None = None,
-        max_active_dims: int | None = None,
-        **refinement: Any,
-    ) -> None:
+    def __init__(self, model: SentenceTransformer, batch_size: int = 32, prompt_name: str | None = None, **others: Any) -> None:
         if batch_size < 1:
             raise BSAError(f"batch_size must be at least 1, got {batch_size}")
         self.encoder, head = split_model(model)
-        self.head = truncate_head(head, hidden_dim, max_active_dims)
+        budget = {name: others.pop(name, None) for name in ("hidden_dim", "max_active_dims")}
+        self.head = truncate_head(head, *budget.values())
         self.options: dict[str, Any] = {"batch_size": batch_size, "prompt_name": document_prompt(self.encoder, prompt_name)}
-        self.refinement: dict[str, Any] = {"refine": True, **refinement}
-        self.settings = {**self.options, "hidden_dim": hidden_dim, "max_active_dims": max_active_dims, **self.refinement}
+        self.refinement: dict[str, Any] = {"refine": True, **others}
+        self.settings = {**self.options, **budget, **self.refinement}
 
     def dense(self, texts: list[str], **pool: Any) -> np.ndarray:
         """Dense embeddings, float32 (n, d)."""
@@ -122,20 +115,16 @@ class Recipe:
 
     def codes(self, dense: np.ndarray) -> BinaryCodes:
         """Codes of dense embeddings."""
-        return BinaryCodes.concatenate(encode_embeddings(self.head, rows, **self.refinement) for rows in chunks(dense))
+        parts = (dense[start : start + CHUNK_TEXTS] for start in range(0, len(dense), CHUNK_TEXTS))
+        return BinaryCodes.concatenate(encode_embeddings(self.head, part, **self.refinement) for part in parts)
 
     def encode(self, texts: list[str], done: Callable[[int], object] = lambda _: None) -> BinaryCodes:
         """Codes of texts; ``done`` is told the texts of each chunk."""
         parts = []
-        for part in chunks(texts):
-            parts.append(self.codes(self.dense(part)))
-            done(len(part))
+        for start in range(0, len(texts), CHUNK_TEXTS):
+            parts.append(self.codes(self.dense(texts[start : start + CHUNK_TEXTS])))
+            done(len(parts[-1]))
         return BinaryCodes.concatenate(parts)
-
-
-def chunks(rows: Any) -> Iterator[Any]:
-    """Parts of 4,096 rows."""
-    return (rows[start : start + CHUNK_TEXTS] for start in range(0, len(rows), CHUNK_TEXTS))
 
 
 @torch.no_grad()

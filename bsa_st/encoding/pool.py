@@ -37,8 +37,7 @@ def choose_devices(device: str | None, processes: int | None) -> list[str]:
     """One device per process: those named, comma-separated, else CUDA devices where there are any, else the CPU; by default one process per device named, or
     a single one. Raises :class:`BSAError` if a device is unknown or not there, or there are fewer processes than devices."""
     if device is None:
-        names = [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu"]
-        names = names[: processes or 1]
+        names = ([f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu"])[: processes or 1]
     else:
         names = [name.strip() for name in device.split(",")]
     for name in names:

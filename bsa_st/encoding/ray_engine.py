@@ -34,8 +34,14 @@ def encode_on_ray(
         from ray.util import ActorPool
     except ImportError as error:
         raise BSAError("the ray engine needs Ray: pip install 'bsa-st[ray]'") from error
+    if device not in (None, "cpu", "cuda"):
+        raise BSAError(f"with the ray engine device is cpu or cuda, got {device!r}")
     with _cluster(ray):
-        gpus = _gpus_per_actor(ray, device, actors)
+        resources = ray.cluster_resources()
+        wanted = "GPU" if device == "cuda" or (device is None and resources.get("GPU", 0) >= actors) else "CPU"
+        there, gpus = int(resources.get(wanted, 0)), int(wanted == "GPU")
+        if there < actors:
+            raise BSAError(f"{actors} processes need as many {wanted}s, the Ray cluster has {there}")
         kind: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=TRIES, max_task_retries=TRIES)(ShardEncoder)
         shared = ray.put(model.to("cpu"))
         try:
@@ -69,17 +75,6 @@ def _cluster(ray: Any) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-def _gpus_per_actor(ray: Any, device: str | None, actors: int) -> int:
-    resources = ray.cluster_resources()
-    if device not in (None, "cpu", "cuda"):
-        raise BSAError(f"with the ray engine device is cpu or cuda, got {device!r}")
-    wanted = "GPU" if device == "cuda" or (device is None and resources.get("GPU", 0) >= actors) else "CPU"
-    there = int(resources.get(wanted, 0))
-    if there < actors:
-        raise BSAError(f"{actors} processes need as many {wanted}s, the Ray cluster has {there}")
-    return int(wanted == "GPU")
 
 
 class ShardEncoder:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,18 +75,17 @@ def encode_to_shards(
             """Shards that are not finished, in order; a finished one must be of the same texts."""
             nonlocal total
             stream = stream_texts(texts, text_column)
-            for number in count():
-                part = list(islice(stream, shard_texts))
-                if not part:
-                    return
+            for number, part in enumerate(iter(lambda: list(islice(stream, shard_texts)), [])):
                 total += len(part)
                 job, known = Job(number, part, texts_fingerprint(part)), manifest.shards.get(number)
-                if known is not None and known.texts_sha256 != job.sha256:
-                    raise BSAError(f"{folder} was begun with other texts: shard {number} differs; choose another folder")
-                if known is not None and _is_whole(folder, known):
-                    bar.update(len(part))
-                else:
-                    yield job
+                if known is not None:
+                    if known.texts_sha256 != job.sha256:
+                        raise BSAError(f"{folder} was begun with other texts: shard {number} differs; choose another folder")
+                    with suppress(BSAError):  # one that is damaged is made again
+                        read_shard(folder, known)
+                        bar.update(len(part))
+                        continue
+                yield job
 
         if engine == "ray":
             encoded = encode_on_ray(model, recipe.settings, jobs(), 1 if processes is None else processes, device)
@@ -130,11 +130,3 @@ def _begin(folder: Path, fresh: Manifest) -> Manifest:
         if name.startswith(".") and name.count(".") > 3:
             remove_leftovers(folder / name[1:].rsplit(".", 2)[0])
     return replace(manifest, complete=False, texts=0)
-
-
-def _is_whole(folder: Path, shard: Shard) -> bool:
-    try:
-        read_shard(folder, shard)
-    except BSAError:
-        return False
-    return True

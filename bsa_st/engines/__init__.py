@@ -52,10 +52,9 @@ def connect(url: str, collection: str = "bsa", **options: Any) -> Engine:
         raise BSAError(f"an engine's address begins with {'://, '.join(ENGINES)}://, got {shown_url(url)!r}")
     module, name, extra = ENGINES[scheme]
     try:
-        engine = getattr(importlib.import_module(f"bsa_st.engines.{module}"), name)
+        engine: type[Engine] = getattr(importlib.import_module(f"bsa_st.engines.{module}"), name)
     except ImportError as error:
         raise BSAError(f"{scheme} needs a package that is not installed ({error}): pip install bsa-st[{extra}]") from error
     if unknown := options.keys() - engine.options:
         raise BSAError(f"{scheme} has no option {unknown.pop()!r}")
-    made: Engine = engine(url, collection, **options)
-    return made
+    return engine(url, collection, **options)

@@ -11,6 +11,7 @@ import abc
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -25,8 +26,7 @@ from bsa_st.search.segment import check_ids
 
 CANDIDATES = 200
 INDEX_FROM = 100_000
-MOST_FEATURES = 1024
-"""Codes of more bits stay out: D / 8 bytes each would be many times what their few active features need."""
+MOST_FEATURES = 1024  # codes of more bits stay out: D / 8 bytes each would be many times what their few active features need
 TIMEOUT = 60  # seconds that a request to a server may take
 BUSY = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses after which the same request may succeed
 LONGEST_KEYWORD = 256  # longer strings are text, not keywords; they stay in the payload only
@@ -78,7 +78,7 @@ class Found(NamedTuple):
         return cls(np.array([int(one) for one in ids], np.int64), packed)
 
 
-class Engine(abc.ABC):
+class Engine(AbstractContextManager["Engine"]):
     """A collection of codes in an engine. Sending documents again, and deleting what is not there, changes nothing.
 
     Args:
@@ -103,7 +103,7 @@ class Engine(abc.ABC):
         self._width: int | None = None
         self._ask(self._connect)
 
-    def _connect(self) -> None:  # noqa: B027  # some connect when they are first asked
+    def _connect(self) -> None:  # some connect when they are first asked
         """Reach the server; raise :class:`BSAError` where it is another or too old."""
 
     @abc.abstractmethod
@@ -132,7 +132,7 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def _drop(self) -> None: ...
 
-    def _finish(self) -> None:  # noqa: B027  # some have nothing to do
+    def _finish(self) -> None:  # some have nothing to do
         """Make what was loaded durable and quick to search."""
 
     def _error(self, error: Exception) -> BSAError:
@@ -151,8 +151,10 @@ class Engine(abc.ABC):
             return BSAError(f"{self.where} refuses access ({status}); check the user, the password or the API key")
         return (Unavailable if status in BUSY else BSAError)(f"{self.where} answers {status}: {one_line(text)}")
 
-    def close(self) -> None:  # noqa: B027
+    def close(self) -> None:
         """Release connections and files; the next call opens them again."""
+        if (opened := vars(self).pop("_opened", None)) is not None:
+            opened.close()
 
     def _ask(self, method: Callable[..., T], *values: Any) -> T:
         """One call of the engine: its errors become ours."""
@@ -233,7 +235,6 @@ class Engine(abc.ABC):
         check_counts(top_k=top_k, candidates=candidates)
         width, groups = self._existing(), keyword_groups(filter)
         decoder = as_decoder(model, width)
-        assert decoder is not None
         encoder: Any = model if hasattr(model, "encode") else None
         _, dense = prepared(queries, "asymmetric", encoder, decoder, width, prompt_name)
         rankings = []
@@ -266,8 +267,9 @@ class Engine(abc.ABC):
             self._ask(self._delete, wanted)
 
     def drop(self) -> None:
-        """Delete the collection, if there is one."""
-        self._ask(self._drop)
+        """Delete the collection, if there is one; raises :class:`BSAError` where something else made it."""
+        if self.hidden_dim() is not None:
+            self._ask(self._drop)
         self._width = None
 
     def finish(self) -> None:
@@ -288,9 +290,6 @@ class Engine(abc.ABC):
 
     def _wants_index(self) -> bool:
         return self._count([]) >= INDEX_FROM if self.index is None else self.index
-
-    def __enter__(self) -> Engine:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

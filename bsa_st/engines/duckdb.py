@@ -6,6 +6,7 @@ BY tag``.
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +31,20 @@ class DuckDBEngine(SQLEngine):
     bits = "bits::BLOB"
     among = "id IN (SELECT unnest(?::BIGINT[]))"
     having = "list_has_any(tags, ?)"
-    _open: duckdb.DuckDBPyConnection | None = None
 
     def _connect(self) -> None:
         if self.index:
             raise BSAError("DuckDB has no index for Hamming distances")
 
-    @property
-    def _database(self) -> duckdb.DuckDBPyConnection:
-        if self._open is None:
-            self._open = duckdb.connect(self.place)
-        return self._open
+    @cached_property
+    def _opened(self) -> duckdb.DuckDBPyConnection:
+        return duckdb.connect(self.place)
 
     def _run(self, query: str, values: list[Any] | None = None) -> list[tuple[Any, ...]]:
-        return self._database.execute(query, values or []).fetchall()
+        return self._opened.execute(query, values or []).fetchall()
 
     def _hidden_dim(self) -> int | None:
-        if self._open is None and not Path(self.place).exists():
+        if "_opened" not in vars(self) and not Path(self.place).exists():
             return None
         query = "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index"
         columns = self._run(query, [self.collection])
@@ -63,7 +61,7 @@ class DuckDBEngine(SQLEngine):
 
     def _upsert(self, documents: Documents) -> None:
         bits, tags = [row.tobytes() for row in documents.bits], [names or None for names in documents.keywords]
-        self._database.register("arriving", pa.table([documents.ids, bits, tags, documents.json()], schema=ARRIVING))
+        self._opened.register("arriving", pa.table([documents.ids, bits, tags, documents.json()], schema=ARRIVING))
         self._run(f"INSERT OR REPLACE INTO {self._table} SELECT id, bits::BIT, tags, payload FROM arriving")
 
     def _candidates(self, bits: np.ndarray, count: int, groups: list[list[str]]) -> Found:
@@ -71,14 +69,5 @@ class DuckDBEngine(SQLEngine):
         query = f"SELECT id, {self.bits} FROM {self._table} {self._condition(groups)} {order}"
         return self._found(self._run(query, [*groups, bits.tobytes()]))
 
-    def _drop(self) -> None:
-        if self._open is not None or Path(self.place).exists():
-            super()._drop()
-
     def _finish(self) -> None:
         self._run("CHECKPOINT")  # from the log into the file
-
-    def close(self) -> None:
-        if self._open is not None:
-            self._open.close()
-        self._open = None

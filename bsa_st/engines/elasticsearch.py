@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any, ClassVar
 
 import httpx
@@ -39,11 +40,14 @@ class ElasticsearchEngine(Engine):
     flavour: ClassVar[str] = "elasticsearch"
     oldest: ClassVar[tuple[int, int]] = (8, 15)
 
-    def _connect(self) -> None:
+    @cached_property
+    def _opened(self) -> httpx.Client:
         key = self.server.get("api_key")
         headers = {"Authorization": f"ApiKey {key}"} if key else {}
         url = f"{self.transport or 'http'}://{self.place}"
-        self._client = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT)
+        return httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT)
+
+    def _connect(self) -> None:
         answer = self._call("GET", "/")
         version = answer.get("version") if isinstance(answer, dict) else None
         version = version if isinstance(version, dict) else {}
@@ -56,7 +60,7 @@ class ElasticsearchEngine(Engine):
         """The server's answer to JSON or lines of it; ``missing`` for 404, if it is given."""
         kind = "application/x-ndjson" if isinstance(body, str) else "application/json"
         content = json.dumps(body) if isinstance(body, dict) else body
-        answer = self._client.request(method, path, content=content, headers={"Content-Type": kind} if content else None)
+        answer = self._opened.request(method, path, content=content, headers={"Content-Type": kind} if content else None)
         status = answer.status_code
         if status == 404 and missing is not None:
             return missing
@@ -70,8 +74,6 @@ class ElasticsearchEngine(Engine):
         if isinstance(error, httpx.TransportError):
             return Unavailable(f"{self.where} does not answer ({one_line(error)})")
         return super()._error(error)
-
-    # -- what is sent -----------------------------------------------------------------------------------------------
 
     def index_body(self, hidden_dim: int) -> dict[str, Any]:
         """Settings and mapping of a new index."""
@@ -91,8 +93,6 @@ class ElasticsearchEngine(Engine):
         settings |= {f"number_of_{name}": self.server.get(name) for name in ("shards", "replicas")}
         index = {key: value for key, value in settings.items() if value is not None}
         return {"settings": {"index": index}, "mappings": {"dynamic": False, "properties": {"bits": bits, **FIELDS}}}
-
-    # -- the engine -------------------------------------------------------------------------------------------------
 
     def _hidden_dim(self) -> int | None:
         answer = self._call("GET", f"/{self.collection}/_mapping", missing={})
@@ -140,9 +140,6 @@ class ElasticsearchEngine(Engine):
 
     def _finish(self) -> None:
         self._call("POST", f"/{self.collection}/_refresh")  # visible to searches from now on
-
-    def close(self) -> None:
-        self._client.close()
 
 
 def bulk_lines(documents: Documents, bits_of: Any) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import cached_property
 from typing import Any
 
 import lancedb
@@ -25,16 +26,13 @@ class LanceDBEngine(Engine):
 
     name = "LanceDB"
     batch_size = 65_536
-    _open: Any = None
 
     def _connect(self) -> None:
         self._database = lancedb.connect(f"{self.transport}://{self.place}" if self.transport else self.place)
 
-    @property
+    @cached_property
     def _table(self) -> Any:
-        if self._open is None:
-            self._open = self._database.open_table(self.collection)
-        return self._open
+        return self._database.open_table(self.collection)
 
     def _hidden_dim(self) -> int | None:
         if self.collection not in self._database.list_tables(limit=10_000).tables:
@@ -45,7 +43,7 @@ class LanceDBEngine(Engine):
         return 8 * int(schema.field("bits").type.list_size)
 
     def _create(self, hidden_dim: int) -> None:
-        self._open = self._database.create_table(self.collection, schema=_schema(hidden_dim // 8))
+        self._table = self._database.create_table(self.collection, schema=_schema(hidden_dim // 8))
 
     def _upsert(self, documents: Documents) -> None:
         width = documents.bits.shape[1]
@@ -78,7 +76,7 @@ class LanceDBEngine(Engine):
 
     def _drop(self) -> None:
         self._database.drop_table(self.collection, ignore_missing=True)  # type: ignore[call-arg]  # the base class lacks it
-        self._open = None
+        vars(self).pop("_table", None)
 
     def _finish(self) -> None:
         if any(index.columns == ["bits"] for index in self._table.list_indices()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,7 +72,11 @@ def load_codes(
     size = engine.batch_size if batch_size is None else batch_size
     check_counts(batch_size=size)
     hidden_dim, texts, batches = stream_codes(path, size)
-    records: Iterator[dict[str, Any]] = repeat({}) if payloads is None else _checked_payloads(Path(payloads), texts)
+    records: Iterator[dict[str, Any]] = repeat({})
+    if payloads is not None:
+        lines, records = sum(1 for _ in _payloads(Path(payloads), checked=True)), _payloads(Path(payloads))
+        if lines != texts:
+            raise BSAError(f"{payloads} has {lines} lines for {texts} texts")
     call, done, sent = retrying(attempts), 0, 0
     try:
         call(engine.create, hidden_dim)
@@ -106,30 +110,19 @@ def _is_there(
     return len(rows) == len(ids) and bool(same.all())
 
 
-def _checked_payloads(path: Path, texts: int) -> Iterator[dict[str, Any]]:
-    """The payloads of a file, which was read through before: it has one usable object for every text."""
-    lines = 0
-    for lines, record in enumerate(_read_payloads(path), start=1):
-        try:
-            keywords(record)
-        except BSAError as error:
-            raise BSAError(f"{path}, line {lines}: {error}") from error
-    if lines != texts:
-        raise BSAError(f"{path} has {lines} lines for {texts} texts")
-    return _read_payloads(path)
-
-
-def _read_payloads(path: Path) -> Iterator[dict[str, Any]]:
+def _payloads(path: Path, checked: bool = False) -> Iterator[dict[str, Any]]:
+    """The payloads of a file, on the first of its two readings also whether each can be used."""
     if not path.is_file():
         raise BSAError(f"payload file not found: {path}")
-    if not path.name.endswith((".jsonl", ".jsonl.gz")):
-        yield from ({"text": text} for text in stream_texts(path))
-        return
-    for number, line in numbered_lines(path):
+    is_json = path.name.endswith((".jsonl", ".jsonl.gz"))
+    lines: Iterable[str] = (line for _, line in numbered_lines(path)) if is_json else stream_texts(path)
+    for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
+            record = json.loads(line) if is_json else {"text": line}
+            if not isinstance(record, dict):
+                raise BSAError("not a JSON object")
+            if checked:
+                keywords(record)
         except ValueError as error:
             raise BSAError(f"{path}, line {number}: {error}") from error
-        if not isinstance(record, dict):
-            raise BSAError(f"{path}, line {number}: not a JSON object")
         yield record

@@ -28,7 +28,6 @@ class OpenSearchEngine(ElasticsearchEngine):
         return bits.view(np.int8).tolist()
 
     def search_body(self, bits: np.ndarray, count: int, groups: list[list[str]]) -> dict[str, Any]:
-        knn: dict[str, Any] = {"vector": self.bits_of(bits), "k": count}
-        if groups:
-            knn["filter"] = {"bool": {"filter": filter_clauses(groups)}}
-        return {"query": {"knn": {"bits": knn}}, "size": count, "_source": ["code"]}
+        limit = {"filter": {"bool": {"filter": filter_clauses(groups)}}} if groups else {}
+        knn = {"bits": {"vector": self.bits_of(bits), "k": count, **limit}}
+        return {"query": {"knn": knn}, "size": count, "_source": ["code"]}

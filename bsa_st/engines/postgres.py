@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,17 +40,15 @@ class PostgresEngine(SQLEngine):
     prefix = 4  # PostgreSQL's binary form of ``bit``: its length, then the bits, the first one highest
     among = "id = ANY(%s)"
     having = "tags && %s"
-    _connection: psycopg.Connection[Any] | None = None
 
     @contextmanager
     def _transaction(self) -> Iterator[psycopg.Cursor[Any]]:
-        with self._opened().transaction(), self._opened().cursor(binary=True) as cursor:
+        with self._opened.transaction(), self._opened.cursor(binary=True) as cursor:
             yield cursor
 
+    @cached_property
     def _opened(self) -> psycopg.Connection[Any]:
-        if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(self.url, connect_timeout=10, autocommit=True)
-        return self._connection
+        return psycopg.connect(self.url, connect_timeout=10, autocommit=True)
 
     def _run(self, query: str, values: list[Any] | None = None, *settings: str) -> list[tuple[Any, ...]]:
         with self._transaction() as cursor:
@@ -112,9 +111,4 @@ class PostgresEngine(SQLEngine):
         for column, kind in wanted.items():
             query = f'CREATE INDEX IF NOT EXISTS "{self.collection}_{column}" ON {self._table} {kind}'
             self._run(query, None, f"maintenance_work_mem = '{MEMORY}'")
-        self._opened().execute(f"VACUUM (ANALYZE) {self._table}".encode())
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
+        self._opened.execute(f"VACUUM (ANALYZE) {self._table}".encode())

@@ -8,6 +8,7 @@ that are not quantised yet are found in the same order. What can be filtered by 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,17 +34,20 @@ class QdrantEngine(Engine):
     options = ("index", "api_key", "shards", "replicas")
     errors = (UnexpectedResponse, ResponseHandlingException, ResourceExhaustedResponse, OSError)
 
-    def _connect(self) -> None:
+    @cached_property
+    def _opened(self) -> QdrantClient:
         url = f"{self.transport or 'http'}://{self.place}"
         server: dict[str, Any] = {"url": url, "timeout": TIMEOUT, "api_key": self.server.get("api_key")}
         target = {"location": self.place} if self.place == ":memory:" else server
-        self.client = QdrantClient(**target, check_compatibility=False)
-        self._check_version(self.client.info().version, OLDEST)
+        return QdrantClient(**target, check_compatibility=False)
+
+    def _connect(self) -> None:
+        self._check_version(self._opened.info().version, OLDEST)
 
     def _hidden_dim(self) -> int | None:
-        if not self.client.collection_exists(self.collection):
+        if not self._opened.collection_exists(self.collection):
             return None
-        vectors = self.client.get_collection(self.collection).config.params.vectors
+        vectors = self._opened.get_collection(self.collection).config.params.vectors
         return int(vectors[VECTOR].size) if isinstance(vectors, dict) and list(vectors) == [VECTOR] else 0
 
     def _create(self, hidden_dim: int) -> None:
@@ -56,40 +60,37 @@ class QdrantEngine(Engine):
             quantization_config=bits,
             hnsw_config=models.HnswConfigDiff(m=0) if self.index is False else models.HnswConfigDiff(on_disk=True),
         )
-        self.client.create_collection(
+        self._opened.create_collection(
             self.collection,
             vectors_config={VECTOR: vector},
             on_disk_payload=True,
             shard_number=self.server.get("shards"),
             replication_factor=self.server.get("replicas"),
         )
-        self.client.create_payload_index(self.collection, "tags", models.PayloadSchemaType.KEYWORD)
+        self._opened.create_payload_index(self.collection, "tags", models.PayloadSchemaType.KEYWORD)
 
     def _upsert(self, documents: Documents) -> None:
         rows = [models.PointStruct(id=one, vector=vector, payload=fields) for one, vector, fields in points(documents)]
-        self.client.upsert(self.collection, rows, wait=True)
+        self._opened.upsert(self.collection, rows, wait=True)
 
     def _candidates(self, bits: np.ndarray, count: int, groups: list[list[str]]) -> Found:
         params = models.SearchParams(hnsw_ef=max(200, 2 * count), quantization=models.QuantizationSearchParams(rescore=False))
         options: dict[str, Any] = {"query_filter": _filter(groups), "search_params": params, "with_payload": False}
         options |= {"using": VECTOR, "with_vectors": [VECTOR], "limit": count}
-        return found_of(self.client.query_points(self.collection, vector_of(bits), **options).points, len(bits))
+        return found_of(self._opened.query_points(self.collection, vector_of(bits), **options).points, len(bits))
 
     def _fetch(self, ids: list[int]) -> tuple[Found, list[dict[str, Any]]]:
-        found = self.client.retrieve(self.collection, ids, with_payload=["payload"], with_vectors=[VECTOR])
+        found = self._opened.retrieve(self.collection, ids, with_payload=["payload"], with_vectors=[VECTOR])
         return found_of(found, self._existing() // 8), payloads_of(found)
 
     def _count(self, groups: list[list[str]]) -> int:
-        return self.client.count(self.collection, count_filter=_filter(groups), exact=True).count
+        return self._opened.count(self.collection, count_filter=_filter(groups), exact=True).count
 
     def _delete(self, ids: list[int]) -> None:
-        self.client.delete(self.collection, models.PointIdsList(points=list(ids)), wait=True)
+        self._opened.delete(self.collection, models.PointIdsList(points=list(ids)), wait=True)
 
     def _drop(self) -> None:
-        self.client.delete_collection(self.collection)
-
-    def close(self) -> None:
-        self.client.close()
+        self._opened.delete_collection(self.collection)
 
     def _error(self, error: Exception) -> BSAError:
         if isinstance(error, UnexpectedResponse):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,13 @@ class QdrantEdgeEngine(Engine):
     """A collection in a folder of collections, ``qdrant-edge:///folder``, made if it is missing; open in one process at a time."""
 
     name = "Qdrant Edge"
-    _open: edge.EdgeShard | None = None
 
     def _connect(self) -> None:
         self.folder = Path(self.place) / self.collection
 
-    @property
-    def _shard(self) -> edge.EdgeShard:
-        if self._open is None:
-            self._open = edge.EdgeShard.load(str(self.folder))
-        return self._open
+    @cached_property
+    def _opened(self) -> edge.EdgeShard:
+        return edge.EdgeShard.load(str(self.folder))
 
     def _hidden_dim(self) -> int | None:
         path = self.folder / "edge_config.json"
@@ -40,48 +38,42 @@ class QdrantEdgeEngine(Engine):
 
     def _create(self, hidden_dim: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._open = edge.EdgeShard.create(str(self.folder), _config(hidden_dim, 0))
-        self._open.update(edge.UpdateOperation.create_field_index("tags", edge.PayloadSchemaType.Keyword))
-        self._open.flush()
+        self._opened = edge.EdgeShard.create(str(self.folder), _config(hidden_dim, 0))
+        self._opened.update(edge.UpdateOperation.create_field_index("tags", edge.PayloadSchemaType.Keyword))
+        self._opened.flush()
 
     def _upsert(self, documents: Documents) -> None:
-        self._shard.update(edge.UpdateOperation.upsert_points([edge.Point(*one) for one in points(documents)]))
+        self._opened.update(edge.UpdateOperation.upsert_points([edge.Point(*one) for one in points(documents)]))
 
     def _candidates(self, bits: np.ndarray, count: int, groups: list[list[str]]) -> Found:
         params = edge.SearchParams(hnsw_ef=max(200, 2 * count), quantization=edge.QuantizationSearchParams(rescore=False))
         nearest = edge.Query.Nearest(vector_of(bits), VECTOR)
         request = edge.QueryRequest(count, query=nearest, filter=_filter(groups), with_vector=[VECTOR], params=params)
-        return found_of(self._shard.query(request), len(bits))
+        return found_of(self._opened.query(request), len(bits))
 
     def _fetch(self, ids: list[int]) -> tuple[Found, list[dict[str, Any]]]:
-        found = self._shard.retrieve(list(ids), with_payload=["payload"], with_vector=[VECTOR])
+        found = self._opened.retrieve(list(ids), with_payload=["payload"], with_vector=[VECTOR])
         return found_of(found, self._existing() // 8), payloads_of(found)
 
     def _count(self, groups: list[list[str]]) -> int:
-        return self._shard.count(edge.CountRequest(exact=True, filter=_filter(groups)))
+        return self._opened.count(edge.CountRequest(exact=True, filter=_filter(groups)))
 
     def _delete(self, ids: list[int]) -> None:
-        self._shard.update(edge.UpdateOperation.delete_points(list(ids)))
+        self._opened.update(edge.UpdateOperation.delete_points(list(ids)))
 
     def _drop(self) -> None:
-        if self.hidden_dim() is not None:
-            self.close()
-            shutil.rmtree(self.folder)
+        self.close()
+        shutil.rmtree(self.folder)
 
     def _finish(self) -> None:
         """Quantise what was loaded, build the graph where one is wanted, and flush to disk."""
         config = _config(self._existing(), GRAPH if self._wants_index() else 0)
-        self._shard.flush()
-        self._shard.close()
+        self._opened.flush()
+        self.close()
         shutil.rmtree(self.folder / "temp_segments", ignore_errors=True)  # what an optimisation that was interrupted has left
-        self._open = edge.EdgeShard.load(str(self.folder), config)
-        self._open.optimize()
-        self._open.flush()
-
-    def close(self) -> None:
-        if self._open is not None:
-            self._open.close()
-        self._open = None
+        self._opened = edge.EdgeShard.load(str(self.folder), config)
+        self._opened.optimize()
+        self._opened.flush()
 
 
 def _config(hidden_dim: int, links: int) -> edge.EdgeConfig:

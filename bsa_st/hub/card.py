@@ -14,9 +14,7 @@ from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.head.unrolled import MAX_DIM
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
-PLACEHOLDER = "org/model-bsa"
-"""Stands for the model's name in a card that is not pushed yet."""
-
+PLACEHOLDER = "org/model-bsa"  # stands for the model's name in a card that is not pushed yet
 TAGS = ["sentence-transformers", "sparse", "binary", "bsa", "feature-extraction", "sentence-similarity"]
 
 

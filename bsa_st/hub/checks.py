@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -23,17 +24,14 @@ from bsa_st.errors import BSAError
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.head.settings import MAX_DIM
 
-FOLDER = "bsa"
-"""Where a model folder holds what plain sentence-transformers does not need."""
+FOLDER = "bsa"  # where a model folder holds what plain sentence-transformers does not need
 WEIGHTS = "model.safetensors"
 FORMAT_VERSION = 2
 PICKLES = ("pytorch_model*.bin", "adapter_model*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.joblib", "*.dill")
 """Names of files that can run code when they are read."""
 
 MAX_JSON_BYTES = 1 << 26
-EXCESS = 4
-"""A config may describe so many times the parameters of its weights file: an unused decoder or pooler, nothing more."""
-
+EXCESS = 4  # times the parameters of its weights file that a config may describe: an unused decoder or pooler, nothing more
 LAYER_KEYS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers")
 NO_SIZE = re.compile(r"theta|_id$|_ids$|seed|version")
 
@@ -130,21 +128,16 @@ def _check_module(kind: str, folder: Path) -> None:
         limit = len(sizes) if key in LAYER_KEYS else max(sum(sizes), MAX_DIM)
         if value > limit and not NO_SIZE.search(key):
             raise BSAError(f"{path}: {key} = {value} is more than its weights have ({limit})")
-    described = _parameters(folder) if kind.rsplit(".", 1)[-1] == "Transformer" else 0
-    if described > EXCESS * sum(sizes) + MAX_DIM:
-        raise BSAError(f"{path}: describes {described} parameters, its weights have {sum(sizes)}")
-
-
-def _parameters(folder: Path) -> int:
-    """Parameters that a transformers config describes, counted without allocating any; 0 if only loading can tell."""
+    if kind.rsplit(".", 1)[-1] != "Transformer":
+        return
     from transformers import AutoConfig, AutoModel  # slow to import, and needed for this alone
 
-    try:
+    described = 0
+    with suppress(Exception), torch.device("meta"):  # whatever is wrong with it, loading says so in the next step
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        with torch.device("meta"):
-            return sum(parameter.numel() for parameter in AutoModel.from_config(config).parameters())
-    except Exception:  # whatever is wrong with it, loading says so in the next step
-        return 0
+        described = sum(parameter.numel() for parameter in AutoModel.from_config(config).parameters())
+    if described > EXCESS * sum(sizes) + MAX_DIM:
+        raise BSAError(f"{path}: describes {described} parameters, its weights have {sum(sizes)}")
 
 
 def _whole_numbers(config: Any, key: str = "") -> Iterator[tuple[str, int]]:

@@ -56,10 +56,8 @@ def stock_modules(head: BinarySparsityAlignment) -> tuple[Router, Router]:
         document = [*(unrolled or plain), exact, *_divided_by_length(decoder, offset, softening)]
     routes: dict[str, list[Module]] = {"query": [query], "document": document, DEFAULT_ROUTE: code}
     nothing = Dropout(0.0)
-    return (
-        Router(routes, default_route=DEFAULT_ROUTE),
-        Router({name: [nothing] for name in routes}, default_route=DEFAULT_ROUTE),
-    )
+    unchanged: dict[str, list[Module]] = {name: [nothing] for name in routes}
+    return Router(routes, default_route=DEFAULT_ROUTE), Router(unchanged, default_route=DEFAULT_ROUTE)
 
 
 def router_files(router: Router) -> tuple[dict[str, Any], dict[str, nn.Module]]:

@@ -55,10 +55,10 @@ def push_to_hub(
     """
     try:
         validate_repo_id(repo_id)
+        if "/" not in repo_id:
+            raise HFValidationError("it must read organization/name")
     except HFValidationError as error:
         raise BSAError(f"{repo_id!r} is no name on the Hub: {str(error).splitlines()[0]}") from error
-    if "/" not in repo_id:
-        raise BSAError(f"the name on the Hub must read organization/name, got {repo_id!r}")
     with tempfile.TemporaryDirectory() as scratch:
         if isinstance(model, SentenceTransformer):
             folder = Path(scratch) / "model"
@@ -83,11 +83,9 @@ def push_to_hub(
                 api.create_branch(repo_id, branch=revision, exist_ok=True)
             gone = [name for name in api.list_repo_files(repo_id, revision=branch) if name not in files]
             stale = [CommitOperationDelete(name) for name in gone if any(fnmatch(name, pattern) for pattern in REPLACED)]
-            additions = [CommitOperationAdd(name, content) for name, content in files.items()]
+            added = [CommitOperationAdd(name, content) for name, content in files.items()]
             message = commit_message or "Upload a BSA model"
-            done = api.create_commit(
-                repo_id, [*stale, *additions], commit_message=message, revision=branch, create_pr=create_pr
-            )
+            done = api.create_commit(repo_id, [*stale, *added], commit_message=message, revision=branch, create_pr=create_pr)
         except Exception as error:  # of huggingface_hub, or of the HTTP library that its version uses
             refused = getattr(getattr(error, "response", None), "status_code", None) in (401, 403)
             hint = "; log in with `hf auth login` or set HF_TOKEN to a token with write access" if refused else ""

@@ -37,10 +37,8 @@ def download(name: str, *, revision: str | None, **options: Any) -> Path:
     except HFValidationError as error:
         raise BSAError(f"model folder not found: {name}") from error
     except RepositoryNotFoundError as error:
-        raise BSAError(
-            f"model not found: no folder and no model on the Hub is called {name!r}; a private one needs a token "
-            "(`hf auth login`, HF_TOKEN or token=)"
-        ) from error
+        hint = "a private one needs a token (`hf auth login`, HF_TOKEN or token=)"
+        raise BSAError(f"model not found: no folder and no model on the Hub is called {name!r}; {hint}") from error
     except RevisionNotFoundError as error:
         raise BSAError(f"the model {name!r} on the Hub has no revision {revision!r}") from error
     except Exception as error:  # of huggingface_hub, or of the HTTP library that its version uses

@@ -11,8 +11,7 @@ from torch import distributed
 
 from bsa_st.head.layer import BinarySparsityAlignment
 
-PATIENCE = timedelta(days=7)
-"""How long processes wait for each other: one may embed a large collection meanwhile."""
+PATIENCE = timedelta(days=7)  # that processes wait for each other: one may embed a large collection meanwhile
 
 
 def join() -> tuple[int, int]:
@@ -21,11 +20,6 @@ def join() -> tuple[int, int]:
         return 0, 1
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
     return state.process_index, state.num_processes
-
-
-def is_first() -> bool:
-    """Whether this process is the one that writes."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def wait_for_all() -> None:

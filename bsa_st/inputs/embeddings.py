@@ -24,8 +24,7 @@ from tqdm.auto import tqdm
 
 from bsa_st.atomic import write_json
 from bsa_st.errors import BSAError
-from bsa_st.inputs.embed import embed
-from bsa_st.inputs.precision import encoder_for_caching
+from bsa_st.inputs.embed import embed, encoder_for_caching
 
 CHUNK_ROWS = 8192
 FORMAT = 1
@@ -66,7 +65,7 @@ def cached_embeddings(
         encoder: The frozen dense model.
         texts: n texts.
         cache_dir: Folder for cache entries; default :func:`default_cache_dir`.
-        precision: ``"float32"``, ``"bfloat16"`` or ``"auto"``; see :mod:`bsa_st.inputs.precision`.
+        precision: ``"float32"``, ``"bfloat16"`` or ``"auto"``; see :func:`bsa_st.inputs.embed.encoder_for_caching`.
         show_progress_bar: Show a bar over the texts still to encode.
 
     Returns:

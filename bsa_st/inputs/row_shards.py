@@ -13,8 +13,7 @@ from bsa_st.errors import BSAError
 from bsa_st.inputs.distributed import join, wait_for_all
 from bsa_st.inputs.embeddings import cached_embeddings
 
-SHARD_ROWS = 1 << 20
-"""Texts per entry of the cache."""
+SHARD_ROWS = 1 << 20  # texts per entry of the cache
 
 
 class RowShards:

@@ -69,23 +69,20 @@ def _read_file(path: Path, column: str) -> Iterator[str]:
     if not path.is_file():
         raise BSAError(f"text file not found: {path}")
     if path.name.endswith(".parquet"):
-        return _read_parquet(path, column)
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
-        return (record[column] for _, record in json_lines(path, column))
-    if path.name.endswith((".txt", ".txt.gz")):
-        return _read_lines(path)
-    raise BSAError(f"{path}: unknown kind of text file; use one of .txt, .txt.gz, .jsonl, .jsonl.gz, .parquet")
-
-
-def _read_lines(path: Path) -> Iterator[str]:
-    blank = 0
-    for _, line in numbered_lines(path):
-        if line.strip():
-            yield line
-        else:
-            blank += 1
-    if blank:
-        logger.warning("%s: %d blank lines left out; texts are numbered without them", path, blank)
+        yield from _read_parquet(path, column)
+    elif path.name.endswith((".jsonl", ".jsonl.gz")):
+        yield from (record[column] for _, record in json_lines(path, column))
+    elif path.name.endswith((".txt", ".txt.gz")):
+        blank = 0
+        for _, line in numbered_lines(path):
+            if line.strip():
+                yield line
+            else:
+                blank += 1
+        if blank:
+            logger.warning("%s: %d blank lines left out; texts are numbered without them", path, blank)
+    else:
+        raise BSAError(f"{path}: unknown kind of text file; use one of .txt, .txt.gz, .jsonl, .jsonl.gz, .parquet")
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -13,10 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BATCH_CELLS = 1 << 24
-"""Rows times features of a batch: 64 MB of float32."""
-TOLERANCE = 0.01
-"""Rows so near to length 1 stay as they are, bit for bit: their codes are those of plain sentence-transformers."""
+BATCH_CELLS = 1 << 24  # rows times features of a batch: 64 MB of float32
+TOLERANCE = 0.01  # rows so near to length 1 stay, bit for bit: their codes are those of plain sentence-transformers
 SMALLEST = 1e-15
 """Rows of smaller values, or of larger ones than one over this, are brought near 1 first: their squares do not fit float32."""
 

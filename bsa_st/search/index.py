@@ -101,7 +101,8 @@ class Index:
             codes, kept = _encoded(source, texts, batch_size=batch_size, show_progress_bar=show_progress_bar)
         if lists is not None and (lists < 0 or lists > max(1, len(codes))):
             raise BSAError(f"lists must lie between 0 and the number of documents, {len(codes)}, got {lists}")
-        own = as_decoder(model if decoder is None else decoder, codes.hidden_dim)
+        maker = model if decoder is None else decoder
+        own = None if maker is None else as_decoder(maker, codes.hidden_dim)
         index = cls(Segment(codes[:0], np.zeros(0, np.uint32), np.array([0, 0]), own), lists, 0, model)
         index.add(codes, ids=ids, texts=kept, tags=tags)
         index.compact()
@@ -125,7 +126,7 @@ class Index:
             segment = Segment.from_arrays(arrays, hidden_dim)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise BSAError(f"index {path}: its parts do not fit together") from error
-        given = as_decoder(model, hidden_dim)
+        given = None if model is None else as_decoder(model, hidden_dim)
         if given is not None and segment.decoder is not None:
             pairs: Iterable[tuple[Any, Any]] = zip(segment.decoder, given, strict=True)
             if not all(np.array_equal(ours, np.float32(theirs)) for ours, theirs in pairs):

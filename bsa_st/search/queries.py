@@ -110,7 +110,6 @@ def search(
         BSAError: If the model has no BSA head or another number of features, the scoring is unknown, or a query is empty.
     """
     decoder = as_decoder(model, documents.hidden_dim)
-    assert decoder is not None
     measure, asked = prepared(queries, scoring, model, decoder, documents.hidden_dim, prompt_name)
     parts, step = [], max(1, BLOCK_CELLS // max(1, len(documents)))
     for part in (asked[start : start + step] for start in range(0, len(asked), step)):

@@ -31,8 +31,7 @@ COMPUTED = "weight"
 HALVED = "decoder_weight"
 FINGERPRINT = "fingerprint"
 SYMMETRIC = "symmetric"
-NAMES = "names"
-"""Key of the metadata that holds names, aliases and ``k`` as JSON, in the file of an encoder's named features."""
+NAMES = "names"  # of the metadata that hold names, aliases and ``k`` as JSON, in the file of an encoder's named features
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def distill(
         prompt_name: Name of one of the teacher's prompts, put before every text; default the one for documents, if it has one. It is
             not kept: name another one again where texts are encoded.
         cache_dir: Folder of the embedding cache; default ``$BSA_ST_CACHE`` or ``~/.cache/bsa_st``.
-        precision: Number format for caching: ``"auto"``, ``"float32"`` or ``"bfloat16"`` (:mod:`bsa_st.inputs.precision`).
+        precision: Number format for caching: ``"auto"``, ``"float32"`` or ``"bfloat16"`` (:mod:`bsa_st.inputs.embed`).
         checkpoint_dir: Folder for the trainer's checkpoints; if it holds one, training resumes from it. Default: none are kept.
         callbacks: Additional trainer callbacks.
         training_args: Overrides for :class:`sentence_transformers.SentenceTransformerTrainingArguments`.

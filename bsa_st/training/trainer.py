@@ -34,7 +34,7 @@ from bsa_st.head.losses import BSALoss
 from bsa_st.head.settings import DistillSettings
 from bsa_st.head.unrolled import MAX_DIM
 from bsa_st.inputs.distributed import PATIENCE, join, share
-from bsa_st.inputs.precision import has_fast_bfloat16
+from bsa_st.inputs.embed import has_fast_bfloat16
 from bsa_st.inputs.row_shards import Embeddings
 from bsa_st.inputs.unit_rows import unit_rows
 from bsa_st.training.budgets import measure_budgets

@@ -20,7 +20,7 @@ from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from bsa_st.head.settings import DistillSettings
-from bsa_st.inputs.precision import has_fast_bfloat16
+from bsa_st.inputs.embed import has_fast_bfloat16
 from bsa_st.training.trainer import CachedRows
 from evaluation.interpretability.methods import Features, Texts, directions, distinctive_terms, in_parts
 
