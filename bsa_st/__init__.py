@@ -16,8 +16,8 @@ from bsa_st.errors import BSAError
 if TYPE_CHECKING:
     from bsa_st.codes import BinaryCodes
     from bsa_st.codes.shards import ShardedCodes
-    from bsa_st.concepts import name_features, tags
     from bsa_st.concepts.explain import Explanation, explain
+    from bsa_st.concepts.names import name_features, tags
     from bsa_st.encoding.encode import encode, encode_embeddings
     from bsa_st.encoding.shards import encode_to_shards
     from bsa_st.head.layer import BinarySparsityAlignment
@@ -35,7 +35,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "codes": "BinaryCodes",
     "codes.shards": "ShardedCodes",
-    "concepts": "name_features tags",
+    "concepts.names": "name_features tags",
     "concepts.explain": "Explanation explain",
     "encoding.encode": "encode encode_embeddings",
     "encoding.shards": "encode_to_shards",

@@ -63,13 +63,9 @@ def remove_leftovers(path: Path) -> None:
     """Remove what writers of ``path`` that were killed have left beside it; those that are still at work are left alone."""
     for aside in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
         writer = aside.name.removeprefix(f".{path.name}.").split(".")[0]
-        if writer.isdigit() and not _is_running(int(writer)):
+        try:
+            os.kill(int(writer) if writer.isdigit() else os.getpid(), 0)
+        except ProcessLookupError:
             aside.unlink(missing_ok=True)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except OSError as error:
-        return not isinstance(error, ProcessLookupError)
-    return True
+        except OSError:  # it runs, and is another user's
+            pass

@@ -25,9 +25,9 @@ from bsa_st.inputs.embed import embed, token_counts
 from bsa_st.inputs.embeddings import are_cached, cached_embeddings
 from bsa_st.search import Index
 from bsa_st.shipped.attach import attach
-from bsa_st.training import train_head
 from bsa_st.training.distill import load_teacher
 from bsa_st.training.monitor import hardware_name
+from bsa_st.training.trainer import train_head
 from demo.compare import compare
 from demo.hpo import SYSTEMS, SynonymTask, load_concepts, synonym_task
 

@@ -26,8 +26,8 @@ from sentence_transformers import SentenceTransformer
 
 import bsa_st
 from bsa_st.cli.main import main
-from bsa_st.concepts import NamedDictionary, name_features
-from bsa_st.concepts.names import names_of
+from bsa_st.concepts.dictionary import NamedDictionary
+from bsa_st.concepts.names import name_features, names_of
 from bsa_st.encoding.encode import put_behind, split_model
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.inputs.embeddings import cached_embeddings

@@ -6,7 +6,7 @@ import numpy as np
 
 from bsa_st import DistillSettings, encode_embeddings
 from bsa_st.codes.scoring import asymmetric_scores, decode
-from bsa_st.training import train_head
+from bsa_st.training.trainer import train_head
 
 SHIFT = 1.2
 QUERIES = 200

@@ -12,8 +12,8 @@ from sentence_transformers import SentenceTransformer
 
 import bsa_st
 from bsa_st import BSAError
-from bsa_st.concepts import NamedDictionary, name_features, stream_tags, tags
-from bsa_st.concepts.dictionary import HIGHEST_RATE, LOWEST_RATE, Candidates, K, fit_dictionary, merge
+from bsa_st.concepts.dictionary import HIGHEST_RATE, LOWEST_RATE, Candidates, K, NamedDictionary, fit_dictionary, merge
+from bsa_st.concepts.names import name_features, stream_tags, tags
 from bsa_st.concepts.vocabulary import Vocabulary
 from bsa_st.encoding.encode import split_model
 from bsa_st.head.layer import head_of

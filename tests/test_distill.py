@@ -16,7 +16,7 @@ import bsa_st
 from bsa_st import BSAError
 from bsa_st.head.layer import BinarySparsityAlignment, head_of
 from bsa_st.head.settings import DistillSettings
-from bsa_st.training import train_head
+from bsa_st.training.trainer import train_head
 
 
 class Log(TrainerCallback):

@@ -20,7 +20,7 @@ from bsa_st import BSAError
 from bsa_st.head.settings import DistillSettings
 from bsa_st.inputs import embeddings, row_shards
 from bsa_st.inputs.row_shards import RowShards, cached_together, precomputed
-from bsa_st.training import train_head
+from bsa_st.training.trainer import train_head
 from tests.smallmodel import WIDTH, WORDS, small_encoder
 
 SETTINGS = {"hidden_dim": 64, "k": 8, "steps": 30, "noise": 0.0, "learning_rate": 0.003, "refit_rounds": 1, "unroll_trials": 0}

@@ -11,7 +11,7 @@ import torch
 from bsa_st import BSAError, DistillSettings
 from bsa_st.head.unrolled import linear_encoder
 from bsa_st.shipped.packed import read_fingerprint, read_head, shipped_heads
-from bsa_st.training import train_head
+from bsa_st.training.trainer import train_head
 from evaluation.heads.texts import _synsets, training_texts
 from evaluation.heads.train import Encoder, facts_of, write_head
 

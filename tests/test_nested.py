@@ -14,7 +14,7 @@ import bsa_st
 from bsa_st import BSAError, DistillSettings
 from bsa_st.head.layer import BinarySparsityAlignment, head_of
 from bsa_st.head.nested import prefix_head, truncate_head
-from bsa_st.training import train_head
+from bsa_st.training.trainer import train_head
 from tests.test_refit import refined_cosine
 
 SETTINGS = DistillSettings(

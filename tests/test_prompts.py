@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 
 import bsa_st
 from bsa_st import BSAError, Index
-from bsa_st.concepts import NamedDictionary
+from bsa_st.concepts.dictionary import NamedDictionary
 from bsa_st.encoding.encode import rebuild, split_model
 from bsa_st.head.layer import head_of
 from bsa_st.inputs.prompts import document_prompt, query_prompt, under_prompt

@@ -16,7 +16,7 @@ from bsa_st import BinaryCodes, BinarySparsityAlignment, DistillSettings
 from bsa_st.head.layer import head_of
 from bsa_st.head.refine import LENGTH_WEIGHT, MOMENTUM, Problem, _improve_numba, _improve_torch, _step, refine, weigh_mean
 from bsa_st.head.refine_kernel import step_rows
-from bsa_st.training import train_head
+from bsa_st.training.trainer import train_head
 
 IMPLEMENTATIONS = {"numba": _improve_numba, "torch": _improve_torch}
 

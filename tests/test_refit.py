@@ -12,8 +12,8 @@ from sentence_transformers import SentenceTransformer
 import bsa_st
 from bsa_st import BSAError, DistillSettings
 from bsa_st.head.layer import BinarySparsityAlignment, head_of
-from bsa_st.training import train_head
 from bsa_st.training.refit import refit
+from bsa_st.training.trainer import train_head
 
 
 def refined_cosine(head: BinarySparsityAlignment, embeddings: np.ndarray) -> float:

@@ -26,7 +26,7 @@ def names(
     cache_dir: CacheDir = None,
 ) -> None:
     """Give a model named features, from the words of texts or from a list, and keep them in its folder."""
-    from bsa_st.concepts import name_features
+    from bsa_st.concepts.names import name_features
     from bsa_st.hub.checks import FOLDER
     from bsa_st.hub.folder import load, write_names
 
@@ -51,8 +51,8 @@ def tags(
     overwrite: Overwrite = False,
 ) -> None:
     """The named features of each text, strongest first. In an engine, tags is a keyword field to filter and count by."""
-    from bsa_st.concepts import stream_tags
     from bsa_st.concepts.atlas import clip
+    from bsa_st.concepts.names import stream_tags
     from bsa_st.hub.folder import load
     from bsa_st.inputs.texts import stream_texts
 

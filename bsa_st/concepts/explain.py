@@ -70,7 +70,7 @@ def explain(
     """Why two texts match, name by name: both embeddings, less the mean, are written as sums of the same few atoms of the named dictionary.
 
     Args:
-        model: A model with names, from :func:`bsa_st.concepts.name_features` or its folder.
+        model: A model with names, from :func:`bsa_st.name_features` or its folder.
         a, b: The query and the document.
         scoring: ``float`` cosine of the dense embeddings; ``asymmetric`` float query against the stored (refined) code, as an index scores; ``decoded`` both by
             their codes.
@@ -93,12 +93,10 @@ def explain(
 
     query = embed(a, query_prompt(encoder, prompt_name))
     first = unit(query, dtype=np.float64)[0]
-    if document is None or scoring == "float":
-        dense = embed(b, document_prompt(encoder))
     if scoring == "float":
-        return explain_vectors(dictionary, first, unit(dense, dtype=np.float64)[0], a=a, b=b)
+        return explain_vectors(dictionary, first, unit(embed(b, document_prompt(encoder)), dtype=np.float64)[0], a=a, b=b)
     decoder = as_decoder(head, head.hidden_dim)
-    code = encode_embeddings(head, dense) if document is None else document
+    code = encode_embeddings(head, embed(b, document_prompt(encoder))) if document is None else document
     second = decode(code, decoder.weight, decoder.offset)[0].astype(np.float64) * float(inverse_norms(code, *decoder)[0])
     if scoring == "decoded":
         first = decode(encode_embeddings(head, query), decoder.weight, decoder.offset)[0].astype(np.float64)

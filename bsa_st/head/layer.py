@@ -67,12 +67,7 @@ class BinarySparsityAlignment(Module):
     symmetric: Tensor | None
 
     def __init__(
-        self,
-        input_dim: int,
-        hidden_dim: int = 1024,
-        k: int = 107,
-        selection: Selection = "threshold",
-        nested: Budgets = (),
+        self, input_dim: int, hidden_dim: int = 1024, k: int = 107, selection: Selection = "threshold", nested: Budgets = ()
     ) -> None:
         super().__init__()
         check_sizes(input_dim, hidden_dim, k, selection)
@@ -244,8 +239,7 @@ class BinarySparsityAlignment(Module):
     def load(cls, model_name_or_path: str, **kwargs: Any) -> BinarySparsityAlignment:  # type: ignore[override]
         place = {name: kwargs[name] for name in PLACE if name in kwargs}
         module = cls(**cls.load_config(model_name_or_path, **place))
-        cls.load_torch_weights(model_name_or_path, **place, model=module)
-        return module
+        return cls.load_torch_weights(model_name_or_path, **place, model=module)
 
 
 def _top(logits: Tensor, k: int) -> Tensor:

@@ -72,10 +72,8 @@ def best_amplitude(head: BinarySparsityAlignment, codes: torch.Tensor, x: torch.
 
 def largest_budgets(head: BinarySparsityAlignment) -> dict[int, int]:
     """The largest k that was trained at each width, by width."""
-    largest = {head.hidden_dim: head.k}
-    for width, k in head.nested:
-        largest[width] = max(k, largest.get(width, 0))
-    return largest
+    budgets = [(head.hidden_dim, head.k), *head.nested]
+    return {width: max(k for other, k in budgets if other == width) for width, _ in budgets}
 
 
 def _interpolate(x: float, xs: np.ndarray, ys: np.ndarray) -> float:

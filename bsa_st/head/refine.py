@@ -43,24 +43,17 @@ LENGTH_WEIGHT = 1.0
 
 @dataclass(frozen=True)
 class Problem:
-    """What the refinement of any text has in common with that of the others.
+    """What the refinement of any text has in common with that of the others."""
 
-    Attributes:
-        decoder: V, float32 (D, d).
-        offset: c, float32 (d,).
-        gram: V V^T, float32 (D, D).
-        fewest, most: Active features of a text.
-        expected: Number of them from which relaxed steps start, and which they keep where ``fewest`` or ``most`` say so.
-        length: ``nu``, the share of an embedding's squared length that its decoded code shall have; ``None``: any.
-    """
-
-    decoder: Tensor
-    offset: Tensor
-    gram: Tensor
-    fewest: int
+    decoder: Tensor  # V, float32 (D, d)
+    offset: Tensor  # c, float32 (d,)
+    gram: Tensor  # V V^T, float32 (D, D)
+    fewest: int  # active features of a text
     most: int
-    expected: int
-    length: float | None = None
+    expected: int  # number of them from which relaxed steps start, and which they keep where ``fewest`` or ``most`` say so
+    length: float | None = (
+        None  # ``nu``, the share of an embedding's squared length that its decoded code shall have; None: any
+    )
 
     @cached_property
     def largest(self) -> float:
@@ -128,12 +121,11 @@ def _start(problem: Problem, x: Tensor, active: Tensor) -> tuple[Tensor, Tensor,
 def _improve_numba(problem: Problem, x: Tensor, active: Tensor) -> Tensor:
     from bsa_st.head.refine_kernel import improve_rows
 
-    residual, toward, lengths, goals, weight = _start(problem, x, active)
-    on = active.numpy().copy()
-    arrays: list[Any] = [array.numpy() for array in (residual, toward, lengths, goals, problem.gram)]
+    on, (residual, toward, lengths, goals, weight) = active.clone(), _start(problem, x, active)
+    arrays: list[Any] = [array.numpy() for array in (on, residual, toward, lengths, goals, problem.gram)]
     arrays += [problem.fewest, problem.most, np.float32(-LEAST_GAIN), np.float32(weight)]
-    improve_rows(on, *arrays)
-    return torch.from_numpy(on)
+    improve_rows(*arrays)
+    return on
 
 
 def _improve_torch(problem: Problem, x: Tensor, active: Tensor) -> Tensor:

@@ -6,12 +6,6 @@ import numba
 import numpy as np
 
 
-@numba.njit(cache=True, inline="always")
-def _change(error: np.float32, length: np.float32, now: np.float32, weight: np.float32, goal: np.float32) -> np.float32:
-    """By how much the objective changes when the squared error changes by ``error`` and the squared decoded length by ``length``."""
-    return error + weight * length * (2 * (now - goal) + length)
-
-
 @numba.njit(cache=True, parallel=True, fastmath={"contract", "reassoc", "nsz"})
 def step_rows(
     pull: np.ndarray,
@@ -68,9 +62,7 @@ def improve_rows(
     float32 (n,), ``gram`` is ``V V^T``. A text with fewer or more active features than it may have gets or loses some first, whatever that costs.
     """
     features = residuals.shape[1]
-    norms = np.empty(features, dtype=np.float32)  # the diagonal, side by side in cache
-    for i in range(features):
-        norms[i] = gram[i, i]
+    norms = np.diag(gram)  # side by side in cache
     nowhere = np.float32(np.inf)
     for t in numba.prange(len(residuals)):
         on, residual, toward = active[t], residuals[t], towards[t]
@@ -83,7 +75,8 @@ def improve_rows(
             out, into = -1, -1
             for i in range(features):
                 twice = np.float32(2 if on[i] else -2)
-                value = _change(norms[i] + twice * residual[i], norms[i] - twice * toward[i], now, weight, goal)
+                error, length = norms[i] + twice * residual[i], norms[i] - twice * toward[i]  # how their squares would change
+                value = error + weight * length * (2 * (now - goal) + length)
                 if on[i] and value < removal:
                     removal, out = value, i
                 elif not on[i] and value < addition:
@@ -99,13 +92,12 @@ def improve_rows(
                 best = threshold
                 for fixed in (out, into):  # exchanged for any other of the opposite kind
                     row, twice = gram[fixed], np.float32(2 if on[fixed] else -2)
-                    error, length = row[fixed] + twice * residual[fixed], row[fixed] - twice * toward[fixed]
+                    first, own = row[fixed] + twice * residual[fixed], row[fixed] - twice * toward[fixed]
                     for j in range(features):
                         if on[j] != on[fixed]:
                             norm = norms[j] - 2 * row[j]
-                            value = _change(
-                                error + norm - twice * residual[j], length + norm + twice * toward[j], now, weight, goal
-                            )
+                            error, length = first + norm - twice * residual[j], own + norm + twice * toward[j]
+                            value = error + weight * length * (2 * (now - goal) + length)
                             if value < best:
                                 best = value
                                 leave, enter = (fixed, j) if on[fixed] else (j, fixed)

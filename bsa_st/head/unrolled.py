@@ -37,37 +37,25 @@ FINAL_SCALE = 2.0**13
 
 @dataclass(frozen=True)
 class StepSchedule:
-    """What makes the steps of a head's unrolled encoder; every field but the last two has one value for each step.
+    """What makes the steps of a head's unrolled encoder; every field but the last two has one value for each step."""
 
-    Attributes:
-        step: Length of the step in units of one over the largest eigenvalue of ``V V^T``.
-        push: Push towards the corners of the box, in units of the step times the mean squared length of the atoms.
-        damping: Damping of the preconditioner in units of the mean eigenvalue.
-        start: Value of ``s`` before the first step.
-        threshold: Value of ``s`` above which a feature is active after the last step.
-    """
-
-    step: Sequence[float]
-    push: Sequence[float]
-    damping: Sequence[float]
-    start: float
-    threshold: float = 0.0
+    step: Sequence[float]  # length of the step in units of one over the largest eigenvalue of ``V V^T``
+    push: Sequence[float]  # towards the corners of the box, in units of the step times the mean squared length of the atoms
+    damping: Sequence[float]  # of the preconditioner in units of the mean eigenvalue
+    start: float  # value of ``s`` before the first step
+    threshold: float = 0.0  # value of ``s`` above which a feature is active after the last step
 
 
 @dataclass(frozen=True)
 class UnrolledEncoder:
-    """Layers from dense embeddings to codes.
-
-    Attributes:
-        layers: ``(weight, bias)`` of each, float32 (out, in) and (out,) with values that half precision holds exactly. The first takes ``x``, float (n, d) of length 1;
-            the last gives (n, D), positive where a feature is active.
-        decoder: What decodes these codes, float32 (D, d): ``x_hat = V^T h`` with no offset, so that ``V q . h`` is the whole of ``q . x_hat``.
-        softening: Added to ``|x_hat|^2`` before scores are divided by its root.
-    """
+    """Layers from dense embeddings to codes."""
 
     layers: tuple[tuple[Tensor, Tensor], ...]
+    """``(weight, bias)`` of each, float32 (out, in) and (out,) with values that half precision holds exactly. The first takes ``x``, float (n, d) of length 1;
+    the last gives (n, D), positive where a feature is active."""
     decoder: Tensor
-    softening: float
+    """What decodes these codes, float32 (D, d): ``x_hat = V^T h`` with no offset, so that ``V q . h`` is the whole of ``q . x_hat``."""
+    softening: float  # added to ``|x_hat|^2`` before scores are divided by its root
 
     def codes(self, x: Tensor) -> Tensor:
         """Codes of unit embeddings, float32 (n, d), as bool (n, D): those that the exported modules give, bit for bit."""

@@ -23,7 +23,7 @@ from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.modules import Dense, Router
 
 from bsa_st.atomic import atomic_file, write_json
-from bsa_st.concepts import NamedDictionary
+from bsa_st.concepts.dictionary import NamedDictionary
 from bsa_st.encoding.encode import CARD_KEYS, rebuild, split_model
 from bsa_st.errors import BSAError
 from bsa_st.head.layer import BinarySparsityAlignment

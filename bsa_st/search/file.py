@@ -64,10 +64,8 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], tuple[int, ...]]:
                         shape, _, dtype = np.lib.format.read_array_header_1_0(part)
                         if dtype.kind not in "fiu":
                             raise ValueError(f"{entry.filename} is no plain array")
-                        own = struct.unpack_from(
-                            "<HH", raw.data, entry.header_offset + 26
-                        )  # lengths of its name and extra field
-                        start = entry.header_offset + 30 + sum(own) + part.tell()
+                        lengths = struct.unpack_from("<HH", raw.data, entry.header_offset + 26)  # of its name and extra field
+                        start = entry.header_offset + 30 + sum(lengths) + part.tell()
                         arrays[entry.filename.removesuffix(".npy")] = np.ndarray(shape, dtype, raw, start)
             return arrays, identity(file.fileno())
     except FileNotFoundError as error:
@@ -96,12 +94,10 @@ def writing(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
     path = path.resolve()
     lock = FileLock(path.with_name(path.name + ".lock"), is_singleton=True)
     try:
-        lock.acquire(timeout=seconds)
+        held = lock.acquire(timeout=seconds)
     except Timeout as error:
         raise BSAError(f"another process has been changing the index {path} for {seconds:.0f} s") from error
     except OSError as error:
         raise BSAError(f"cannot write {path}: {error.strerror or error}") from error
-    try:
+    with held:
         yield
-    finally:
-        lock.release()

@@ -22,7 +22,7 @@ from bsa_st.search import file
 from bsa_st.search.lists import train_lists
 from bsa_st.search.queries import check_counts, prepared
 from bsa_st.search.rescoring import Ranking, code_rankings, float_rankings
-from bsa_st.search.segment import Segment, TagNames, check_ids, rows_of_tags, rows_of_texts
+from bsa_st.search.segment import Segment, TagNames, check_ids
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -92,13 +92,11 @@ class Index:
         Raises:
             BSAError: If the ids are not distinct, there are not as many ids, texts or tags as documents, or the decoder does not fit the codes.
         """
-        model = None if isinstance(source, BinaryCodes) else source
-        if isinstance(source, BinaryCodes):
-            codes, kept = _encoded(None, source, texts)
-        elif texts is None:
+        model, documents = (None, source) if isinstance(source, BinaryCodes) else (source, texts)
+        if documents is None:
             raise BSAError("a model needs the texts to index")
-        else:
-            codes, kept = _encoded(source, texts, batch_size=batch_size, show_progress_bar=show_progress_bar)
+        options = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
+        codes, kept = _encoded(model, documents, None if model else texts, **options)
         if lists is not None and (lists < 0 or lists > max(1, len(codes))):
             raise BSAError(f"lists must lie between 0 and the number of documents, {len(codes)}, got {lists}")
         maker = model if decoder is None else decoder
@@ -126,12 +124,12 @@ class Index:
             segment = Segment.from_arrays(arrays, hidden_dim)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise BSAError(f"index {path}: its parts do not fit together") from error
-        given = None if model is None else as_decoder(model, hidden_dim)
-        if given is not None and segment.decoder is not None:
-            pairs: Iterable[tuple[Any, Any]] = zip(segment.decoder, given, strict=True)
-            if not all(np.array_equal(ours, np.float32(theirs)) for ours, theirs in pairs):
+        if model is not None:
+            given: Any = as_decoder(model, hidden_dim)
+            own: Any = segment.decoder or given
+            if not all(map(np.array_equal, own, given)):
                 raise BSAError(f"index {path} was built with another model: their decoders differ")
-        segment = segment if given is None else replace(segment, decoder=given)
+            segment = replace(segment, decoder=given)
         index = cls(segment, lists if lists >= 0 else None, next_id, model)
         index._origin = path.resolve(), identity
         return index
@@ -219,7 +217,8 @@ class Index:
         codes, kept = _encoded(self.model, documents, texts)
         with self._lock:
             given = np.arange(self._next_id, self._next_id + len(codes)) if ids is None else check_ids(ids, len(codes))
-            self._add(self._segment, given, codes, kept, tags)
+            self._grow(self._segment.with_added(codes, given, kept, tags))
+            self._next_id = max(self._next_id, int(given.max(initial=-1)) + 1)
         return given
 
     def update(
@@ -234,7 +233,8 @@ class Index:
         codes, kept = _encoded(self.model, documents, texts)
         with self._lock:
             given = check_ids(ids, len(codes))
-            self._add(self._segment.without(self._segment.rows_of(given)), given, codes, kept, tags)
+            left = self._segment.without(self._segment.rows_of(given))
+            self._grow(left.with_added(codes, given, kept, tags))
 
     def delete(self, ids: npt.ArrayLike) -> None:
         """Delete documents: they are marked, and the next merge frees their room. An unknown id raises :class:`BSAError`, and nothing is
@@ -321,22 +321,10 @@ class Index:
         decoder = "no decoder" if self.decoder is None else f"decoder of width {self.decoder.weight.shape[1]}"
         return f"Index({len(self)} documents, hidden_dim={self.hidden_dim}, {decoder})"
 
-    def _add(
-        self, segment: Segment, ids: np.ndarray, codes: BinaryCodes, texts: list[str] | None, tags: TagNames | None
-    ) -> None:
-        """Make the index a segment with new documents."""
-        if codes.hidden_dim != self.hidden_dim:
-            raise BSAError(f"the index has {self.hidden_dim} features, the codes {codes.hidden_dim}")
-        kept = None if texts is None else rows_of_texts(texts)
-        named, names = (None, segment.tag_names) if tags is None else rows_of_tags(tags, segment.tag_names)
-        for kind, own in (("texts", kept), ("lists of tags", named)):
-            if own is not None and len(own) != len(codes):
-                raise BSAError(f"{len(codes)} documents need {len(codes)} {kind}, got {len(own)}")
-        if len(taken := segment.find(ids)):
-            raise BSAError(f"id {segment.ids[taken[0]]} is already in the index")
-        self._segment = changed = segment.with_added(codes, ids, kept, named, names)
-        self._next_id = max(self._next_id, int(ids.max(initial=-1)) + 1)
-        if changed.recent > max(RECENT, (len(changed) - changed.recent) // 8) or (changed.centroids is None and self._lists()):
+    def _grow(self, segment: Segment) -> None:
+        """Make the index a segment with new documents, and merge them where they are many."""
+        self._segment = segment
+        if segment.recent > max(RECENT, (len(segment) - segment.recent) // 8) or (segment.centroids is None and self._lists()):
             self.compact()
 
     def _lists(self) -> int:

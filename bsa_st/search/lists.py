@@ -78,22 +78,18 @@ class HammingLists:
         faiss.memcpy(lists.lists.data(), faiss.swig_ptr(table.view(np.uint8).reshape(-1)), table.nbytes)
         lists.ptr = faiss.swig_ptr(packed) if packed.size else None
         weakref.finalize(self, setattr, lists, "ptr", None)  # or it would be unmapped with them
-        self._counting, self._heap = (self._over(lists, width, heap) for heap in (False, True))
+        self._indexes: list[Any] = []  # one that counts, one with a heap
+        for heap in (False, True):
+            index: Any = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(8 * width), 8 * width, count)
+            index.replace_invlists(lists, False)
+            index.is_trained, index.use_heap = True, heap
+            self._indexes.append(index)
         self._lists, self._packed, self._starts = lists, packed, starts  # faiss has but their addresses
-
-    @staticmethod
-    def _over(lists: Any, width: int, heap: bool) -> Any:
-        index: Any = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(8 * width), 8 * width, lists.nlist)
-        index.replace_invlists(lists, False)
-        index.is_trained, index.use_heap = True, heap
-        return index
 
     def candidates(self, queries: np.ndarray, probed: np.ndarray, count: int) -> list[np.ndarray]:
         """Rows of at most ``count`` nearest codes of each query, int64, from its lists: ``queries`` uint8 (q, bytes), ``probed`` int64 (q, probes)."""
-        index, parameters = self._heap if count > COUNTED else self._counting, faiss.SearchParametersIVF()
-        parameters.nprobe = probed.shape[1]
-        if index is self._counting:
-            parameters.max_codes = 1 << 62  # no limit, which is 0 for heaps alone
+        index, parameters = self._indexes[count > COUNTED], faiss.SearchParametersIVF()
+        parameters.nprobe, parameters.max_codes = probed.shape[1], 1 << 62  # no limit, which is 0 for heaps alone
         found: list[np.ndarray] = []
         for start in range(0, len(queries), AT_ONCE):
             asked, keys = (np.ascontiguousarray(array[start : start + AT_ONCE]) for array in (queries, probed))

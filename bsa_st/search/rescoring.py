@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -42,12 +42,16 @@ def float_rankings(
     segment: Segment, dense: np.ndarray, probes: int, allowed: np.ndarray | None, top_k: int, candidates: int
 ) -> list[Ranking]:
     """Best documents by ``q . x_hat / |x_hat|`` of queries, float32 (q, d): of the nearest lists or, where those hold too few, of all."""
-    probed = _probed(segment, dense, probes)
+    centroids, probed = segment.centroids, None
+    if centroids is not None and probes < len(centroids):  # the nearest lists of each query, and the last, unless it is empty
+        # of one query a matrix times a vector: several times as fast as a product of matrices
+        scores = (centroids @ dense[0])[None] if len(dense) == 1 else dense @ centroids.T
+        nearest = np.argpartition(scores, len(centroids) - probes, axis=1)[:, len(centroids) - probes :]
+        probed = np.concatenate([nearest, np.full((len(dense), int(segment.recent > 0)), len(centroids))], axis=1)
     found = list(_ranked(segment, dense, probed, allowed, top_k, candidates))
-    short = [number for number, one in enumerate(found) if len(one.ids) < top_k]
-    if probed is not None and short:
-        again = _ranked(segment, dense[short], None, allowed, top_k, candidates)
-        for number, one in zip(short, again, strict=True):
+    short = [] if probed is None else [number for number, one in enumerate(found) if len(one.ids) < top_k]
+    if short:
+        for number, one in zip(short, _ranked(segment, dense[short], None, allowed, top_k, candidates), strict=True):
             found[number] = one
     return found
 
@@ -67,18 +71,6 @@ def _ranked(
         yield best(segment.ids[rows], sums * segment.inverse(rows), top_k)
 
 
-def _probed(segment: Segment, dense: np.ndarray, probes: int) -> np.ndarray | None:
-    """The nearest lists of each query, and the last, unless it is empty: int64 (q, probes or one more); None where all are looked at."""
-    centroids = segment.centroids
-    if centroids is None or probes >= len(centroids):
-        return None
-    # of one query a matrix times a vector: several times as fast as a product of matrices
-    scores = (centroids @ dense[0])[None] if len(dense) == 1 else dense @ centroids.T
-    nearest = np.argpartition(scores, len(centroids) - probes, axis=1)[:, len(centroids) - probes :]
-    last = np.full((len(dense), 1 if segment.recent else 0), len(centroids))
-    return np.concatenate([nearest, last], axis=1)
-
-
 def code_rankings(
     segment: Segment, queries: BinaryCodes, scoring: str, allowed: np.ndarray | None, top_k: int
 ) -> Iterator[Ranking]:
@@ -95,8 +87,9 @@ def code_rankings(
 
 def _candidates(
     segment: Segment, weights: np.ndarray, probed: np.ndarray | None, allowed: np.ndarray | None, count: int
-) -> Iterable[np.ndarray]:
-    """Rows of each query: of packed codes the nearest by Hamming distance, of others all that may be found."""
+) -> Iterator[np.ndarray]:
+    """Rows of each query: of packed codes the nearest by Hamming distance, of others all that may be found; ``probed``, the lists that are looked at, int64
+    (q, lists), None for all."""
     codes, count, bits = segment.codes, min(count, len(segment)), np.packbits(weights > 0, axis=1)
     allowed_count = len(segment) if allowed is None else int(np.count_nonzero(allowed))
     lists = np.arange(len(segment.starts) - 1)[None].repeat(len(bits), axis=0) if probed is None else probed
@@ -106,20 +99,18 @@ def _candidates(
         return _nearest(codes, rows if allowed is None else rows[allowed[rows]], bits[number : number + 1], count)[0]
 
     if codes.is_packed and allowed_count > OFTEN * len(segment):
-        if allowed is None:
-            return segment.hamming.candidates(bits, lists, count)
-        wanted = min(len(segment), int(1.5 * count * len(segment) / allowed_count))
-        found = segment.hamming.candidates(bits, lists, wanted)
-        kept = [rows[allowed[rows]] for rows in found]
-        # where these are too few, the filter's documents lie further away
-        short = [len(few) < count and len(rows) == wanted for few, rows in zip(kept, found, strict=True)]
-        return (inside(number) if short[number] else rows for number, rows in enumerate(kept))
-    if probed is not None and (allowed is None or allowed_count > FEW):
-        return map(inside, range(len(bits)))
-    return _nearest(codes, np.arange(len(segment)) if allowed is None else np.flatnonzero(allowed), bits, count)
+        wanted = count if allowed is None else min(len(segment), int(1.5 * count * len(segment) / allowed_count))
+        for number, rows in enumerate(segment.hamming.candidates(bits, lists, wanted)):
+            kept = rows if allowed is None else rows[allowed[rows]]
+            far = len(kept) < count and len(rows) == wanted  # the filter's documents lie further away
+            yield inside(number) if far else kept
+    elif probed is not None and (allowed is None or allowed_count > FEW):
+        yield from map(inside, range(len(bits)))
+    else:
+        yield from _nearest(codes, np.arange(len(segment)) if allowed is None else np.flatnonzero(allowed), bits, count)
 
 
-def _nearest(codes: BinaryCodes, rows: np.ndarray, bits: np.ndarray, count: int) -> Sequence[np.ndarray]:
+def _nearest(codes: BinaryCodes, rows: np.ndarray, bits: np.ndarray, count: int) -> list[np.ndarray]:
     if not codes.is_packed or len(rows) <= count:
         return [rows] * len(bits)
     return list(rows[faiss.knn_hamming(bits, np.ascontiguousarray(codes.to_packed()[rows]), count)[1]])
@@ -157,6 +148,7 @@ def _shared(codes: BinaryCodes, query: BinaryCodes) -> np.ndarray:
 def _sums_of_ids() -> Callable[..., Any]:
     from numba import njit
 
+    @njit(cache=True, nogil=True, fastmath=True)
     def kernel(ids: np.ndarray, indptr: np.ndarray, rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
         for i in range(len(rows)):
             total = np.float32(0)
@@ -164,5 +156,4 @@ def _sums_of_ids() -> Callable[..., Any]:
                 total += weights[ids[place]]
             out[i] = total
 
-    compiled: Callable[..., Any] = njit(cache=True, nogil=True, fastmath=True)(kernel)
-    return compiled
+    return kernel

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,12 +34,9 @@ class Rows:
     starts: np.ndarray
 
     @classmethod
-    def of(cls, values: np.ndarray, lengths: npt.ArrayLike) -> Rows:
-        return cls(values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-
-    @classmethod
-    def blank(cls, count: int) -> Rows:
-        return cls(np.zeros(0, np.uint8), np.zeros(count + 1, np.int64))
+    def of(cls, rows: Sequence[Any], dtype: npt.DTypeLike = np.uint8) -> Rows:
+        """Rows of bytes, or of arrays of one type."""
+        return cls(np.frombuffer(b"".join(rows), dtype), np.cumsum([0, *map(len, rows)]))
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -48,8 +45,7 @@ class Rows:
         return self.values[self.starts[row] : self.starts[row + 1]]
 
     def take(self, rows: np.ndarray) -> Rows:
-        values = np.concatenate([self.values[:0], *(self[row] for row in rows.tolist())])
-        return Rows.of(values, np.diff(self.starts)[rows])
+        return Rows.of([self[row] for row in rows.tolist()], self.values.dtype)
 
     def followed_by(self, other: Rows) -> Rows:
         starts = np.concatenate([self.starts, other.starts[1:] + self.starts[-1]])
@@ -82,29 +78,17 @@ def held(codes: BinaryCodes) -> BinaryCodes:
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """n documents in the order of their lists.
-
-    Attributes:
-        codes: n codes.
-        ids: Distinct, uint32 or int64 (n,).
-        starts: Where each list starts, int64: [0, n] without centroids, else (lists + 2,): the last list holds what was added since.
-        decoder: Of the codes, or None.
-        centroids: Of the lists, float32 (lists, d); None without.
-        lengths: ``1 / |x_hat|`` of the documents in lists but the last.
-        live: Which are not deleted, bool (n,); None for all.
-        texts: Their texts, or None.
-        tags: Their tags, as places in ``tag_names``, or None.
-    """
+    """n documents in the order of their lists."""
 
     codes: BinaryCodes
-    ids: np.ndarray
-    starts: np.ndarray
-    decoder: Decoder | None
-    centroids: np.ndarray | None = None
-    lengths: Lengths = Lengths.of(np.zeros(0))
-    live: np.ndarray | None = None
-    texts: Rows | None = None
-    tags: Rows | None = None
+    ids: np.ndarray  # distinct, uint32 or int64 (n,)
+    starts: np.ndarray  # of each list, int64: [0, n] without centroids, else (lists + 2,): the last holds what was added since
+    decoder: Decoder | None  # of the codes
+    centroids: np.ndarray | None = None  # of the lists, float32 (lists, d); None without
+    lengths: Lengths = Lengths.of(np.zeros(0))  # ``1 / |x_hat|`` of the documents in lists but the last
+    live: np.ndarray | None = None  # which are not deleted, bool (n,); None for all
+    texts: Rows | None = None  # in UTF-8
+    tags: Rows | None = None  # as places in ``tag_names``
     tag_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -156,14 +140,12 @@ class Segment:
         """Which documents :meth:`bsa_st.Index.search` may find, bool (n,); None for all."""
         masks = [] if self.live is None else [self.live]
         if only is not None:
-            given, mask = np.asarray(only), np.zeros(len(self), bool)
-            if given.dtype == bool and given.shape != self.rows.shape:
-                raise BSAError(
-                    f"a mask must have one entry for each of the {len(self.rows)} documents, got shape {given.shape}"
-                )
+            given, mask, rows = np.asarray(only), np.zeros(len(self), bool), self.rows
+            if given.dtype == bool and given.shape != rows.shape:
+                raise BSAError(f"a mask must have one entry for each of the {len(rows)} documents, got shape {given.shape}")
             if given.ndim != 1 or (given.size and given.dtype.kind not in "biu"):
                 raise BSAError(f"filter must be a boolean mask or a list of ids, got {given.dtype} of shape {given.shape}")
-            mask[self.rows] = given if given.dtype == bool else np.isin(self.ids[self.rows], given.astype(np.int64))
+            mask[rows] = given if given.dtype == bool else np.isin(self.ids[rows], given.astype(np.int64))
             masks.append(mask)
         for argument, names in (("with_tags", with_tags), ("without_tags", without_tags)):
             if isinstance(names, str):
@@ -181,24 +163,36 @@ class Segment:
                 masks.append(having == (argument == "with_tags"))
         return np.logical_and.reduce(masks) if masks else None
 
-    def with_added(
-        self, codes: BinaryCodes, ids: np.ndarray, texts: Rows | None, tags: Rows | None, tag_names: tuple[str, ...]
-    ) -> Segment:
-        """These documents and new ones, which come last; those without texts or tags have empty ones where others have some."""
+    def with_added(self, codes: BinaryCodes, ids: np.ndarray, texts: Sequence[str] | None, tags: TagNames | None) -> Segment:
+        """These documents and new ones, which come last; those without texts or tags have empty ones where others have some.
+
+        Raises:
+            BSAError: If the codes have another width, there are not as many texts or tags, a tag is no text, or an id is there.
+        """
+        if codes.hidden_dim != self.codes.hidden_dim:
+            raise BSAError(f"the index has {self.codes.hidden_dim} features, the codes {codes.hidden_dim}")
         codes, count, own = held(codes), len(codes), len(self)
+        all_texts, all_tags, names = None, None, self.tag_names
         if texts is not None or self.texts is not None:
-            texts = (self.texts or Rows.blank(own)).followed_by(texts or Rows.blank(count))
+            new_texts = Rows.of([text.encode("utf-8", "replace") for text in ([""] * count if texts is None else texts)])
+            all_texts = (self.texts or Rows.of([b""] * own)).followed_by(new_texts)
         if tags is not None or self.tags is not None:
-            tags = (self.tags or Rows.blank(own)).followed_by(tags or Rows.blank(count))
+            new_tags, names = rows_of_tags([()] * count if tags is None else tags, names)
+            all_tags = (self.tags or Rows.of([b""] * own)).followed_by(new_tags)
+        for kind, joined in (("texts", all_texts), ("lists of tags", all_tags)):
+            if joined is not None and len(joined) != own + count:
+                raise BSAError(f"{count} documents need {count} {kind}, got {len(joined) - own}")
+        if len(taken := self.find(ids)):
+            raise BSAError(f"id {self.ids[taken[0]]} is already in the index")
         return replace(
             self,
             codes=BinaryCodes.concatenate([self.codes, codes]) if own else codes,
-            ids=_smallest(np.concatenate([self.ids.astype(np.int64), ids])),
+            ids=np.concatenate([self.ids, _smallest(ids)]),
             starts=np.append(self.starts[:-1], own + count),
             live=None if self.live is None else np.append(self.live, np.ones(count, bool)),
-            texts=texts,
-            tags=tags,
-            tag_names=tag_names,
+            texts=all_texts,
+            tags=all_tags,
+            tag_names=names,
         )
 
     def without(self, rows: np.ndarray) -> Segment:
@@ -232,7 +226,7 @@ class Segment:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """All arrays by name."""
-        lengths, packed, names = self.lengths, self.codes.is_packed, json.dumps(self.tag_names)
+        lengths, packed = self.lengths, self.codes.is_packed
         arrays = {"ids": self.ids, "starts": self.starts, "lengths": lengths.steps, "length_scale": lengths.scale}
         arrays |= {"packed": self.codes.to_packed()} if packed else {}
         arrays |= {} if self.live is None else {"live": self.live}
@@ -243,7 +237,8 @@ class Segment:
         features = None if packed else Rows(self.codes.ids, self.codes.indptr)
         for name, rows in {"features": features, "texts": self.texts, "tags": self.tags}.items():
             arrays |= {} if rows is None else {name: rows.values, f"{name}_starts": rows.starts}
-        return arrays if self.tags is None else {**arrays, "tag_names": np.frombuffer(names.encode(), np.uint8)}
+        names = np.frombuffer(json.dumps(self.tag_names).encode(), np.uint8)
+        return arrays if self.tags is None else {**arrays, "tag_names": names}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], hidden_dim: int) -> Segment:
@@ -256,9 +251,9 @@ class Segment:
         if "decoder" in arrays:
             decoder = as_decoder([arrays["decoder"], arrays["offset"], *arrays["softening"]], hidden_dim)
         texts, tags = (Rows(arrays[name], arrays[f"{name}_starts"]) if name in arrays else None for name in ("texts", "tags"))
-        tag_names = tuple(json.loads(bytes(arrays["tag_names"]))) if tags is not None else ()
+        names = tuple(json.loads(bytes(arrays["tag_names"]))) if tags is not None else ()
         lengths, centroids = Lengths(arrays["lengths"], arrays["length_scale"]), arrays.get("centroids")
-        segment = cls(codes, arrays["ids"], arrays["starts"], decoder, centroids, lengths, None, texts, tags, tag_names)
+        segment = cls(codes, arrays["ids"], arrays["starts"], decoder, centroids, lengths, None, texts, tags, names)
         lists = 1 if centroids is None else len(centroids) + 1
         fits = [
             (segment.ids.shape, segment.ids.dtype.kind in "iu") == ((len(codes),), True),
@@ -268,18 +263,12 @@ class Segment:
             centroids is None or (decoder is not None and centroids.shape[1:] == decoder.offset.shape),
             texts is None or (texts.values.dtype == np.uint8 and _rises(texts.starts, count, texts.values.size)),
             tags is None or (tags.values.dtype.kind == "u" and _rises(tags.starts, count, tags.values.size)),
-            tags is None or int(tags.values.max(initial=0)) < max(1, len(tag_names)),
-            all(isinstance(name, str) for name in tag_names),
+            tags is None or int(tags.values.max(initial=0)) < max(1, len(names)),
+            all(isinstance(name, str) for name in names),
         ]
         if not all(fits):
             raise ValueError(fits)
         return segment
-
-
-def rows_of_texts(texts: Iterable[str]) -> Rows:
-    """Texts as rows of UTF-8, uint8."""
-    encoded = [text.encode("utf-8", "replace") for text in texts]
-    return Rows.of(np.frombuffer(b"".join(encoded), np.uint8), [len(text) for text in encoded])
 
 
 def rows_of_tags(documents: TagNames, known: tuple[str, ...]) -> tuple[Rows, tuple[str, ...]]:
@@ -293,7 +282,7 @@ def rows_of_tags(documents: TagNames, known: tuple[str, ...]) -> tuple[Rows, tup
             raise BSAError(f"the tags of a document are a list of names, got {document!r} for number {len(found) + 1}")
         found.append(sorted({places.setdefault(name, len(places)) for name in names}))
     flat = np.array([place for row in found for place in row], id_dtype(len(places)))
-    return Rows.of(flat, [len(row) for row in found]), tuple(places)
+    return Rows(flat, np.cumsum([0, *map(len, found)])), tuple(places)
 
 
 def check_ids(ids: npt.ArrayLike | Iterable[int], count: int | None = None) -> np.ndarray:
@@ -306,10 +295,9 @@ def check_ids(ids: npt.ArrayLike | Iterable[int], count: int | None = None) -> n
     outside = array[(array < 0) | (array > np.iinfo(np.int64).max)]
     if len(outside):
         raise BSAError(f"ids must lie between 0 and 2^63 - 1, got {outside[0]}")
-    ordered = np.sort(array.astype(np.int64))
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    if len(twice):
-        raise BSAError(f"id {twice[0]} is given more than once")
+    distinct, times = np.unique(array, return_counts=True)
+    if len(distinct) < len(array):
+        raise BSAError(f"id {distinct[times > 1][0]} is given more than once")
     return array.astype(np.int64)
 
 

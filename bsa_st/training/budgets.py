@@ -38,21 +38,15 @@ def measure_budgets(head: BinarySparsityAlignment, sample: np.ndarray) -> None:
     """Fill ``head.budgets`` (rows of k, amplitude, threshold) from dense embeddings, float (n, d), n > 0."""
     if head.compact:  # any number of features may be active: there is no smaller k to prepare for
         return
-    sample = sample[:SAMPLE]
+    sample, few = sample[:SAMPLE], np.array(sample[:AMPLITUDE_TEXTS], dtype=np.float32)
     rows = []
     for width, top in largest_budgets(head).items():
         logits = torch.cat([head.logits(x)[:, :width].cpu() for x in batches(sample, head.hidden_dim, head.weight.device)])
         for step in BUDGET_STEPS:
-            k = max(1, round(top * step))
-            rows.append([k, _amplitude(head, width, k, sample[:AMPLITUDE_TEXTS]), float(usual_threshold(logits, k))])
+            k, amplitude = max(1, round(top * step)), 1.0
+            for _ in range(AMPLITUDE_ROUNDS):  # a fixed point: codes are refined with the amplitude that is measured on them
+                small = prefix_head(head, width, k, amplitude)
+                codes = torch.from_numpy(encode_embeddings(small, few, refine=True).to_dense())
+                amplitude *= best_amplitude(small, codes, torch.from_numpy(few))
+            rows.append([k, amplitude, float(usual_threshold(logits, k))])
     head.budgets.copy_(torch.tensor(rows))
-
-
-def _amplitude(head: BinarySparsityAlignment, width: int, k: int, sample: np.ndarray) -> float:
-    """Least-squares ``a`` in ``x = a V h + c`` over codes refined with that amplitude: a fixed point, found in a few rounds."""
-    total = 1.0
-    for _ in range(AMPLITUDE_ROUNDS):
-        small = prefix_head(head, width, k, total)
-        codes = torch.from_numpy(encode_embeddings(small, sample, refine=True).to_dense())
-        total *= best_amplitude(small, codes, torch.from_numpy(np.array(sample, dtype=np.float32)))
-    return total

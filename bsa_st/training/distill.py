@@ -19,7 +19,7 @@ from bsa_st.inputs.distributed import join
 from bsa_st.inputs.prompts import document_prompt, under_prompt
 from bsa_st.inputs.row_shards import cached_together, precomputed
 from bsa_st.inputs.texts import Texts, read_texts
-from bsa_st.training import train_head
+from bsa_st.training.trainer import train_head
 
 
 def distill(

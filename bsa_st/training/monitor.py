@@ -66,9 +66,7 @@ class HeadEvaluator(BaseEvaluator):
         self.primary_metric = "reconstruction_cosine"
 
     def __call__(self, model: SentenceTransformer, output_path: str | None = None, epoch: float = -1, steps: int = -1) -> Any:  # type: ignore[override]
-        metrics = head_figures(head_of(model), self.held_out, self.sample)
-        self.store_metrics_in_model_card_data(model, metrics, int(epoch), steps)
-        return metrics
+        return head_figures(head_of(model), self.held_out, self.sample)
 
 
 @torch.no_grad()
@@ -91,19 +89,16 @@ def choose_softening(head: BinarySparsityAlignment, queries: np.ndarray, documen
 def best_softening(queries: Tensor, documents: Tensor, decoded: Tensor) -> tuple[float, float]:
     """The softening of ``q . x_hat / sqrt(|x_hat|^2 + softening)`` by which most true neighbours are found, and the share that it finds: of queries (n, d) and
     documents (m, d), float32, unit norm, and what the documents' codes decode to."""
-    true = _best(queries @ documents.T)
+    count = min(10, len(documents))
+    true = (queries @ documents.T).topk(count, dim=1).indices
     products, squares = queries @ decoded.T, decoded.square().sum(dim=1)
     softenings = [float(squares.mean()) * (1 / division - 1) for division in DIVISIONS]
     found = []
     for softening in softenings:
-        ours = _best(products / (squares + softening).clamp_min(1e-12).sqrt())
+        ours = (products / (squares + softening).clamp_min(1e-12).sqrt()).topk(count, dim=1).indices
         found.append(float((ours[:, :, None] == true[:, None, :]).any(dim=2).float().mean()))
     best = int(np.argmax(found))
     return softenings[best], found[best]
-
-
-def _best(scores: Tensor) -> Tensor:
-    return scores.topk(min(10, scores.shape[1]), dim=1).indices
 
 
 def hardware_name(device: torch.device | str = "cpu") -> str:

@@ -72,8 +72,8 @@ def refit(
     best, kept = -math.inf, _solution(head)
     history: list[dict[str, Any]] = []
     whole, before = rounds <= WHOLE_ROUNDS, -1.0
-    bar = tqdm(total=rounds, desc="Refit", unit="round", disable=not show_progress_bar)
-    for number in range(rounds):
+    bar = tqdm(range(rounds), desc="Refit", unit="round", disable=not show_progress_bar)
+    for number in bar:
         whole = whole or rounds - number <= WHOLE_ROUNDS
         rows = embeddings if whole else small
         started = time.perf_counter()
@@ -88,16 +88,13 @@ def refit(
         near = RIDGES.index(history[-1]["ridge"]) if history else 0
         ridges = RIDGES[max(0, near - 1) : near + 2] if history else RIDGES
         ridge = _solve(head, *_equations(head, rows, refine, amplitudes), ridges, held_codes, held_out)
-        history.append(
-            {"rows": len(rows), "ridge": ridge, "cosine": round(cosine, 5), "seconds": round(time.perf_counter() - started, 2)}
-        )
+        seconds = round(time.perf_counter() - started, 2)
+        history.append({"rows": len(rows), "ridge": ridge, "cosine": round(cosine, 5), "seconds": seconds})
         bar.set_postfix(cosine=f"{cosine:.4f}")
-        bar.update()
     final = _cosine(head, _codes(head, held_out, refine), held_out)
     if best > final:
         final = best
         _put(head, kept)
-    bar.close()
     history.append({"cosine": round(final, 5)})
     if refine:
         head.decoder_weight.copy_(head.decoder_weight.half().float())  # of no effect on codes, and half the bytes in files
@@ -137,14 +134,9 @@ def _design(codes: Tensor, amplitude: float) -> Tensor:
 
 
 def _solve(
-    head: BinarySparsityAlignment,
-    products: Tensor,
-    sums: Tensor,
-    ridges: tuple[float, ...],
-    held_codes: Tensor,
-    held_out: np.ndarray,
+    head: BinarySparsityAlignment, products: Tensor, sums: Tensor, ridges: tuple[float, ...], codes: Tensor, rows: np.ndarray
 ) -> float:
-    """Put the solution of the best ridge into the head; returns that ridge."""
+    """Put the solution of the best ridge into the head, by held-out rows, float (n, d), and their codes, (n, D); returns that ridge."""
     old = _solution(head).double()
     pull = torch.ones(len(old), dtype=torch.float64, device=old.device)
     pull[-1] = 0  # the offset is free
@@ -154,7 +146,7 @@ def _solve(
         if not failed:
             solution = torch.cholesky_solve(sums + ridge * pull[:, None] * old, factor).float()
             _put(head, solution)
-            found.append((_cosine(head, held_codes, held_out), ridge, solution))
+            found.append((_cosine(head, codes, rows), ridge, solution))
     if not found:
         raise BSAError("the decoder's equations have no solution: the embeddings are degenerate (constant or repeated rows)")
     _, ridge, solution = max(found, key=lambda one: one[0])

@@ -15,12 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from sentence_transformers import (
-    SentenceTransformer,
-    SentenceTransformerModelCardData,
-    SentenceTransformerTrainer,
-    SentenceTransformerTrainingArguments,
-)
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.modules import InputModule
 from torch import nn
 from transformers import TrainerCallback, set_seed
@@ -97,7 +92,7 @@ def train_head(
     embeddings: Embeddings,
     settings: DistillSettings,
     *,
-    loss: Callable[[Student, torch.Tensor], nn.Module] | None = None,
+    loss: Callable[[SentenceTransformer, torch.Tensor], nn.Module] | None = None,
     device: torch.device | str = "cpu",
     checkpoint_dir: str | Path | None = None,
     callbacks: Sequence[TrainerCallback] = (),
@@ -114,7 +109,13 @@ def train_head(
     """
     started = time.perf_counter()
     _check_rows(embeddings)
-    _check_memory(settings)
+    needed = REFIT_BYTES * settings.hidden_dim**2 if settings.refit_rounds else 0
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
+    if needed > there:
+        raise BSAError(
+            f"a refit of hidden_dim = {settings.hidden_dim} needs about {needed / 1e9:.0f} GB of memory, this machine has {there / 1e9:.0f}: "
+            "choose a smaller hidden_dim, or refit_rounds = 0"
+        )
     checkpoint = None if checkpoint_dir is None else _last_checkpoint(Path(checkpoint_dir), settings)
     rank, processes = join()
     set_seed(settings.seed)
@@ -129,11 +130,7 @@ def train_head(
     initial = torch.from_numpy(sample[:INITIAL_SAMPLE])
     head.initialise(initial)
     if settings.steps:
-        student = Student(
-            modules=[CachedRows(embeddings, noise=settings.noise), head],
-            device=str(device),
-            model_card_data=SentenceTransformerModelCardData(generate_widget_examples=False),
-        )
+        student = Student(modules=[CachedRows(embeddings, noise=settings.noise), head], device=str(device))
         student.model_card_data.widget = [{}]  # so that the trainer looks for no examples among row numbers
         with tempfile.TemporaryDirectory() as scratch:
             arguments: dict[str, Any] = {
@@ -220,16 +217,6 @@ def _check_rows(embeddings: Embeddings) -> None:
         differ = differ or bool((part != embeddings[:1]).any())
     if not differ:
         raise BSAError(f"all {len(embeddings)} embeddings are equal: there is nothing to learn from")
-
-
-def _check_memory(settings: DistillSettings) -> None:
-    needed = REFIT_BYTES * settings.hidden_dim**2 if settings.refit_rounds else 0
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
-    if needed > there:
-        raise BSAError(
-            f"a refit of hidden_dim = {settings.hidden_dim} needs about {needed / 1e9:.0f} GB of memory, this machine has {there / 1e9:.0f}: "
-            "choose a smaller hidden_dim, or refit_rounds = 0"
-        )
 
 
 def _last_checkpoint(folder: Path, settings: DistillSettings) -> str | None:

@@ -60,9 +60,8 @@ def fit_unrolled(
         torch.from_numpy(np.array(part, dtype=np.float32)).to(device) for part in (rows[:SAMPLE], queries, documents)
     )
     rates = refined_codes(head, x).float().mean(dim=0)
-    least = int(
-        ((1 - rates) * head.decoder_weight.square().sum(dim=1)).argmin()
-    )  # always active, it changes what is decoded least
+    # always active, this feature changes what is decoded least
+    least = int(((1 - rates) * head.decoder_weight.square().sum(dim=1)).argmin())
     steps = Steps(head.decoder_weight, head.decoder_bias, head.mean, least)
     active = 0.5 if head.compact else head.k / head.hidden_dim
     numbers = np.r_[np.ravel(FIRST), 2 * active - 1]

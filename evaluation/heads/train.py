@@ -14,8 +14,8 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 from sentence_transformers import SentenceTransformer
 
-from bsa_st.concepts import name_features
 from bsa_st.concepts.dictionary import NamedDictionary, fit_thresholds, unit
+from bsa_st.concepts.names import name_features
 from bsa_st.encoding.encode import put_behind
 from bsa_st.head.layer import BinarySparsityAlignment
 from bsa_st.head.settings import DistillSettings
@@ -25,7 +25,7 @@ from bsa_st.inputs.prompts import document_prompt, under_prompt
 from bsa_st.shipped.attach import fingerprint
 from bsa_st.shipped.packed import COMPUTED, FACTS, FINGERPRINT, FOLDER, HALVED, SYMMETRIC, HeadFacts, names_file
 from bsa_st.shipped.packed import NAMES as NAMES_KEY
-from bsa_st.training import train_head
+from bsa_st.training.trainer import train_head
 from evaluation.data.encoders import MINILM, MPNET, WORDLLAMA, load_encoder
 from evaluation.heads.texts import SOURCES
 

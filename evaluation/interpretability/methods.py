@@ -23,7 +23,7 @@ from bsa_st.concepts.dictionary import NamedDictionary
 from bsa_st.encoding.encode import encode_embeddings
 from bsa_st.head.layer import BinarySparsityAlignment, head_of
 from bsa_st.head.losses import BSALoss
-from bsa_st.training import train_head
+from bsa_st.training.trainer import train_head
 from evaluation.study.baselines import Objective, train_by
 
 TERMS = 3

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from bsa_st import BinaryCodes, BinarySparsityAlignment, DistillSettings, encode_embeddings
-from bsa_st.training import train_head
+from bsa_st.training.trainer import train_head
 from evaluation.methods.base import Method
 
 CODER_SHARE = 0.97

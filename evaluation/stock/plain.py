@@ -24,7 +24,7 @@ from sentence_transformers.base.modules import InputModule
 from bsa_st import BinarySparsityAlignment, BSAError, DistillSettings, encode_embeddings
 from bsa_st.codes.scoring import as_decoder, asymmetric_scores
 from bsa_st.hub.export import stock_modules
-from bsa_st.training import train_head
+from bsa_st.training.trainer import train_head
 from evaluation import RESULTS_FOLDER
 from evaluation.console import new_app, run_command
 from evaluation.data.encoders import E5_LIKE, MINILM

@@ -19,8 +19,8 @@ from transformers import TrainerCallback
 
 from bsa_st import BinarySparsityAlignment, BSAError, DistillSettings
 from bsa_st.head.layer import head_of, usual_threshold
-from bsa_st.training import train_head
 from bsa_st.training.refit import HELD_OUT, refit
+from bsa_st.training.trainer import train_head
 
 
 def rectified(head: BinarySparsityAlignment, x: Tensor) -> Tensor:
@@ -296,6 +296,6 @@ def train_by(
     callbacks: Sequence[TrainerCallback] = (),
     **options: Any,
 ) -> BinarySparsityAlignment:
-    """:func:`bsa_st.training.train_head` by an objective, with at least one step."""
+    """:func:`bsa_st.training.trainer.train_head` by an objective, with at least one step."""
     callbacks = [*callbacks, objective]
     return train_head(embeddings, settings, loss=objective.on, callbacks=callbacks, show_progress_bar=False, **options)

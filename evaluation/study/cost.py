@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from bsa_st import DistillSettings
-from bsa_st.training import train_head
+from bsa_st.training.trainer import train_head
 from evaluation import RESULTS_FOLDER
 from evaluation.comparison.results import read
 from evaluation.data.encoders import MINILM, load_encoder

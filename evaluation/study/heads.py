@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from bsa_st import BinarySparsityAlignment, DistillSettings
-from bsa_st.training import train_head
 from bsa_st.training.monitor import code_statistics
 from bsa_st.training.refit import HELD_OUT, refit
+from bsa_st.training.trainer import train_head
 from evaluation.comparison.cells import general_figures
 from evaluation.comparison.results import Value, interval
 from evaluation.data.inputs import Inputs
