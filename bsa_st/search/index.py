@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LISTS_FROM = 200_000
 """Documents from which an index has lists, where it has a decoder."""
-PROBES = 128
+PROBES = 96
 CANDIDATES = 200
 RECENT = 4096
 """Documents that may lie unsorted beside the others, or an eighth of these, before they are merged."""
