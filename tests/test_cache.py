@@ -144,6 +144,39 @@ def test_a_killed_process_leaves_whole_chunks_to_build_on(texts: list[str], tmp_
     assert 0 < len(manifest.checksums) < 150
 
 
+def test_processes_that_want_the_same_texts_share_one_entry(
+    encoder: SentenceTransformer, texts: list[str], tmp_path: Path
+) -> None:
+    encoder.save_pretrained(str(tmp_path / "encoder"), create_model_card=False)
+    (tmp_path / "texts.json").write_text(json.dumps(texts[:400]))
+    program = (
+        "import json, sys, numpy as np; from sentence_transformers import SentenceTransformer; from bsa_st.inputs import embeddings\n"
+        "embeddings.CHUNK_ROWS = 20\n"
+        f"t, m = json.load(open(r'{tmp_path / 'texts.json'}')), SentenceTransformer(r'{tmp_path / 'encoder'}', device='cpu')\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        f"rows = embeddings.cached_embeddings(m, t, cache_dir=r'{tmp_path / 'cache'}', precision='float32', show_progress_bar=False)\n"
+        "np.save(sys.argv[1], rows)\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / name)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for name in ("one.npy", "two.npy")
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.close()
+    assert [process.wait() for process in processes] == [0, 0]
+    one, two = np.load(tmp_path / "one.npy"), np.load(tmp_path / "two.npy")
+    assert np.array_equal(one, two)
+    np.testing.assert_allclose(one, encoder.encode(texts[:400]), atol=1e-3)
+    assert (only_entry(tmp_path / "cache") / "embeddings.bin").stat().st_size == one.nbytes
+
+
 def test_a_full_disk_is_named_and_finished_chunks_stay(
     encoder: SentenceTransformer, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

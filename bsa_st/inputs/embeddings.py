@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Module
 from tqdm.auto import tqdm
@@ -79,7 +80,9 @@ def cached_embeddings(
         folder.mkdir(parents=True, exist_ok=True)
         manifest = _manifest(folder, len(texts), precision)
         if len(manifest.checksums) * CHUNK_ROWS < len(texts):
-            _encode_rest(encoder, texts, folder, manifest, show_progress_bar)
+            with FileLock(folder / "lock"):  # another process may be at it
+                manifest = _manifest(folder, len(texts), precision)
+                _encode_rest(encoder, texts, folder, manifest, show_progress_bar)
     except OSError as error:
         raise BSAError(f"cannot write the embedding cache in {folder}: {error.strerror}") from error
     return np.memmap(folder / "embeddings.bin", dtype=manifest.dtype, mode="r", shape=(len(texts), manifest.width))

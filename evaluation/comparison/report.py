@@ -39,7 +39,7 @@ PLAIN = """## Plain sentence-transformers, through mteb's own wrapper
 
 What `SentenceTransformer("org/model-bsa")` gives without a flag and without this package: documents by `encode_document`, queries by `encode_query`,
 sentence pairs by `encode` (code against code). Mean over seeds, and their range. `python -m evaluation.stock.plain DATA` measures it.
-Seeds after the first were measured before flag-free codes were decoded by the head's own decoder."""
+Seeds after the first were measured before flag-free codes were decoded by the head's own decoder; refined codes took 32 relaxed steps here, 48 in the tables below."""
 READING = """## How to read it
 
 - **Gained**: where *lead* is above its interval, the code finds more of the neighbours than product, residual and additive quantisers of as
