@@ -6,4 +6,6 @@ class BSAError(ValueError):
 
     A ``ValueError``, so existing ``except ValueError`` handlers keep working. The command line prints the message as one
     line and exits with status 2.
+
+    Example: ``with contextlib.suppress(bsa_st.BSAError): bsa_st.load("./nowhere")``
     """

@@ -30,6 +30,8 @@ class BinaryCodes:
 
     Raises:
         BSAError: If the arrays do not form valid codes.
+
+    Example: ``bsa_st.BinaryCodes([0, 5, 3], [0, 2, 3], hidden_dim=8).to_packed()``
     """
 
     def __init__(self, ids: npt.ArrayLike, indptr: npt.ArrayLike, hidden_dim: int) -> None:

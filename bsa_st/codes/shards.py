@@ -97,6 +97,8 @@ class ShardedCodes:
 
     Raises:
         BSAError: If the manifest is missing, damaged or of a run that has not finished, or a shard is missing or cut short.
+
+    Example: ``codes = bsa_st.ShardedCodes("corpus-codes").load()``
     """
 
     def __init__(self, folder: str | Path) -> None:

@@ -36,7 +36,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why two texts match; ``str()`` says it in words. The score is ``sum(part.value for part in parts) + rest``."""
+    """Why two texts match; ``str()`` says it in words. The score is ``sum(part.value for part in parts) + rest``.
+
+    Example: ``bsa_st.explain(named, "Short stature", "Height below average").named_share``
+    """
 
     a: str  # the query
     b: str  # the document
@@ -79,6 +82,8 @@ def explain(
 
     Raises:
         BSAError: If the model has no names, a text is empty, the scoring is unknown or the stored code does not fit.
+
+    Example: ``print(bsa_st.explain(named, "Short stature", "Height below average"))``
     """
     if scoring not in get_args(Scored):
         raise BSAError(f"scoring must be one of {', '.join(get_args(Scored))}, got {scoring!r}: names explain embeddings")

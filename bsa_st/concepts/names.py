@@ -53,6 +53,8 @@ def name_features(
 
     Raises:
         BSAError: If the model has no BSA head, a name is empty or has no letter or digit, fewer than two names can be told apart, or the texts offer no names.
+
+    Example: ``names = bsa_st.name_features(model, texts, ["stature", "seizure", "hearing loss"], k=1)``
     """
     encoder, head = split_model(model)
     prompt = document_prompt(encoder)
@@ -105,6 +107,8 @@ def tags(model: SentenceTransformer, texts: Texts, **options: Any) -> list[TagLi
 
     Raises:
         BSAError: If the model has no names, or a text is empty.
+
+    Example: ``bsa_st.tags(named, texts)[0]``
     """
     return list(stream_tags(model, texts, **options))
 

@@ -87,6 +87,8 @@ def encode(
 
     Raises:
         BSAError: If the model has no BSA head or was not trained for the budget, or there is no text, or a text is empty.
+
+    Example: ``codes = bsa_st.encode(model, texts)``
     """
     refinement: dict[str, Any] = {"refine": refine, "relaxed_steps": relaxed_steps, "equal_lengths": equal_lengths}
     recipe = Recipe(model, batch_size, prompt_name, hidden_dim=hidden_dim, max_active_dims=max_active_dims, **refinement)
@@ -148,6 +150,8 @@ def encode_embeddings(
 
     Raises:
         BSAError: If the embeddings have another width, hold NaN or infinite values or rows without a direction, or a setting is out of range.
+
+    Example: ``codes = bsa_st.encode_embeddings(model[-1], encoder.encode(texts))``
     """
     if isinstance(head, SentenceTransformer):
         head = head_of(head)

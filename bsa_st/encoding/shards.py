@@ -57,6 +57,8 @@ def encode_to_shards(
     Raises:
         BSAError: If the folder holds something else or codes of another model, other settings or other texts; if a text cannot be used, a
             process died or the disk fails. Finished shards are kept.
+
+    Example: ``shards = bsa_st.encode_to_shards(model, texts, "corpus-codes")``
     """
     if engine not in ("local", "ray"):
         raise BSAError(f"engine must be one of local, ray, got {engine!r}")

@@ -20,11 +20,9 @@ from bsa_st.head.unrolled import UnrolledEncoder
 if TYPE_CHECKING:
     from bsa_st.concepts.dictionary import NamedDictionary
 
-RATE_CELLS = 1 << 24
-"""Projections sorted at a time: 64 MB."""
+RATE_CELLS = 1 << 24  # projections sorted at a time: 64 MB
 
-BUDGET_STEPS = (1.0, 0.5, 0.25)
-"""Shares of k at which :mod:`bsa_st.head.nested` measures what a smaller budget needs."""
+BUDGET_STEPS = (1.0, 0.5, 0.25)  # shares of k at which :mod:`bsa_st.head.nested` measures what a smaller budget needs
 
 PLACE = ("subfolder", "token", "cache_folder", "revision", "local_files_only")
 """What says where a saved module is, beside its name."""
@@ -53,6 +51,8 @@ class BinarySparsityAlignment(Module):
         BSAError: If a size is out of range or ``selection`` is unknown.
 
     Source: "Sparsity beyond TopK: A Novel Cosine Loss for Sparse Binary Representations", method section.
+
+    Example: ``head = bsa_st.BinarySparsityAlignment(384, 4096, k=32)``
     """
 
     config_keys: list[str] = ["input_dim", "hidden_dim", "k", "selection", "nested"]

@@ -57,7 +57,7 @@ class SoftTopKCosineLoss(_HeadLoss):
     """Alignment ``1 - cos(p, t)`` of the feature probabilities ``p`` with their own top-k target ``t``, for a model as in :class:`BSALoss`.
 
     It pulls a text towards ``k`` active features without forbidding more where the text needs them, and every
-    feature keeps a gradient, so none has to be revived.
+    feature keeps a gradient, so none has to be revived. Example: ``loss = bsa_st.SoftTopKCosineLoss(model)``
     """
 
     def head_loss(self, features: dict[str, Any]) -> Tensor:
@@ -68,7 +68,7 @@ class SoftTopKCosineLoss(_HeadLoss):
 class CosineReconstructionLoss(_HeadLoss):
     """Distillation ``1 - cos(x, x_hat)`` of the decoded code against the frozen dense embedding, for a model as in :class:`BSALoss`.
 
-    It does not make codes sparse; :class:`SoftTopKCosineLoss` does.
+    It does not make codes sparse; :class:`SoftTopKCosineLoss` does. Example: ``loss = bsa_st.CosineReconstructionLoss(model)``
     """
 
     def head_loss(self, features: dict[str, Any]) -> Tensor:
@@ -83,12 +83,7 @@ class BSALoss(_HeadLoss):
         model: A model whose last module is a :class:`~bsa_st.head.layer.BinarySparsityAlignment`, in training mode.
         alignment_weight: Weight of :class:`SoftTopKCosineLoss`, at least 0.
 
-    Example:
-        ::
-
-            model = SentenceTransformer(modules=[*teacher, BinarySparsityAlignment(384, 4096, k=32)])
-            loss = BSALoss(model, alignment_weight=1.0)
-            trainer = SentenceTransformerTrainer(model=model, train_dataset=dataset, loss=loss)
+    Example: ``loss = bsa_st.BSALoss(model, alignment_weight=1.0)``, the ``loss`` of a ``SentenceTransformerTrainer``.
     """
 
     def __init__(self, model: SentenceTransformer, alignment_weight: float = 1.0) -> None:

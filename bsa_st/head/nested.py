@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.interpolate import interp1d
 
 from bsa_st.errors import BSAError
 from bsa_st.head.layer import BUDGET_STEPS, BinarySparsityAlignment
@@ -79,9 +80,4 @@ def largest_budgets(head: BinarySparsityAlignment) -> dict[int, int]:
 def _interpolate(x: float, xs: np.ndarray, ys: np.ndarray) -> float:
     """Linear between the measured points, and along the outer pieces beyond them."""
     xs, first = np.unique(xs, return_index=True)
-    ys = ys[first]
-    if len(xs) == 1:
-        return float(ys[0])
-    piece = int(np.clip(np.searchsorted(xs, x) - 1, 0, len(xs) - 2))
-    slope = (ys[piece + 1] - ys[piece]) / (xs[piece + 1] - xs[piece])
-    return float(ys[piece] + slope * (x - xs[piece]))
+    return float(interp1d(xs, ys[first], fill_value="extrapolate")(x)) if len(xs) > 1 else float(ys[0])

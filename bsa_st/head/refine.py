@@ -22,15 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-RELAXED_STEPS = 48
-"""More find better codes: evaluation/NOTES.md has the figures."""
+RELAXED_STEPS = 48  # more find better codes: evaluation/NOTES.md has the figures
 
 MOMENTUM = 0.9
 STEP = 3.0
 """Length of a step in units of one over the largest eigenvalue of ``V V^T``; below 2 (1 + momentum) it cannot diverge."""
 
-PUSH = 0.7
-"""The last step's push towards the corners, in units of a step times the mean squared length of the atoms."""
+PUSH = 0.7  # the last step's push towards the corners, in units of a step times the mean squared length of the atoms
 
 MEAN_WEIGHT = 4.0
 

@@ -12,8 +12,7 @@ from bsa_st.errors import BSAError
 Selection = Literal["threshold", "topk"]
 Budgets = Sequence[tuple[int, int]]
 
-MAX_DIM = 1 << 22
-"""Largest width accepted, so that a damaged or hostile config cannot ask for absurd memory."""
+MAX_DIM = 1 << 22  # largest width accepted, so that a damaged or hostile config cannot ask for absurd memory
 
 
 def _setting(default: Any, help: str) -> Any:
@@ -22,7 +21,10 @@ def _setting(default: Any, help: str) -> Any:
 
 @dataclass(frozen=True)
 class DistillSettings:
-    """Everything that decides the trained weights; a value out of range raises :class:`BSAError`."""
+    """Everything that decides the trained weights; a value out of range raises :class:`BSAError`.
+
+    Example: ``settings = bsa_st.DistillSettings.of_bytes(64, seed=1)``
+    """
 
     hidden_dim: int = _setting(1024, "Number of features D, the bits of a code.")
     k: int = _setting(107, "Target number of active features per text.")
@@ -34,10 +36,7 @@ class DistillSettings:
     learning_rate: float = _setting(1e-3, "Peak learning rate of AdamW; it rises over 5 % of the steps, then falls to 0.")
     noise: float = _setting(0.3, "Length of the Gaussian noise added to a training embedding, relative to its own length.")
     refit_rounds: int = _setting(12, "Rounds of least squares after the losses; 0 for none, which is the published training.")
-    unroll_trials: int = _setting(
-        200,
-        "Schedules tried for the encoder that plain sentence-transformers runs, up to 1,024 bits; 0: it runs one linear layer.",
-    )
+    unroll_trials: int = _setting(200, "Schedules tried for the encoder of plain sentence-transformers; 0: one linear layer.")
     held_out: float = _setting(0.02, "Share of the texts kept for evaluation, at most 5,000 texts.")
     eval_steps: int = _setting(500, "Steps between two evaluations, and between two checkpoints.")
     seed: int = _setting(0, "Random seed of the weights, the split and the order of the texts.")

@@ -23,11 +23,9 @@ from torch.nn import functional as F
 
 from bsa_st.head.refine import weigh_mean
 
-MAX_DIM = 1024
-"""Widest code that is unrolled: the layers' weights grow with the square of it."""
+MAX_DIM = 1024  # widest code that is unrolled: the layers' weights grow with the square of it
 
-MAX_WEIGHTS = 20_000_000
-"""Most weights of all layers together, 40 MB in half precision: as many steps as fit."""
+MAX_WEIGHTS = 20_000_000  # most weights of all layers together, 40 MB in half precision: as many steps as fit
 
 STEPS = 12
 HALF_RANGE = 2.0**15

@@ -49,6 +49,8 @@ def save(model: SentenceTransformer, folder: str | Path) -> None:
 
     Raises:
         BSAError: If the model has no BSA head, the folder holds something else, or the disk fails.
+
+    Example: ``bsa_st.save(model, "my-bsa-model")``
     """
     encoder, head = split_model(model)
     target = Path(folder)
@@ -103,6 +105,8 @@ def load(
     Raises:
         BSAError: If the model is missing, has no ``bsa`` folder, or a file of it is damaged, does not fit or is newer
             than this version; the message names the file.
+
+    Example: ``model = bsa_st.load("my-bsa-model")``
     """
     folder = Path(name_or_folder)
     if not folder.is_dir():
@@ -210,6 +214,8 @@ def save_sparse_encoder(model: SentenceTransformer, folder: str | Path) -> None:
 
     Raises:
         BSAError: If the model has no BSA head, the folder holds something, or the disk fails.
+
+    Example: ``bsa_st.save_sparse_encoder(model, "my-sparse-encoder")``
     """
     encoder, head = split_model(model)
     target = Path(folder)

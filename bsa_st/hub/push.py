@@ -52,6 +52,8 @@ def push_to_hub(
 
     Raises:
         BSAError: If the model has no BSA head, the folder holds none, the name is malformed, the Hub refuses or cannot be reached.
+
+    Example: ``bsa_st.push_to_hub(model, "org/model-bsa", private=True)``
     """
     try:
         validate_repo_id(repo_id)

@@ -27,12 +27,10 @@ from bsa_st.search.segment import Segment, TagNames, check_ids
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-LISTS_FROM = 200_000
-"""Documents from which an index has lists, where it has a decoder."""
+LISTS_FROM = 200_000  # documents from which an index has lists, where it has a decoder
 PROBES = 96
 CANDIDATES = 200
-RECENT = 4096
-"""Documents that may lie unsorted beside the others, or an eighth of these, before they are merged."""
+RECENT = 4096  # documents that may lie unsorted beside the others, or an eighth of these, before they are merged
 
 
 class IndexStats(NamedTuple):
@@ -52,6 +50,8 @@ class Index:
     Make one with :meth:`build` or :meth:`open`. Up to 200,000 documents every code is compared with the query, beyond that those of the
     nearest inverted lists; the best few hundred are scored exactly from their codes. Several threads may search, also while another adds or deletes:
     a search sees the documents of the moment it started. Processes that open the same file share its pages; who changes it uses :meth:`edit`.
+
+    Example: ``bsa_st.Index.build(model, texts).search("cannot hear", top_k=2)[0].ids``
     """
 
     def __init__(self, segment: Segment, lists: int | None, next_id: int, model: SentenceTransformer | None) -> None:

@@ -11,17 +11,13 @@ import numpy as np
 from bsa_st.codes import BinaryCodes
 from bsa_st.codes.scoring import Decoder, decode
 
-CHUNK = 1 << 14
-"""Codes that are decoded at a time."""
-PER_CENTROID = 64
-"""Codes that k-means learns a centroid from."""
-NEAREST = 4
-"""Lists near by Hamming distance, of which the nearest to the decoded code is chosen."""
+CHUNK = 1 << 14  # codes that are decoded at a time
+PER_CENTROID = 64  # codes that k-means learns a centroid from
+NEAREST = 4  # lists near by Hamming distance, of which the nearest to the decoded code is chosen
 
 COUNTED = 1024
 """Most candidates that are sorted by counting, whose buffers hold as many for each distance; more are kept in a heap, which takes a third longer."""
-AT_ONCE = 16
-"""Queries in one call of faiss: the buffers of more do not stay in the cache."""
+AT_ONCE = 16  # queries in one call of faiss: the buffers of more do not stay in the cache
 
 
 def train_lists(codes: BinaryCodes, decoder: Decoder, count: int) -> np.ndarray:

@@ -108,6 +108,8 @@ def search(
 
     Raises:
         BSAError: If the model has no BSA head or another number of features, the scoring is unknown, or a query is empty.
+
+    Example: ``bsa_st.search(model, ["cannot hear"], bsa_st.encode(model, texts), top_k=2).ids``
     """
     decoder = as_decoder(model, documents.hidden_dim)
     measure, asked = prepared(queries, scoring, model, decoder, documents.hidden_dim, prompt_name)

@@ -14,10 +14,8 @@ from bsa_st.search.segment import Segment
 
 DIVIDED = 4
 """Where lengths are not known, one candidate in so many, those with the largest sums of weights, is decoded for its length."""
-OFTEN = 0.25
-"""Share of documents that a filter lets through from which candidates are found first and filtered then."""
-FEW = 50_000
-"""Documents of a filter that are compared one and all, whatever their lists."""
+OFTEN = 0.25  # share of documents that a filter lets through from which candidates are found first and filtered then
+FEW = 50_000  # documents of a filter that are compared one and all, whatever their lists
 BLOCK = 1 << 14
 BYTES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32)
 

@@ -18,8 +18,7 @@ from bsa_st.codes.scoring import Decoder, as_decoder, inverse_norms
 from bsa_st.errors import BSAError
 from bsa_st.search.lists import HammingLists, assign_lists
 
-PACKED_UP_TO = 1024
-"""Widest codes that are held as bits whatever they hold; wider ones in their smaller form."""
+PACKED_UP_TO = 1024  # widest codes that are held as bits whatever they hold; wider ones in their smaller form
 
 
 TagNames = Iterable[Sequence[str | tuple[str, float]]]

@@ -42,6 +42,8 @@ def attach(
 
     Raises:
         BSAError: If the encoder cannot be loaded, no head ships for it, or none of this size.
+
+    Example: ``model = bsa_st.attach("sentence-transformers/all-MiniLM-L6-v2", code_bytes=64)``
     """
     if sparse and code_bytes is not None:
         raise BSAError("give code_bytes or sparse, not both")

@@ -28,6 +28,8 @@ def truncate(
 
     Raises:
         BSAError: If the model has no BSA head, was not trained for ``hidden_dim``, or ``max_active_dims`` is out of range.
+
+    Example: ``small = bsa_st.truncate(named, max_active_dims=50)``
     """
     encoder, head = split_model(model)
     return rebuild(model, [*encoder, truncate_head(head, hidden_dim, max_active_dims)])

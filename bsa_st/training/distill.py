@@ -69,6 +69,8 @@ def distill(
         BSAError: If the teacher or the texts cannot be used, or a setting is out of range.
 
     Source: "Sparsity beyond TopK: A Novel Cosine Loss for Sparse Binary Representations".
+
+    Example: ``model = bsa_st.distill(encoder, texts, code_bytes=16)``
     """
     if code_bytes is not None and settings is not None:
         raise BSAError("give settings or code_bytes, not both")

@@ -29,10 +29,8 @@ from bsa_st.head.nested import best_amplitude, prefix_head
 from bsa_st.head.unrolled import linear_encoder
 from bsa_st.inputs.unit_rows import batches
 
-RIDGES = (1.0, 10.0, 100.0, 1000.0, 3000.0)
-"""The first round tries all, later ones the last winner and its neighbours."""
-CHUNK_TEXTS = 2048
-"""Rows refined at a time. Memory is one chunk and a few (D, D) matrices, whatever the number of texts."""
+RIDGES = (1.0, 10.0, 100.0, 1000.0, 3000.0)  # the first round tries all, later ones the last winner and its neighbours
+CHUNK_TEXTS = 2048  # rows refined at a time. Memory is one chunk and a few (D, D) matrices, whatever the number of texts
 
 WHOLE_ROUNDS, PART = 5, 3
 """The last rounds use all rows; those before, in which most atoms still move far, every third."""
@@ -42,8 +40,7 @@ LEAST_GAIN = 1e-4
 
 HELD_OUT = 1000
 RATE_ROWS = 4096
-DAMPINGS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-"""Of the linear encoder, in units of the mean eigenvalue of ``V^T V``."""
+DAMPINGS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # of the linear encoder, in units of the mean eigenvalue of ``V^T V``
 
 
 @torch.no_grad()

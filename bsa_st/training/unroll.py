@@ -28,12 +28,10 @@ SAMPLE = 800
 FIRST = ((-1.3, 2.3, 2.4), (1.2, 1.0, 1.6), (2.0, 1.5, 2.6))
 """Logarithm of the step, push and logarithm of the damping to start from, at three knots: what searches for compact heads ended near."""
 
-CHANGES = (0.2, 0.2, 0.7)
-"""Their standard deviations in the first changes."""
+CHANGES = (0.2, 0.2, 0.7)  # their standard deviations in the first changes
 
 START_CHANGE = 0.1
-SHARE = 0.4
-"""Share of the numbers that a change concerns."""
+SHARE = 0.4  # share of the numbers that a change concerns
 
 GROWTH, DECAY, LEAST_SIZE = 1.3, 0.94, 0.15
 
