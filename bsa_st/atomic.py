@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 from bsa_st.errors import BSAError
 
 
@@ -63,9 +65,5 @@ def remove_leftovers(path: Path) -> None:
     """Remove what writers of ``path`` that were killed have left beside it; those that are still at work are left alone."""
     for aside in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
         writer = aside.name.removeprefix(f".{path.name}.").split(".")[0]
-        try:
-            os.kill(int(writer) if writer.isdigit() else os.getpid(), 0)
-        except ProcessLookupError:
+        if writer.isdigit() and not psutil.pid_exists(int(writer)):
             aside.unlink(missing_ok=True)
-        except OSError:  # it runs, and is another user's
-            pass

@@ -5,6 +5,7 @@ Source: "Sparsity beyond TopK: A Novel Cosine Loss for Sparse Binary Representat
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
-class _HeadLoss(nn.Module):
+class _HeadLoss(nn.Module, abc.ABC):
     """What the losses share: run the model on every column of the batch and average ``head_loss`` over the columns."""
 
     citation = """
@@ -40,9 +41,9 @@ class _HeadLoss(nn.Module):
             return {part: torch.stack([column[part] for column in columns]).mean() for part in columns[0]}
         return torch.stack(columns).mean()
 
+    @abc.abstractmethod
     def head_loss(self, features: dict[str, Any]) -> Any:
         """Loss of one column from the training outputs of the head, averaged over its budgets: a scalar, or one for each named part."""
-        raise NotImplementedError
 
     def get_config_dict(self) -> dict[str, Any]:
         """Settings that go into the model card."""

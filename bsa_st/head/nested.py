@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.interpolate import interp1d
+from scipy.interpolate import make_interp_spline
 
 from bsa_st.errors import BSAError
 from bsa_st.head.layer import BUDGET_STEPS, BinarySparsityAlignment
@@ -80,4 +80,4 @@ def largest_budgets(head: BinarySparsityAlignment) -> dict[int, int]:
 def _interpolate(x: float, xs: np.ndarray, ys: np.ndarray) -> float:
     """Linear between the measured points, and along the outer pieces beyond them."""
     xs, first = np.unique(xs, return_index=True)
-    return float(interp1d(xs, ys[first], fill_value="extrapolate")(x)) if len(xs) > 1 else float(ys[0])
+    return float(make_interp_spline(xs, ys[first], k=1)(x)) if len(xs) > 1 else float(ys[0])

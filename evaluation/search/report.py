@@ -48,7 +48,7 @@ def _table(count: int, rows: list[dict[str, Any]]) -> str:
     lines = [
         f"## {count:,} documents\n\n| index | settings | bytes | found | ms | ms in batches | build s |\n|---|---|---|---|---|---|---|"
     ]
-    for name in dict.fromkeys(row["contender"] for row in rows):
+    for name in sorted({row["contender"]: None for row in rows}, key=lambda name: not name.startswith(OURS)):
         own = [row for row in rows if row["contender"] == name]
         size = f"{own[0]['bytes']:.0f}" if count >= PLOTTED else ""
         shown = f"**{name}**" if name.startswith(OURS) else name
