@@ -23,11 +23,6 @@ from bsa_st.inputs.embeddings import cached_embeddings
 from tests.smallmodel import WIDTH, small_encoder
 
 
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embeddings, "CHUNK_ROWS", 20)
-
-
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformer:
     return small_encoder(tmp_path_factory.mktemp("encoder"))
@@ -49,13 +44,21 @@ class Counting:
         monkeypatch.setattr(embeddings, "embed", counted)
 
 
+class Unstable(torch.nn.Module):
+    """What an encoder does whose sums overflow in bfloat16: its embeddings point elsewhere."""
+
+    def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        rows = features["sentence_embedding"]
+        return {**features, "sentence_embedding": rows.roll(1, dims=1) if rows.dtype == torch.bfloat16 else rows}
+
+
 def only_entry(folder: Path) -> Path:
     (entry,) = folder.iterdir()
     return entry
 
 
 def embed(encoder: SentenceTransformer, texts: list[str], folder: Path) -> np.ndarray:
-    return cached_embeddings(encoder, texts, cache_dir=folder, precision="float32", show_progress_bar=False)
+    return cached_embeddings(encoder, texts, cache_dir=folder, precision="float32", show_progress_bar=False, chunk_rows=20)
 
 
 def test_embeddings_are_those_of_the_encoder_in_order_and_computed_once(
@@ -127,9 +130,8 @@ def test_a_killed_process_leaves_whole_chunks_to_build_on(texts: list[str], tmp_
     (tmp_path / "texts.txt").write_text("\n".join(texts[:3000]))
     program = (
         "import sys; from bsa_st.inputs import embeddings; from demo.run import packaged_teacher; from bsa_st.inputs.texts import read_texts; from pathlib import Path\n"
-        "embeddings.CHUNK_ROWS = 20\n"
         f"t = read_texts(Path(r'{tmp_path / 'texts.txt'}')); m = packaged_teacher()\n"
-        f"embeddings.cached_embeddings(m, t, cache_dir=r'{tmp_path / 'cache'}', precision='float32', show_progress_bar=False)\n"
+        f"embeddings.cached_embeddings(m, t, cache_dir=r'{tmp_path / 'cache'}', precision='float32', show_progress_bar=False, chunk_rows=20)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], env=os.environ.copy())
     deadline = time.monotonic() + 120
@@ -151,10 +153,9 @@ def test_processes_that_want_the_same_texts_share_one_entry(
     (tmp_path / "texts.json").write_text(json.dumps(texts[:400]))
     program = (
         "import json, sys, numpy as np; from sentence_transformers import SentenceTransformer; from bsa_st.inputs import embeddings\n"
-        "embeddings.CHUNK_ROWS = 20\n"
         f"t, m = json.load(open(r'{tmp_path / 'texts.json'}')), SentenceTransformer(r'{tmp_path / 'encoder'}', device='cpu')\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
-        f"rows = embeddings.cached_embeddings(m, t, cache_dir=r'{tmp_path / 'cache'}', precision='float32', show_progress_bar=False)\n"
+        f"rows = embeddings.cached_embeddings(m, t, cache_dir=r'{tmp_path / 'cache'}', precision='float32', show_progress_bar=False, chunk_rows=20)\n"
         "np.save(sys.argv[1], rows)\n"
     )
     processes = [
@@ -224,8 +225,8 @@ def test_bfloat16_is_taken_only_where_it_points_the_same_way(
     assert name == "bfloat16"
     assert next(fast.parameters()).dtype == torch.bfloat16
     assert next(encoder.parameters()).dtype == torch.float32
-    monkeypatch.setattr(embedding, "LEAST_MEAN_COSINE", 1.1)
-    assert embedding.encoder_for_caching(encoder, texts[:50]) == (encoder, "float32")
+    unstable = SentenceTransformer(modules=[*encoder, Unstable()], device="cpu")
+    assert embedding.encoder_for_caching(unstable, texts[:50]) == (unstable, "float32")
     monkeypatch.setattr(embedding, "has_fast_bfloat16", lambda device: False)
     assert embedding.encoder_for_caching(encoder, texts[:50]) == (encoder, "float32")
     with pytest.raises(BSAError, match="precision must be auto, float32 or bfloat16, got 'int4'"):

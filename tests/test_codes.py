@@ -72,9 +72,10 @@ def test_slices_and_concatenation_agree_with_the_dense_matrix(codes: BinaryCodes
     assert BinaryCodes.concatenate([codes[:3], codes[3:]]) == codes
 
 
-def test_files_span_several_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codefile, "BLOCK_TEXTS", 100)
-    codes = random_codes(1050, 512, 16)
+@pytest.mark.parametrize("k", [2, 16])
+def test_files_span_several_blocks(k: int, tmp_path: Path) -> None:
+    few = random_codes(1000, 32, k)
+    codes = few[np.random.default_rng(0).integers(0, 1000, 2 * codefile.BLOCK_TEXTS + 50)]
     codes.save(tmp_path / "x.codes")
     assert BinaryCodes.load(tmp_path / "x.codes") == codes
 

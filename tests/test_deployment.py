@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,16 +23,15 @@ def test_the_table_is_the_one_in_the_results_file() -> None:
     assert shown == deployment.markdown(json.loads(deployment.RESULTS.read_text()))
 
 
-def test_ways_that_work_here_are_compared_and_others_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ways_that_work_here_are_compared_and_others_skipped(tmp_path: Path) -> None:
     model = small_model(tmp_path / "encoder")
     bsa_st.save(model, tmp_path / "model")
     bsa_st.save(small_model(tmp_path / "encoder", seed=1), tmp_path / "other")
-    ways = {
+    ways: dict[str, Callable[[str, list[str]], deployment.Encoded]] = {
         "same": lambda folder, texts: deployment.encode(deployment.load_plain(folder), texts),
         "other": lambda folder, texts: deployment.encode(deployment.load_plain(str(tmp_path / "other")), texts),
         "broken": lambda folder, texts: deployment.encode(deployment.load_plain(folder, backend="nonsense"), texts),
     }
-    monkeypatch.setattr(deployment, "WAYS", ways)
     rows = deployment.compare(str(tmp_path / "model"), WORDS, ways)
     assert list(rows) == ["same", "other"]
     assert rows["same"]["exact"]

@@ -18,7 +18,6 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 import bsa_st
 from bsa_st import BSAError
 from bsa_st.head.settings import DistillSettings
-from bsa_st.inputs import embeddings, row_shards
 from bsa_st.inputs.row_shards import RowShards, cached_together, precomputed
 from bsa_st.training.trainer import train_head
 from tests.smallmodel import WIDTH, WORDS, small_encoder
@@ -26,13 +25,12 @@ from tests.smallmodel import WIDTH, WORDS, small_encoder
 SETTINGS = {"hidden_dim": 64, "k": 8, "steps": 30, "noise": 0.0, "learning_rate": 0.003, "refit_rounds": 1, "unroll_trials": 0}
 OPTIONS = [item for name, value in SETTINGS.items() for item in (f"--{name.replace('_', '-')}", str(value))]
 PROGRAM = """
-import json, os, runpy, sys, torch
-from bsa_st import training
-from bsa_st.inputs import row_shards
+import functools, json, os, runpy, sys, torch
+from bsa_st.training import distill
 from tests.test_distributed import Losses
 
-row_shards.SHARD_ROWS = 500
-rank, train = os.environ["RANK"], training.train_head
+distill.cached_together = functools.partial(distill.cached_together, shard_rows=500)
+rank, train = os.environ["RANK"], distill.train_head
 
 def watched(*arguments, **options):
     losses = Losses()
@@ -41,7 +39,7 @@ def watched(*arguments, **options):
     open(f"report{rank}.json", "w").write(json.dumps({"report": head.report, "losses": losses.values}))
     return head
 
-training.train_head = watched
+distill.train_head = watched
 sys.argv.insert(1, "distill")
 runpy.run_module("bsa_st", run_name="__main__", alter_sys=True)
 """
@@ -169,15 +167,11 @@ def test_training_from_row_shards_is_training_from_the_matrix(place: Path, tmp_p
     assert all(torch.equal(value, right.state_dict()[name]) for name, value in left.state_dict().items())
 
 
-def test_the_cache_of_a_large_collection_is_cut_and_gives_the_same_rows(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cache_of_a_large_collection_is_cut_and_gives_the_same_rows(place: Path, tmp_path: Path) -> None:
     encoder = bsa_st.distill.__globals__["load_teacher"](str(place / "teacher"))
     lines = (place / "texts.txt").read_text().splitlines()[:100]
     whole = cached_together(encoder, lines, cache_dir=tmp_path / "one", show_progress_bar=False)
-    monkeypatch.setattr(embeddings, "CHUNK_ROWS", 40)
-    monkeypatch.setattr(row_shards, "SHARD_ROWS", 40)
-    cut = cached_together(encoder, lines, cache_dir=tmp_path / "cut", show_progress_bar=False)
+    cut = cached_together(encoder, lines, shard_rows=40, cache_dir=tmp_path / "cut", show_progress_bar=False)
     assert isinstance(cut, RowShards)
     assert len(list((tmp_path / "cut").iterdir())) == 3
     np.testing.assert_allclose(cut[:], whole[:], atol=1e-3)

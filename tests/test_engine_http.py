@@ -233,10 +233,11 @@ def test_servers_that_do_not_fit_are_told_in_one_line(stub: Stub, change: Callab
         connect(url, "papers")
 
 
-def test_qdrant_servers_that_do_not_fit_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = pytest.importorskip("bsa_st.engines.qdrant")
+@pytest.mark.parametrize("stub", ["elasticsearch"], indirect=True)
+def test_qdrant_servers_that_do_not_fit_are_told_in_one_line(stub: Stub) -> None:
+    pytest.importorskip("qdrant_client")
     with pytest.raises(Unavailable, match=r"Qdrant at qdrant://127.0.0.1:1 does not answer"):
         connect("qdrant://127.0.0.1:1", "papers")
-    monkeypatch.setattr(module, "OLDEST", (99, 0))
-    with pytest.raises(BSAError, match=r"is too old; bsa_st needs 99\.0 or newer"):
-        connect("qdrant://:memory:", "papers")
+    stub.answer = lambda *_: (200, {"title": "qdrant - vector search engine", "version": "1.9.7"})  # type: ignore[method-assign]
+    with pytest.raises(BSAError, match=r"1\.9\.7 .*is too old; bsa_st needs 1\.11 or newer"):
+        connect(stub.url.replace("elasticsearch", "qdrant"), "papers")

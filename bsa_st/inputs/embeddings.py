@@ -41,10 +41,16 @@ class Manifest:
     dtype: str
     encoder_dtype: str
     checksums: list[int] = field(default_factory=list)
+    chunk_rows: int = CHUNK_ROWS
+
+    @property
+    def done(self) -> int:
+        """Rows of finished chunks, the last one taken as full."""
+        return len(self.checksums) * self.chunk_rows
 
     @property
     def chunk_bytes(self) -> int:
-        return CHUNK_ROWS * self.width * np.dtype(self.dtype).itemsize
+        return self.chunk_rows * self.width * np.dtype(self.dtype).itemsize
 
 
 def default_cache_dir() -> Path:
@@ -59,6 +65,7 @@ def cached_embeddings(
     cache_dir: str | Path | None = None,
     precision: str = "auto",
     show_progress_bar: bool = True,
+    chunk_rows: int = CHUNK_ROWS,
 ) -> np.ndarray:
     """Dense embeddings of texts, from the cache where they are there, else computed (:mod:`bsa_st.inputs.embed`) and cached.
 
@@ -68,6 +75,7 @@ def cached_embeddings(
         cache_dir: Folder for cache entries; default :func:`default_cache_dir`.
         precision: ``"float32"``, ``"bfloat16"`` or ``"auto"``; see :func:`bsa_st.inputs.embed.encoder_for_caching`.
         show_progress_bar: Show a bar over the texts still to encode.
+        chunk_rows: Texts that an interruption can lose; an entry that has been begun keeps its own.
 
     Returns:
         Read-only memory map (n, d), float16, or float32 where the encoder's values do not fit float16.
@@ -78,10 +86,10 @@ def cached_embeddings(
     folder = _entry(encoder, texts, cache_dir, precision)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        manifest = _manifest(folder, len(texts), precision)
-        if len(manifest.checksums) * CHUNK_ROWS < len(texts):
+        manifest = _manifest(folder, len(texts), precision, chunk_rows)
+        if manifest.done < len(texts):
             with FileLock(folder / "lock"):  # another process may be at it
-                manifest = _manifest(folder, len(texts), precision)
+                manifest = _manifest(folder, len(texts), precision, chunk_rows)
                 _encode_rest(encoder, texts, folder, manifest, show_progress_bar)
     except OSError as error:
         raise BSAError(f"cannot write the embedding cache in {folder}: {error.strerror}") from error
@@ -91,7 +99,7 @@ def cached_embeddings(
 def are_cached(encoder: SentenceTransformer, texts: list[str], cache_dir: str | Path | None = None) -> bool:
     """Whether :func:`cached_embeddings` has nothing to compute for these texts."""
     known = _manifest(_entry(encoder, texts, cache_dir, "auto"), len(texts), "auto")
-    return len(known.checksums) * CHUNK_ROWS >= len(texts)
+    return known.done >= len(texts)
 
 
 def _entry(encoder: SentenceTransformer, texts: list[str], cache_dir: str | Path | None, precision: str) -> Path:
@@ -101,14 +109,14 @@ def _entry(encoder: SentenceTransformer, texts: list[str], cache_dir: str | Path
 
 def _encode_rest(encoder: SentenceTransformer, texts: list[str], folder: Path, manifest: Manifest, show_bar: bool) -> None:
     fast, manifest.encoder_dtype = encoder_for_caching(encoder, texts, manifest.encoder_dtype)
-    start = len(manifest.checksums) * CHUNK_ROWS
+    start, size = manifest.done, manifest.chunk_rows
     with (
         (folder / "embeddings.bin").open("ab") as file,
         tqdm(total=len(texts), initial=start, desc="Encoding", unit="text", disable=not show_bar) as progress,
     ):
         file.truncate(len(manifest.checksums) * manifest.chunk_bytes)
-        for first in range(start, len(texts), CHUNK_ROWS):
-            chunk = texts[first : first + CHUNK_ROWS]
+        for first in range(start, len(texts), size):
+            chunk = texts[first : first + size]
             rows = embed(fast, chunk, done=progress.update)
             if not manifest.checksums:
                 manifest.width, manifest.dtype = rows.shape[1], "float16" if np.abs(rows).max() < 1e4 else "float32"
@@ -122,9 +130,9 @@ def _encode_rest(encoder: SentenceTransformer, texts: list[str], folder: Path, m
             write_json(folder / "manifest.json", asdict(manifest))
 
 
-def _manifest(folder: Path, rows: int, precision: str) -> Manifest:
+def _manifest(folder: Path, rows: int, precision: str, chunk_rows: int = CHUNK_ROWS) -> Manifest:
     """The manifest with only the leading chunks that are whole on disk, or an empty one if there is nothing to build on."""
-    empty = Manifest(FORMAT, rows, 0, "float32", precision)
+    empty = Manifest(FORMAT, rows, 0, "float32", precision, chunk_rows=chunk_rows)
     try:
         manifest = Manifest(**json.loads((folder / "manifest.json").read_text()))
         if manifest.format != FORMAT or manifest.rows != rows or manifest.dtype not in ("float16", "float32"):

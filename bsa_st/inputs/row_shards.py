@@ -46,9 +46,11 @@ class RowShards:
 Embeddings = np.ndarray | RowShards
 
 
-def cached_together(encoder: SentenceTransformer, texts: list[str], **options: Any) -> Embeddings:
+def cached_together(
+    encoder: SentenceTransformer, texts: list[str], *, shard_rows: int = SHARD_ROWS, **options: Any
+) -> Embeddings:
     """:func:`bsa_st.inputs.embeddings.cached_embeddings` in entries of a million texts, which the launched processes compute in turns."""
-    parts = [texts[start : start + SHARD_ROWS] for start in range(0, len(texts), SHARD_ROWS)]
+    parts = [texts[start : start + shard_rows] for start in range(0, len(texts), shard_rows)]
     rank, processes = join()
     for part in parts[rank::processes]:
         cached_embeddings(encoder, part, **options)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from bsa_st.codes import BinaryCodes
-from bsa_st.codes.scoring import BLOCK_CELLS, Decoder, Hits, Scoring, as_decoder, asymmetric_scores, decode, scores
+from bsa_st.codes.scoring import Decoder, Hits, Scoring, as_decoder, asymmetric_scores, blocks, decode, scores
 from bsa_st.codes.scoring import top_k as best_of
 from bsa_st.errors import BSAError
 
@@ -113,8 +113,8 @@ def search(
     """
     decoder = as_decoder(model, documents.hidden_dim)
     measure, asked = prepared(queries, scoring, model, decoder, documents.hidden_dim, prompt_name)
-    parts, step = [], max(1, BLOCK_CELLS // max(1, len(documents)))
-    for part in (asked[start : start + step] for start in range(0, len(asked), step)):
+    parts = []
+    for part in (asked[rows] for rows in blocks(len(asked), len(documents))):
         coded = isinstance(part, BinaryCodes)
         found = scores(part, documents, measure) if coded else asymmetric_scores(part, documents, *decoder)
         parts.append(best_of(found, top_k))

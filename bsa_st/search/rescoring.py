@@ -10,13 +10,13 @@ import faiss
 import numpy as np
 
 from bsa_st.codes import BinaryCodes
+from bsa_st.codes.scoring import blocks, scores
 from bsa_st.search.segment import Segment
 
 DIVIDED = 4
 """Where lengths are not known, one candidate in so many, those with the largest sums of weights, is decoded for its length."""
 OFTEN = 0.25  # share of documents that a filter lets through from which candidates are found first and filtered then
 FEW = 50_000  # documents of a filter that are compared one and all, whatever their lists
-BLOCK = 1 << 14
 BYTES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32)
 
 
@@ -70,17 +70,13 @@ def _ranked(
 
 
 def code_rankings(
-    segment: Segment, queries: BinaryCodes, scoring: str, allowed: np.ndarray | None, top_k: int
+    segment: Segment, queries: BinaryCodes, scoring: Any, allowed: np.ndarray | None, top_k: int
 ) -> Iterator[Ranking]:
     """Best documents of a segment by shared features, every document counted; those that share none are not found."""
-    sizes = segment.codes.counts if scoring == "cosine" else None
-    for number in range(len(queries)):
-        shared = _shared(segment.codes, queries[number])
-        rows = np.flatnonzero(shared > 0 if allowed is None else (shared > 0) & allowed)
-        values = shared[rows].astype(np.float32)
-        if sizes is not None:
-            values /= np.sqrt(queries.counts[number] * sizes[rows].astype(np.float32))
-        yield best(segment.ids[rows], values, top_k)
+    for rows in blocks(len(queries), len(segment)):
+        for values in scores(queries[rows], segment.codes, scoring):
+            found = np.flatnonzero(values > 0 if allowed is None else (values > 0) & allowed)
+            yield best(segment.ids[found], values[found], top_k)
 
 
 def _candidates(
@@ -127,19 +123,6 @@ def _sums(codes: BinaryCodes, rows: np.ndarray, weights: np.ndarray) -> np.ndarr
     padded[: len(weights)] = weights
     packed += 256 * np.arange(width)
     return (padded.reshape(width, 8) @ BYTES.T).reshape(-1).take(packed).sum(axis=1)
-
-
-def _shared(codes: BinaryCodes, query: BinaryCodes) -> np.ndarray:
-    """Number of features that each code shares with one query: (n,)."""
-    if not codes.is_packed:
-        weights = np.zeros(codes.hidden_dim, np.float32)
-        weights[query.ids] = 1
-        return _sums(codes, np.arange(len(codes)), weights)
-    packed, bits = codes.to_packed(), query.to_packed()
-    if packed.shape[1] % 8 == 0 and packed.ctypes.data % 8 == 0:
-        packed, bits = packed.view(np.uint64), bits.copy().view(np.uint64)
-    parts = (packed[start : start + BLOCK] & bits for start in range(0, len(packed), BLOCK))
-    return np.concatenate([np.bitwise_count(part).sum(axis=1, dtype=np.int32) for part in parts] or [np.zeros(0, np.int32)])
 
 
 @cache

