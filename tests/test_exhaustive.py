@@ -43,8 +43,10 @@ def test_asymmetric_search_is_near_the_dense_search(
     assert shared > 0.6
 
 
-def test_fewer_documents_than_hits(threshold_model: SentenceTransformer) -> None:
+def test_no_queries_and_fewer_documents_than_hits(threshold_model: SentenceTransformer) -> None:
     documents = bsa_st.encode(threshold_model, ["only one"])
+    assert bsa_st.search(threshold_model, np.zeros((0, 384)), documents).ids.shape == (0, 1)
+    assert bsa_st.search(threshold_model, documents[:0], documents, scoring="overlap").scores.shape == (0, 1)
     assert bsa_st.search(threshold_model, QUERIES, documents).ids.tolist() == [[0], [0]]
 
 

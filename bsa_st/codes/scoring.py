@@ -67,8 +67,12 @@ def scores(queries: BinaryCodes, documents: BinaryCodes, measure: Literal["overl
         raise BSAError(f"measure must be overlap or cosine, got {measure!r}")
     out = np.empty((len(queries), len(documents)), dtype=np.float32)
     if documents.is_packed:
-        for number, bits in enumerate(queries.to_packed()):
-            out[number] = _shared_bits(documents.to_packed(), bits)
+        packed, asked = documents.to_packed(), queries.to_packed()
+        if packed.shape[1] % 8 == 0 and packed.ctypes.data % 8 == asked.ctypes.data % 8 == 0:
+            packed, asked = packed.view(np.uint64), asked.view(np.uint64)
+        for rows in (slice(start, start + AT_ONCE) for start in range(0, len(packed), AT_ONCE)):
+            for number, bits in enumerate(asked):
+                out[number, rows] = np.bitwise_count(packed[rows] & bits).sum(axis=1, dtype=np.int32)
     else:
         for rows in blocks(len(queries), max(len(documents), queries.hidden_dim)):
             out[rows] = products(documents, queries[rows].to_dense().T).T
@@ -76,14 +80,6 @@ def scores(queries: BinaryCodes, documents: BinaryCodes, measure: Literal["overl
         sizes = np.sqrt(queries.counts[:, None].astype(np.float32) * documents.counts.astype(np.float32))
         np.divide(out, sizes, out=out, where=sizes > 0)
     return out
-
-
-def _shared_bits(packed: np.ndarray, bits: np.ndarray) -> np.ndarray:
-    """Number of bits that each row, uint8 (n, bytes), shares with one, uint8 (bytes,): (n,)."""
-    if packed.shape[1] % 8 == 0 and packed.ctypes.data % 8 == bits.ctypes.data % 8 == 0:
-        packed, bits = packed.view(np.uint64), bits.view(np.uint64)
-    parts = (packed[start : start + AT_ONCE] & bits for start in range(0, len(packed), AT_ONCE))
-    return np.concatenate([np.bitwise_count(part).sum(axis=1, dtype=np.int32) for part in parts] or [np.zeros(0, np.int32)])
 
 
 def asymmetric_scores(

@@ -113,9 +113,10 @@ def search(
     """
     decoder = as_decoder(model, documents.hidden_dim)
     measure, asked = prepared(queries, scoring, model, decoder, documents.hidden_dim, prompt_name)
-    parts = []
-    for part in (asked[rows] for rows in blocks(len(asked), len(documents))):
+
+    def found(part: Any) -> Hits:
         coded = isinstance(part, BinaryCodes)
-        found = scores(part, documents, measure) if coded else asymmetric_scores(part, documents, *decoder)
-        parts.append(best_of(found, top_k))
+        return best_of(scores(part, documents, measure) if coded else asymmetric_scores(part, documents, *decoder), top_k)
+
+    parts = [found(asked[rows]) for rows in blocks(len(asked), len(documents))] or [found(asked)]
     return Hits(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

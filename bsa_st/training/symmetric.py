@@ -21,13 +21,12 @@ ROWS = 8000
 RATE_ROWS = 2000
 GROUPS, NEAR = 32, 16
 """Groups in a batch, and texts in a group: one and its nearest."""
-STEPS = 200
 LEARNING_RATE = 2e-3
 SLOPE, RATE_WEIGHT = 4.0, 10.0
 """Slope of the soft threshold, over the spread of the logits, and weight of the squared error of the share of active features."""
 
 
-def fit_symmetric(head: BinarySparsityAlignment, rows: np.ndarray, seed: int = 0) -> Tensor:
+def fit_symmetric(head: BinarySparsityAlignment, rows: np.ndarray, steps: int, seed: int = 0) -> Tensor:
     """``[b, W]`` of the layer ``h = W (x - mean) + b > 0``, float32 (D, 1 + d), of a head's sizes and mean, from training embeddings, float (n, d), of length 1."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.from_numpy(np.array(rows[:ROWS], dtype=np.float32))
@@ -41,8 +40,8 @@ def fit_symmetric(head: BinarySparsityAlignment, rows: np.ndarray, seed: int = 0
     weight.requires_grad_()
     bias.requires_grad_()
     optimizer = torch.optim.Adam([{"params": [weight], "lr": LEARNING_RATE}, {"params": [bias], "lr": LEARNING_RATE * spread}])
-    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, STEPS)
-    for _ in range(STEPS):
+    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
+    for _ in range(steps):
         chosen = near[torch.randperm(len(x), generator=generator)[:GROUPS]].flatten()
         soft = torch.sigmoid(SLOPE / spread * (middle[chosen] @ weight.T + bias))
         codes = soft + ((soft > 0.5).float() - soft).detach()

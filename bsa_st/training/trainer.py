@@ -193,7 +193,7 @@ def _finish(
         if unrolled := fit_unrolled(head, sample, queries, documents, settings.unroll_trials, settings.seed):
             found["found_at_10_unrolled"] = unrolled.pop("found_at_10")
         if settings.hidden_dim <= MAX_DIM:
-            head.symmetric = fit_symmetric(head, sample, settings.seed)
+            head.symmetric = fit_symmetric(head, sample, settings.unroll_trials, settings.seed)
     figures = {name: round(value, 4) for name, value in (head_figures(head, held_out, sample) | found).items()}
     return {"settings": settings.to_dict(), "refit": history, "unrolled": unrolled, "figures": figures}
 
