@@ -36,9 +36,7 @@ class DistillSettings:
     learning_rate: float = _setting(1e-3, "Peak learning rate of AdamW; it rises over 5 % of the steps, then falls to 0.")
     noise: float = _setting(0.3, "Length of the Gaussian noise added to a training embedding, relative to its own length.")
     refit_rounds: int = _setting(12, "Rounds of least squares after the losses; 0 for none, which is the published training.")
-    unroll_trials: int = _setting(
-        200, "Schedules tried for flag-free documents, and steps for pairs; 0: one linear layer for both."
-    )
+    unroll_trials: int = _setting(200, "Schedules tried for flag-free documents, steps for flag-free pairs; 0: linear layers.")
     held_out: float = _setting(0.02, "Share of the texts kept for evaluation, at most 5,000 texts.")
     eval_steps: int = _setting(500, "Steps between two evaluations, and between two checkpoints.")
     seed: int = _setting(0, "Random seed of the weights, the split and the order of the texts.")

@@ -48,7 +48,7 @@ READING = """## How to read it
   (`encode_ms` in the full tables); scores need float queries; sparse codes at the same bytes on disk take more in memory as bit vectors.
 - nDCG@10 and Spearman hardly tell methods apart from 1/24 of float32 on: small judged sets move by a point or two by chance. found@10 does.
 - Where all texts share a direction (the E5-like embeddings) raw sign bits collapse, and undivided scores lose most.
-- Documents are refined by 48 relaxed steps, the default; sparse codes and those of 128 bytes were by 32, an earlier default, which finds up to half a point less.
+- Documents are refined by 48 relaxed steps, the default.
 """
 
 
