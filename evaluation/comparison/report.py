@@ -39,11 +39,11 @@ PLAIN = """## Plain sentence-transformers, through mteb's own wrapper
 
 What `SentenceTransformer("org/model-bsa")` gives without a flag and without this package: documents by `encode_document`, queries by `encode_query`,
 sentence pairs by `encode` (code against code). Mean over seeds, and their range. `python -m evaluation.stock.plain DATA` measures it.
-Seeds after the first were measured before flag-free codes were decoded by the head's own decoder; refined codes took 32 relaxed steps here, 48 in the tables below."""
+The heads are fitted apart from those of the tables below, to the same texts."""
 READING = """## How to read it
 
 - **Gained**: where *lead* is above its interval, the code finds more of the neighbours than product, residual and additive quantisers of as
-  many bytes; where it is not, it does not. It is over the rivals that the row has: beside a dash at the usual best, OPQ, it says less. The compact form needs no codebooks: every engine with bit vectors can hold it.
+  many bytes; where it is not, it does not. It is over the rivals that the row has: beside a dash at OPQ or RQ, the usual best, it says less. The compact form needs no codebooks: every engine with bit vectors can hold it.
 - **Lost**: documents must be refined when they are stored, which takes longer than assigning them to codebooks at the same bytes
   (`encode_ms` in the full tables); scores need float queries; sparse codes at the same bytes on disk take more in memory as bit vectors.
 - nDCG@10 and Spearman hardly tell methods apart from 1/24 of float32 on: small judged sets move by a point or two by chance. found@10 does.
