@@ -80,6 +80,8 @@ def _additive_fast_scan(most: int) -> Contender:
 
 
 def _factory(name: str, most: int, probes: tuple[int, ...] = ()) -> Contender:
+    graph = name.startswith("HNSW")
+
     def build(data: Data, path: Path) -> None:
         if name.startswith(
             "OPQ"
@@ -97,11 +99,13 @@ def _factory(name: str, most: int, probes: tuple[int, ...] = ()) -> Contender:
         index: Any = faiss.read_index(str(path))
 
         def ask(queries: np.ndarray, count: int = 0) -> np.ndarray:
-            if count:
+            if graph:
+                index.hnsw.efSearch = count
+            elif count:
                 faiss.extract_index_ivf(index).nprobe = count
             return np.asarray(index.search(queries, BEST)[1])
 
-        return {f"{count} probes": partial(ask, count=count) for count in probes} or {"": ask}
+        return {f"{count} {'explored' if graph else 'probes'}": partial(ask, count=count) for count in probes} or {"": ask}
 
     return Contender(build, opened, most)
 
@@ -177,7 +181,7 @@ CONTENDERS: dict[str, Contender] = {
     "faiss IVF,RaBitQfs2": _factory("IVF{lists},RaBitQfs2", 1_000_000, PROBES),
     "faiss IVF,RaBitQfs4": _factory("IVF{lists},RaBitQfs4", 1_000_000, PROBES),
     "faiss IVF,SQ8": _factory("IVF{lists},SQ8", 1_000_000, PROBES),
-    "faiss HNSW32,SQ8": _factory("HNSW32,SQ8", 1_000_000),
+    "faiss HNSW32,SQ8": _factory("HNSW32,SQ8", 1_000_000, (16, 64, 256)),
     "signs, Hamming": _signs(10_000_000),
     "usearch i8": _usearch("i8", 1_000_000),
     "usearch b1": _usearch("b1", 1_000_000),
