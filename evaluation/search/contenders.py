@@ -83,9 +83,7 @@ def _factory(name: str, most: int, probes: tuple[int, ...] = ()) -> Contender:
     graph = name.startswith("HNSW")
 
     def build(data: Data, path: Path) -> None:
-        if name.startswith(
-            "OPQ"
-        ):  # distances in subspaces of a few dimensions by faiss' fused kernels: minutes in place of half an hour
+        if name.startswith("OPQ"):  # subspaces of a few dimensions by fused kernels: minutes in place of half an hour
             faiss.cvar.distance_compute_blas_threshold = 0
         index: Any = faiss.index_factory(
             data.real.shape[1], name.format(lists=lists_for(data.size)), faiss.METRIC_INNER_PRODUCT
